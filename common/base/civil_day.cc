@@ -1,0 +1,28 @@
+#include "common/base/civil_day.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
+
+namespace tidegate {
+
+int64_t CivilDayOf(int64_t unix_seconds) {
+  const int64_t local = unix_seconds + kZoneOffsetSeconds;
+  return local >= 0 ? local / 86400 : -((-local + 86399) / 86400);
+}
+
+int64_t StartOfCivilDay(int64_t day) { return day * 86400 - kZoneOffsetSeconds; }
+
+absl::StatusOr<int64_t> ParseCivilDay(absl::string_view text) {
+  absl::CivilDay day;
+  if (text.size() != 10 || !absl::ParseCivilTime(text, &day)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a date; write YYYY-MM-DD, as in 2026-11-24"));
+  }
+  return day - absl::CivilDay(1970, 1, 1);
+}
+
+std::string FormatCivilDay(int64_t day) {
+  return absl::FormatCivilTime(absl::CivilDay(1970, 1, 1) + day);
+}
+
+}  // namespace tidegate

@@ -1,0 +1,198 @@
+#include "common/definitions/definition_store.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "common/base/log.h"
+
+namespace tidegate::definitions {
+
+using ::tidegate::log::v1::Proposal;
+
+namespace {
+
+constexpr log::TopicPartition kTopic{log::Topic::kDefinitions, 0};
+constexpr size_t kPendingMax = 1000;
+
+}  // namespace
+
+DefinitionStore::DefinitionStore(log::Log* log, const Clock* clock)
+    : log_(log), clock_(clock), end_at_start_(log->End(kTopic)) {
+  watch_id_ = log_->Watch(kTopic, [this] {
+    std::lock_guard lock(mu_);
+    log_moved_ = true;
+    wake_.notify_all();
+  });
+  thread_ = std::jthread([this] { Run(); });
+}
+
+DefinitionStore::~DefinitionStore() {
+  log_->Unwatch(watch_id_);
+  {
+    std::lock_guard lock(mu_);
+    stopping_ = true;
+    wake_.notify_all();
+  }
+  thread_.join();
+  for (auto& [id, pending] : pending_) {
+    pending->done(absl::UnavailableError("the service stops; repeat with the same request_id"));
+  }
+}
+
+absl::Status DefinitionStore::WaitUntilRead() {
+  std::unique_lock lock(mu_);
+  const bool done = wake_.wait_for(lock, std::chrono::seconds(30), [this] {
+    return position_ >= end_at_start_ || !failure_.ok();
+  });
+  if (!failure_.ok()) return failure_;
+  return done ? absl::OkStatus()
+              : absl::DeadlineExceededError("tidegate.definitions was not read within 30 s");
+}
+
+void DefinitionStore::OnChange(std::function<void(const std::string& corp)> on_change) {
+  std::lock_guard lock(mu_);
+  on_change_ = std::move(on_change);
+}
+
+std::shared_ptr<const CorpDefinitions> DefinitionStore::Corp(const std::string& corp) const {
+  static const auto kNone = std::make_shared<const CorpDefinitions>();
+  std::lock_guard lock(mu_);
+  const auto it = snapshots_.find(corp);
+  return it == snapshots_.end() ? kNone : it->second;
+}
+
+void DefinitionStore::Propose(Request request, Build build, Done done) {
+  Work work;
+  {
+    std::lock_guard lock(mu_);
+    if (pending_.size() >= kPendingMax) {
+      work.finished.emplace_back(std::move(done), absl::ResourceExhaustedError(
+                                                 "too many changes wait; try again in a second"));
+    } else {
+      Start(std::make_unique<Pending>(Pending{std::move(request), std::move(build), std::move(done)}),
+            &work);
+    }
+  }
+  CarryOut(std::move(work));
+}
+
+// Requires mu_.
+void DefinitionStore::Start(std::unique_ptr<Pending> pending, Work* work) {
+  const Request& request = pending->request;
+  const auto finish = [&](absl::StatusOr<AcceptedRequest> result) {
+    work->finished.emplace_back(std::move(pending->done), std::move(result));
+  };
+  if (const AcceptedRequest* past =
+          fold_.FindRequest(request.corp, request.caller, request.request_id)) {
+    if (past->body_hash == request.body_hash) return finish(*past);
+    return finish(absl::InvalidArgumentError(
+        "request_id was used for another request; make a new UUID for a new request"));
+  }
+  if (pending->races >= kRacesMax) {
+    return finish(absl::AbortedError(
+        absl::StrCat("definitions of the corp changed ", kRacesMax, " times meanwhile; repeat")));
+  }
+  const CorpDefinitions& corp = fold_.Corp(request.corp);
+  auto definitions = pending->build(corp);
+  if (!definitions.ok()) return finish(definitions.status());
+
+  Proposal proposal;
+  proposal.set_corp(request.corp);
+  proposal.set_expected_revision(corp.revision);
+  proposal.set_caller(request.caller);
+  proposal.set_request_id(request.request_id);
+  proposal.set_body_hash(request.body_hash);
+  proposal.set_reason(request.reason);
+  proposal.set_time_ns(clock_->Read().wall_ns);
+  proposal.set_proposal_id(RandomBytes(16));
+  for (auto& definition : *definitions) *proposal.add_definitions() = std::move(definition);
+
+  const std::string id = proposal.proposal_id();
+  work->appends.emplace_back(
+      id, log::Record{.key = request.corp, .header = "", .value = proposal.SerializeAsString()});
+  pending_[id] = std::move(pending);
+}
+
+void DefinitionStore::CarryOut(Work work) {
+  for (auto& [done, result] : work.finished) done(std::move(result));
+  for (auto& [id, record] : work.appends) {
+    std::vector<log::Record> records;
+    records.push_back(std::move(record));
+    log_->Append(kTopic, std::move(records), [this, id = id](absl::Status status) {
+      if (status.ok()) return;
+      std::lock_guard lock(mu_);
+      append_failures_.emplace_back(id, std::move(status));
+      wake_.notify_all();
+    });
+  }
+}
+
+void DefinitionStore::FoldRecord(const log::StoredRecord& record, Work* work) {
+  Proposal proposal;
+  if (!proposal.ParseFromString(record.record.value)) {
+    LogEvent(LogLevel::kError, "definition_unreadable", {{"offset", absl::StrCat(record.offset)}});
+    return;
+  }
+  const auto verdict = fold_.Apply(proposal);
+  if (verdict == DefinitionsFold::Verdict::kAccepted) {
+    snapshots_[proposal.corp()] = std::make_shared<const CorpDefinitions>(fold_.Corp(proposal.corp()));
+  }
+  const auto it = pending_.find(proposal.proposal_id());
+  if (it == pending_.end()) return;
+  std::unique_ptr<Pending> pending = std::move(it->second);
+  pending_.erase(it);
+  // Accepted and repeated are found as a past request; a lost race is checked anew.
+  if (verdict == DefinitionsFold::Verdict::kLostRace) ++pending->races;
+  Start(std::move(pending), work);
+}
+
+void DefinitionStore::Run() {
+  std::vector<log::StoredRecord> records;
+  while (true) {
+    {
+      std::unique_lock lock(mu_);
+      wake_.wait(lock, [this] { return stopping_ || log_moved_ || !append_failures_.empty(); });
+      if (stopping_) return;
+      log_moved_ = false;
+    }
+    Work work;
+    std::vector<std::string> changed;
+    absl::Status status;
+    while ((status = log_->Read(kTopic, position_, 1000, 1 << 20, &records)).ok() && !records.empty()) {
+      std::lock_guard lock(mu_);
+      for (const log::StoredRecord& record : records) {
+        FoldRecord(record, &work);
+        position_ = record.offset + 1;
+        changed.push_back(record.record.key);
+      }
+      wake_.notify_all();
+    }
+    std::function<void(const std::string&)> on_change;
+    {
+      std::lock_guard lock(mu_);
+      if (!status.ok()) {
+        failure_ = status;
+        LogEvent(LogLevel::kError, "definitions_unreadable", {{"status", status.ToString()}});
+        wake_.notify_all();
+      }
+      for (auto& [id, error] : append_failures_) {
+        const auto it = pending_.find(id);
+        if (it == pending_.end()) continue;
+        work.finished.emplace_back(std::move(it->second->done),
+                              absl::UnavailableError(absl::StrCat(
+                                  "not stored: ", error.message(), "; repeat with the same request_id")));
+        pending_.erase(it);
+      }
+      append_failures_.clear();
+      on_change = on_change_;
+    }
+    CarryOut(std::move(work));
+    if (on_change) {
+      for (const std::string& corp : changed) on_change(corp);
+    }
+  }
+}
+
+}  // namespace tidegate::definitions

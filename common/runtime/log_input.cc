@@ -1,0 +1,79 @@
+#include "common/runtime/log_input.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace tidegate::runtime {
+
+using ::tidegate::log::v1::Cover;
+
+namespace {
+
+constexpr size_t kReadRecordsMax = 2000;
+constexpr size_t kReadBytesMax = 2 << 20;
+
+}  // namespace
+
+absl::StatusOr<bool> LogInput::Admit() {
+  const log::StoredRecord& head = buffer_[next_];
+  if (!header_.ParseFromString(head.record.header)) {
+    return absl::DataLossError(absl::StrCat(log::Name(at_), " offset ", head.offset, ": bad header"));
+  }
+  if (is_journal_) return journal_filter_.Admit(header_) == core::JournalFilter::Verdict::kCounted;
+  switch (source_filter_.Judge(header_)) {
+    case core::SourceFilter::Verdict::kTake:
+      return true;
+    case core::SourceFilter::Verdict::kRepeat:
+      return false;
+    case core::SourceFilter::Verdict::kGap:
+      break;
+  }
+  return absl::DataLossError(absl::StrCat(log::Name(at_), " offset ", head.offset, ": ",
+                                          header_.source().journal(), " sent out_seq ",
+                                          header_.source().out_seq(), ", records before it are missing"));
+}
+
+absl::StatusOr<LogInput::Item> LogInput::Peek(log::Log* log) {
+  while (true) {
+    if (next_ == buffer_.size()) {
+      next_ = 0;
+      RETURN_IF_ERROR(log->Read(at_, position_, kReadRecordsMax, kReadBytesMax, &buffer_));
+      if (buffer_.empty()) return Item{nullptr, nullptr};
+    }
+    if (!admitted_) {
+      ASSIGN_OR_RETURN(admitted_, Admit());
+      if (!admitted_) {
+        Skip();
+        continue;
+      }
+    }
+    return Item{&buffer_[next_], &header_};
+  }
+}
+
+void LogInput::Take() {
+  if (!is_journal_) source_filter_.Take(header_);
+  Skip();
+}
+
+void LogInput::Skip() {
+  position_ = buffer_[next_].offset + 1;
+  ++next_;
+  admitted_ = false;
+}
+
+void LogInput::Restore(const Cover* cover) {
+  buffer_.clear();
+  next_ = 0;
+  admitted_ = false;
+  position_ = cover == nullptr ? 0 : cover->position();
+  source_filter_.Restore(cover == nullptr ? Cover() : *cover);
+}
+
+void LogInput::WriteTo(Cover* cover) const {
+  cover->set_input(log::Name(at_));
+  cover->set_position(position_);
+  source_filter_.WriteTo(cover);
+}
+
+}  // namespace tidegate::runtime

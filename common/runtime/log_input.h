@@ -1,0 +1,55 @@
+// Reads one input partition in order, applying the validity rule (for journals) and the outbox rule
+// (for what other journals send), and remembers how far it came.
+//
+// Used by the partition's thread only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/core/journal_filter.h"
+#include "common/core/source_filter.h"
+#include "common/log/log.h"
+
+namespace tidegate::runtime {
+
+class LogInput {
+ public:
+  struct Item {
+    const log::StoredRecord* record;
+    const ::tidegate::log::v1::RecordHeader* header;
+  };
+
+  LogInput(log::TopicPartition at, bool is_journal) : at_(at), is_journal_(is_journal) {}
+
+  log::TopicPartition at() const { return at_; }
+  uint64_t position() const { return position_; }
+
+  // The next record to take, or null fields at the end. Stays the next one until Take().
+  // DATA_LOSS: a source sent a gap. Valid until the next call.
+  absl::StatusOr<Item> Peek(log::Log* log);
+  void Take();
+
+  // Goes back to (or on from) a cover; without one, to offset 0.
+  void Restore(const ::tidegate::log::v1::Cover* cover);
+  void WriteTo(::tidegate::log::v1::Cover* cover) const;
+
+ private:
+  // Filters the record at the head of the buffer; false if it is to be skipped.
+  absl::StatusOr<bool> Admit();
+  void Skip();
+
+  const log::TopicPartition at_;
+  const bool is_journal_;
+  core::JournalFilter journal_filter_;
+  core::SourceFilter source_filter_;
+  uint64_t position_ = 0;
+  std::vector<log::StoredRecord> buffer_;
+  size_t next_ = 0;
+  bool admitted_ = false;  // the head passed the filters and waits for Take
+  ::tidegate::log::v1::RecordHeader header_;
+};
+
+}  // namespace tidegate::runtime

@@ -1,0 +1,507 @@
+#include "common/runtime/partition_runner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/log.h"
+#include "common/core/header_codec.h"
+
+namespace tidegate::runtime {
+
+using ::tidegate::log::v1::Cover;
+using ::tidegate::log::v1::RECORD_KIND_COVER;
+using ::tidegate::log::v1::RECORD_KIND_DECISION;
+using ::tidegate::log::v1::RECORD_KIND_FENCE;
+using ::tidegate::log::v1::RECORD_KIND_OUTBOX_MARK;
+using ::tidegate::log::v1::RecordHeader;
+using ::tidegate::log::v1::RecordKind;
+
+namespace {
+
+constexpr size_t kJournalReadRecords = 2000;
+constexpr size_t kJournalReadBytes = 4 << 20;
+constexpr size_t kFoldPerTurn = 20'000;
+constexpr size_t kQueriesPerTurn = 100;
+
+}  // namespace
+
+// How the append under way ended. Outlives the runner while one is.
+struct PartitionRunner::AppendResult {
+  std::mutex mu;
+  std::optional<absl::Status> status;
+  uint64_t generation = 0;  // of the append that may report
+};
+
+PartitionRunner::PartitionRunner(RunnerOptions options, log::Log* log, core::Core* core)
+    : options_(std::move(options)),
+      log_(log),
+      core_(core),
+      append_result_(std::make_shared<AppendResult>()),
+      outbox_(log::Name(options_.journal), log, options_.wake) {
+  for (const auto& input : options_.folded_inputs) {
+    folded_.emplace_back(input.at, input.is_journal);
+    folded_ends_.push_back(log_->End(input.at));
+  }
+  for (const auto& input : options_.decided_inputs) {
+    decided_.emplace_back(input.at, input.is_journal);
+  }
+}
+
+PartitionRunner::~PartitionRunner() { Stop(); }
+
+void PartitionRunner::Stop() {
+  if (state() != State::kFenced && state() != State::kFailed) {
+    state_.store(State::kStopped, std::memory_order_release);
+  }
+  RefuseQueries(absl::UnavailableError("the partition stops; try again"));
+}
+
+absl::Status PartitionRunner::PostLocal(std::unique_ptr<core::LocalInput> input) {
+  {
+    std::lock_guard lock(mu_);
+    if (local_inputs_.size() >= options_.local_inputs_max) {
+      return absl::ResourceExhaustedError("too many inputs wait for this partition");
+    }
+    local_inputs_.push_back(std::move(input));
+  }
+  options_.wake();
+  return absl::OkStatus();
+}
+
+absl::Status PartitionRunner::PostQuery(Query query) {
+  {
+    std::lock_guard lock(mu_);
+    // Under the lock, so that Stop() cannot miss a query that was just put in.
+    if (state() != State::kLive) {
+      return absl::UnavailableError(
+          absl::StrCat(log::Name(options_.journal), " is not ready; try again"));
+    }
+    if (queries_.size() >= options_.queries_max) {
+      return absl::ResourceExhaustedError("too many queries wait for this partition");
+    }
+    queries_.push_back(std::move(query));
+  }
+  options_.wake();
+  return absl::OkStatus();
+}
+
+absl::Status PartitionRunner::failure() const {
+  std::lock_guard lock(mu_);
+  return failure_;
+}
+
+void PartitionRunner::Fail(absl::Status status) {
+  LogEvent(LogLevel::kError, "partition_failed",
+           {{"journal", log::Name(options_.journal)}, {"status", status.ToString()}});
+  {
+    std::lock_guard lock(mu_);
+    failure_ = std::move(status);
+  }
+  state_.store(State::kFailed, std::memory_order_release);
+  RefuseQueries(absl::UnavailableError("the partition failed; see the log of the process"));
+}
+
+void PartitionRunner::RefuseQueries(const absl::Status& status) {
+  std::deque<Query> queries;
+  {
+    std::lock_guard lock(mu_);
+    queries.swap(queries_);
+  }
+  for (const Query& query : queries) query(status, Now{});
+}
+
+bool PartitionRunner::Turn(const Now& now) {
+  next_wake_raw_ns_.reset();
+  switch (state()) {
+    case State::kRecovering:
+      return Recover(now);
+    case State::kLive: {
+      const bool moved = RunLive(now);
+      if (moved && options_.after_turn && state() == State::kLive) options_.after_turn();
+      return moved && state() == State::kLive;
+    }
+    case State::kFenced:
+    case State::kFailed:
+    case State::kStopped:
+      return false;
+  }
+  return false;
+}
+
+// ---- Recovery ----
+
+bool PartitionRunner::Recover(const Now& now) {
+  switch (recovery_) {
+    case Recovery::kFoldInputs:
+      if (!FoldInputs(/*until_start_ends=*/true)) recovery_ = Recovery::kReadJournal;
+      return state() == State::kRecovering;
+    case Recovery::kReadJournal:
+      if (!ReadJournal(now)) recovery_ = Recovery::kAppendFence;
+      return state() == State::kRecovering;
+    case Recovery::kAppendFence: {
+      epoch_ = filter_.epoch() + 1;
+      RecordHeader header;
+      header.set_kind(RECORD_KIND_FENCE);
+      header.set_epoch(epoch_);
+      header.set_decided_time_ns(now.wall_ns);
+      auto* fence = header.mutable_fence();
+      fence->set_owner(options_.owner);
+      fence->set_boot_id(options_.boot_id);
+      fence->set_wall_time_ns(now.wall_ns);
+      fence->set_boot_time_ns(now.boot_ns);
+      fence->set_raw_time_ns(now.raw_ns);
+      fence->set_predecessor_dead(options_.predecessor_dead);
+      fence->set_token(options_.fence_token);
+      batch_.emplace();
+      batch_->records.push_back({.key = "", .header = core::EncodeHeader(header), .value = ""});
+      AppendBatch();
+      recovery_ = Recovery::kAwaitFence;
+      return true;
+    }
+    case Recovery::kAwaitFence: {
+      if (ReadJournal(now)) {
+        if (state() == State::kRecovering && filter_.epoch() == epoch_ &&
+            filter_.fence_token() == options_.fence_token) {
+          BecomeLive(now);
+        }
+        return true;
+      }
+      std::optional<absl::Status> result;
+      {
+        std::lock_guard lock(append_result_->mu);
+        result.swap(append_result_->status);
+      }
+      if (result.has_value() && !result->ok()) {
+        if (absl::IsUnavailable(*result)) {
+          Fail(*result);
+          return false;
+        }
+        batch_.reset();
+        batch_under_way_ = false;
+        recovery_ = Recovery::kReadJournal;
+        return true;
+      }
+      return false;
+    }
+  }
+  return false;
+}
+
+void PartitionRunner::BecomeLive(const Now& now) {
+  batch_.reset();
+  batch_under_way_ = false;
+  {
+    std::lock_guard lock(append_result_->mu);
+    append_result_->status.reset();
+    ++append_result_->generation;
+  }
+  for (LogInput& input : decided_) input.Restore(AppliedCover(log::Name(input.at())));
+  next_seq_ = filter_.seq() + 1;
+  uncovered_inputs_ = 0;
+  core_->EndBatch();
+  state_.store(State::kLive, std::memory_order_release);
+  LogEvent(LogLevel::kInfo, "partition_live",
+           {{"journal", log::Name(options_.journal)},
+            {"epoch", absl::StrCat(epoch_)},
+            {"records", absl::StrCat(records_applied())}});
+  core_->Release(now);
+}
+
+const Cover* PartitionRunner::AppliedCover(const std::string& input) const {
+  for (const Cover& cover : applied_covers_) {
+    if (cover.input() == input) return &cover;
+  }
+  return nullptr;
+}
+
+// ---- Reading ----
+
+bool PartitionRunner::FoldInputs(bool until_start_ends) {
+  bool moved = false;
+  size_t left = kFoldPerTurn;
+  for (size_t i = 0; i < folded_.size(); ++i) {
+    while (left > 0 && (!until_start_ends || folded_[i].position() < folded_ends_[i])) {
+      auto item = folded_[i].Peek(log_);
+      if (!item.ok()) {
+        Fail(item.status());
+        return false;
+      }
+      if (item->record == nullptr) break;
+      core_->Fold(folded_[i].at(), *item->record, *item->header);
+      folded_[i].Take();
+      moved = true;
+      --left;
+    }
+  }
+  return moved;
+}
+
+bool PartitionRunner::ReadJournal(const Now&) {
+  if (absl::Status status = log_->Read(options_.journal, journal_position_, kJournalReadRecords,
+                                       kJournalReadBytes, &journal_scratch_);
+      !status.ok()) {
+    Fail(std::move(status));
+    return false;
+  }
+  for (const log::StoredRecord& record : journal_scratch_) {
+    TakeJournalRecord(record);
+    if (state() == State::kFenced || state() == State::kFailed) return false;
+  }
+  return !journal_scratch_.empty();
+}
+
+void PartitionRunner::TakeJournalRecord(const log::StoredRecord& record) {
+  journal_position_ = record.offset + 1;
+  auto header = core::DecodeHeader(record.record.header);
+  if (!header.ok()) {
+    Fail(header.status());
+    return;
+  }
+  switch (filter_.Admit(*header)) {
+    case core::JournalFilter::Verdict::kFence:
+      OnFence(*header);
+      break;
+    case core::JournalFilter::Verdict::kCounted:
+      ApplyCounted(*header, record);
+      break;
+    case core::JournalFilter::Verdict::kVoid:
+      void_records_.fetch_add(1, std::memory_order_relaxed);
+      // The winner of an epoch raced for may be alive: it is not ours to raise the epoch over it.
+      if (header->kind() == RECORD_KIND_FENCE && header->fence().token() == options_.fence_token &&
+          header->epoch() == epoch_ && filter_.fence_token() != options_.fence_token) {
+        state_.store(State::kFenced, std::memory_order_release);
+      }
+      break;
+  }
+  if (state() == State::kFenced) {
+    RefuseQueries(absl::UnavailableError("another process owns the partition now"));
+    LogEvent(LogLevel::kError, "partition_fenced",
+             {{"journal", log::Name(options_.journal)}, {"epoch", absl::StrCat(filter_.epoch())}});
+  }
+}
+
+void PartitionRunner::OnFence(const RecordHeader& header) {
+  fences_.fetch_add(1, std::memory_order_relaxed);
+  const bool ours = header.fence().token() == options_.fence_token;
+  const bool own_epoch_began = epoch_ != 0 && header.epoch() >= epoch_;
+  if (!ours && own_epoch_began) {
+#if TIDEGATE_MUTANT != 21
+    state_.store(State::kFenced, std::memory_order_release);
+    return;
+#endif
+  }
+  core_->ApplyFence(header.fence(), header.epoch());
+}
+
+void PartitionRunner::ApplyCounted(const RecordHeader& header, const log::StoredRecord& record) {
+  records_applied_.fetch_add(1, std::memory_order_relaxed);
+  if (header.covers_size() > 0) applied_covers_.assign(header.covers().begin(), header.covers().end());
+  if (header.kind() == RECORD_KIND_OUTBOX_MARK) outbox_.ApplyMark(header);
+  if (header.kind() != RECORD_KIND_DECISION) return;
+  const core::ApplyContext context{
+      .epoch = header.epoch(),
+      .seq = header.seq(),
+      .offset = record.offset,
+      .decided_time_ns = header.decided_time_ns(),
+      .live = state() == State::kLive && header.epoch() == epoch_,
+  };
+  outbox_scratch_.clear();
+  core_->Apply(record.record.key, record.record.value, context, &outbox_scratch_);
+  for (core::OutboxRecord& out : outbox_scratch_) outbox_.Add(std::move(out));
+}
+
+// ---- Live ----
+
+bool PartitionRunner::RunLive(const Now& now) {
+  bool moved = ReadJournal(now);
+  if (state() != State::kLive) return false;
+  moved |= FinishBatch(now);
+  if (state() != State::kLive) return moved;
+  moved |= FoldInputs(/*until_start_ends=*/false);
+  if (state() != State::kLive) return false;
+  moved |= outbox_.Pump();
+  moved |= RunQueries(now);
+  if (!batch_under_way_) {
+    FillBatch(now);
+    if (state() != State::kLive) return false;
+    if (!batch_->records.empty()) {
+#if TIDEGATE_MUTANT == 2
+      core_->Release(now);
+#endif
+      AppendBatch();
+      moved = true;
+    }
+  }
+  return moved;
+}
+
+bool PartitionRunner::FinishBatch(const Now& now) {
+  if (!batch_under_way_) return false;
+  std::optional<absl::Status> result;
+  {
+    std::lock_guard lock(append_result_->mu);
+    result = append_result_->status;
+  }
+  if (result.has_value() && !result->ok()) {
+    if (absl::IsUnavailable(*result)) {
+      Fail(*result);  // the store is closed for good: the process starts again
+      return true;
+    }
+    LogEvent(LogLevel::kWarning, "append_failed",
+             {{"journal", log::Name(options_.journal)}, {"status", result->ToString()}});
+    VoidBatch();
+    return true;
+  }
+  if (!result.has_value() || filter_.seq() < batch_->last_seq) return false;
+  batch_under_way_ = false;
+  core_->EndBatch();
+  core_->Release(now);
+  return true;
+}
+
+// What was appended may or may not be there: only a new fence tells.
+void PartitionRunner::VoidBatch() {
+  core_->EndBatch();
+  batch_.reset();
+  batch_under_way_ = false;
+  {
+    std::lock_guard lock(append_result_->mu);
+    append_result_->status.reset();
+    ++append_result_->generation;
+  }
+  recovery_ = Recovery::kReadJournal;
+  state_.store(State::kRecovering, std::memory_order_release);
+}
+
+bool PartitionRunner::RunQueries(const Now& now) {
+  std::vector<Query> queries;
+  {
+    std::lock_guard lock(mu_);
+    while (!queries_.empty() && queries.size() < kQueriesPerTurn) {
+      queries.push_back(std::move(queries_.front()));
+      queries_.pop_front();
+    }
+  }
+  for (const Query& query : queries) query(absl::OkStatus(), now);
+  return !queries.empty();
+}
+
+bool PartitionRunner::BatchFull() const {
+  return batch_->records.size() >= options_.batch_records_max || batch_->bytes >= options_.batch_bytes_max;
+}
+
+void PartitionRunner::FillBatch(const Now& now) {
+  batch_.emplace();
+  DecideLocalInputs(now);
+  if (outbox_.size() < options_.outbox_records_max) {
+    DecideLogInputs(now);
+    if (state() != State::kLive) return;
+    DecideTicks(now);
+  }
+  AddMarkAndCover(now);
+}
+
+void PartitionRunner::DecideLocalInputs(const Now& now) {
+  while (!BatchFull()) {
+    std::unique_ptr<core::LocalInput> local;
+    {
+      std::lock_guard lock(mu_);
+      if (local_inputs_.empty()) return;
+      local = std::move(local_inputs_.front());
+      local_inputs_.pop_front();
+    }
+    auto decision = core_->Decide({.local = local.get()}, now);
+    if (decision.has_value()) AddRecord(RECORD_KIND_DECISION, std::move(*decision), now, {});
+  }
+}
+
+void PartitionRunner::DecideLogInputs(const Now& now) {
+  for (LogInput& input : decided_) {
+    while (!BatchFull()) {
+      auto item = input.Peek(log_);
+      if (!item.ok()) {
+        Fail(item.status());
+        return;
+      }
+      if (item->record == nullptr) break;
+      const core::Input decided{.record = item->record, .from = input.at()};
+      if (!core_->Ready(decided)) break;
+      auto decision = core_->Decide(decided, now);
+      input.Take();
+      inputs_taken_.fetch_add(1, std::memory_order_relaxed);
+      if (uncovered_inputs_++ == 0) uncovered_since_raw_ns_ = now.raw_ns;
+      if (decision.has_value()) AddRecord(RECORD_KIND_DECISION, std::move(*decision), now, {});
+    }
+  }
+}
+
+void PartitionRunner::DecideTicks(const Now& now) {
+  while (!BatchFull()) {
+    auto decision = core_->Decide({}, now);
+    if (!decision.has_value()) {
+      next_wake_raw_ns_ = core_->NextTickRawNs(now);
+      return;
+    }
+    AddRecord(RECORD_KIND_DECISION, std::move(*decision), now, {});
+  }
+}
+
+void PartitionRunner::AddMarkAndCover(const Now& now) {
+  const auto due = [&](int64_t since, int64_t after) {
+    const int64_t at = since + after;
+    if (now.raw_ns >= at) return true;
+    next_wake_raw_ns_ = std::min(next_wake_raw_ns_.value_or(at), at);
+    return false;
+  };
+  if (outbox_.unmarked() == 0) {
+    unmarked_since_raw_ns_ = now.raw_ns;
+  } else if (outbox_.unmarked() >= options_.mark_records_max ||
+             due(unmarked_since_raw_ns_, options_.mark_after_ns)) {
+    RecordHeader header;
+    if (outbox_.WriteMark(&header)) AddRecord(RECORD_KIND_OUTBOX_MARK, {}, now, std::move(header));
+    unmarked_since_raw_ns_ = now.raw_ns;
+  }
+  if (uncovered_inputs_ > 0 && (uncovered_inputs_ >= options_.cover_inputs_max ||
+                                due(uncovered_since_raw_ns_, options_.cover_after_ns))) {
+    AddRecord(RECORD_KIND_COVER, {}, now, {});
+  }
+}
+
+void PartitionRunner::AddRecord(RecordKind kind, core::Decision decision, const Now& now,
+                                RecordHeader header) {
+  header.set_kind(kind);
+  header.set_epoch(epoch_);
+  header.set_seq(next_seq_ + batch_->records.size());
+  header.set_decided_time_ns(now.wall_ns);
+  for (const LogInput& input : decided_) input.WriteTo(header.add_covers());
+  uncovered_inputs_ = 0;
+  batch_->last_seq = header.seq();
+  batch_->records.push_back({.key = std::move(decision.key),
+                             .header = core::EncodeHeader(header),
+                             .value = std::move(decision.value)});
+  const log::Record& record = batch_->records.back();
+  batch_->bytes += record.key.size() + record.header.size() + record.value.size();
+}
+
+void PartitionRunner::AppendBatch() {
+  next_seq_ += batch_->records.size();
+  batch_under_way_ = true;
+  uint64_t generation;
+  {
+    std::lock_guard lock(append_result_->mu);
+    append_result_->status.reset();
+    generation = ++append_result_->generation;
+  }
+  log_->Append(options_.journal, std::move(batch_->records),
+               [result = append_result_, generation, wake = options_.wake](absl::Status status) {
+                 {
+                   std::lock_guard lock(result->mu);
+                   if (result->generation == generation) result->status = std::move(status);
+                 }
+                 wake();
+               });
+}
+
+}  // namespace tidegate::runtime

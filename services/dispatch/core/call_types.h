@@ -1,0 +1,61 @@
+// Values that travel between the books of dispatch, the core and its shell.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "common/base/clock.h"
+#include "common/core/core.h"
+#include "tidegate/log/v1/ledger.pb.h"
+
+namespace tidegate::dispatch {
+
+// A call that a book wants to make now; DispatchCore turns it into an attempt.
+struct WantedCall {
+  std::string corp;
+  std::string api;
+  std::string call_id;
+  uint32_t attempt = 0;
+  ::tidegate::log::v1::CallTarget target;
+  std::string body;
+  std::string marker;
+};
+
+// Asks whether a call to (corp, api) may leave now. True takes the tokens for this batch; false notes
+// when to ask again.
+using Admit = std::function<bool(const std::string& corp, const std::string& api)>;
+
+// What the shell shall do with an attempt that counted.
+struct CallToMake {
+  std::string corp;
+  std::string agent_id;
+  std::string api;
+  std::string call_id;
+  uint32_t attempt = 0;
+  std::string body;
+  int64_t send_deadline_boot_ns = 0;  // no first byte after this
+};
+
+// What the shell saw of a call.
+struct CallAnswer : core::LocalInput {
+  std::string call_id;
+  uint32_t attempt = 0;
+  bool bytes_written = false;  // any request byte was handed to the socket
+  bool answered = false;       // a whole HTTP answer was read
+  int http_status = 0;
+  std::string body;
+  // Where no request went out: WeCom's errcode for the token, or 0.
+  int token_errcode = 0;
+  Now completed;               // answer read, or socket closed
+};
+
+// What an answer means, as the ledger records it.
+struct AttemptEnd {
+  const ::tidegate::log::v1::Attempt& attempt;
+  const ::tidegate::log::v1::Outcome& outcome;
+  // Raw time from which WeCom cannot execute it any more: completion, or the server's hold bound.
+  int64_t over_raw_ns = 0;
+};
+
+}  // namespace tidegate::dispatch

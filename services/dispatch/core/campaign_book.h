@@ -1,0 +1,187 @@
+// Campaigns: from the wish to run, over the plan and its calls, to the end of every touch.
+//
+// A fold of tidegate.definitions (what is wanted), tidegate.audiences (to whom) and the ledger (what
+// was done). Part of DispatchCore; one thread. Times are CLOCK_MONOTONIC_RAW unless named wall.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/core/core.h"
+#include "common/wecom_table/answers.h"
+#include "common/wecom_table/limits.h"
+#include "services/dispatch/core/call_types.h"
+#include "services/dispatch/core/planner.h"
+#include "tidegate/log/v1/audiences.pb.h"
+#include "tidegate/log/v1/definitions.pb.h"
+#include "tidegate/log/v1/ledger.pb.h"
+
+namespace tidegate::dispatch {
+
+using CampaignKey = std::pair<std::string, std::string>;  // corp, campaign id
+
+// How a touch stands; values of Result.statuses.
+enum TouchStatus : uint8_t {
+  kTouchOpen = 0,
+  kTouchSent = 1,
+  kTouchNotFriend = 2,
+  kTouchOverQuota = 3,
+  kTouchFailList = 4,
+  kTouchRefused = 5,
+  kTouchUnconfirmed = 6,
+};
+inline constexpr uint8_t kNotOnThisPage = 255;
+
+// A doubt while it is being settled.
+struct DoubtState {
+  uint32_t attempt = 0;
+  int64_t opened_raw_ns = 0;
+  int64_t opened_wall_ns = 0;      // of the attempt
+  int64_t start_time_s = 0;        // of the listings' window, wall
+  int64_t end_time_s = 0;
+  int64_t next_raw_ns = 0;         // when the next listing may begin
+  uint32_t listing = 0;            // under way or next: 1, 2; 3 = both are clean
+  uint32_t pages = 0;              // of all listings so far
+  std::string cursor;
+  std::set<std::string> matches;   // of the listing under way
+  std::set<std::string> matches_before;
+  bool under_way = false;          // an attempt is open, or something was decided in this batch
+};
+
+// One call of a campaign.
+struct CampaignCallState {
+  enum class Phase { kPlanned, kUnderWay, kAccepted, kRefused, kDoubt, kParked };
+  std::string sender;
+  uint32_t variant = 0;
+  std::vector<uint32_t> customers;  // indices into the audience
+  std::string call_id;
+  std::string marker;
+
+  Phase phase = Phase::kPlanned;
+  uint32_t attempts = 0;
+  std::string msgid;
+  std::vector<uint8_t> statuses;    // TouchStatus of each customer
+  bool final = false;               // every status is an end, and told to others
+  bool decided = false;             // something about it was decided in this batch
+  int64_t not_before_raw_ns = 0;    // of the next attempt
+
+  uint32_t reads = 0;               // result reads so far
+  uint32_t reads_after_close = 0;
+  bool read_under_way = false;
+  bool member_confirmed = false;
+  std::string result_cursor;
+  std::vector<bool> listed;         // customers on the pages of this reading
+  bool found_by_list = false;       // its fail_list was never seen
+  int64_t next_read_raw_ns = 0;
+
+  std::optional<DoubtState> doubt;
+};
+
+struct CampaignState {
+  ::tidegate::log::v1::CampaignPhase phase = ::tidegate::log::v1::CAMPAIGN_PHASE_UNSPECIFIED;
+  ::tidegate::log::v1::CampaignIntent intent = ::tidegate::log::v1::CAMPAIGN_INTENT_DRAFT;
+  std::vector<AudienceCustomer> audience;
+  std::vector<ContentVariant> variants;
+  std::vector<CampaignCallState> calls;
+  uint64_t skipped_no_sender = 0;
+  int64_t first_attempt_wall_ns = 0;
+  int64_t last_accepted_wall_ns = 0;
+  int64_t results_close_wall_ns = 0;
+  uint64_t doubts_opened = 0;
+  uint64_t doubts_accepted = 0;
+  uint64_t doubts_not_executed = 0;
+  std::deque<uint32_t> to_send;     // batches in phase kPlanned; stale entries are skipped
+  bool decided = false;             // its progress was decided in this batch
+};
+
+class CampaignBook {
+ public:
+  // `limits` outlives the book. `partitions`: of the customer topics.
+  CampaignBook(const wecom_table::Limits* limits, uint32_t partitions);
+
+  void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
+  void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
+
+  // Decide. What is returned is under way until it is applied; Rebuild() undoes a void batch.
+  std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
+  std::optional<WantedCall> NextCreate(const Now& now, const Admit& admit);
+  std::optional<WantedCall> NextListing(const Now& now, const Admit& admit);
+  std::optional<WantedCall> NextRead(const Now& now, const Admit& admit);
+  std::optional<int64_t> NextRawNs(const Now& now) const;
+
+  // Fills in what an answer says beyond its class: msgid, fail_list, statuses, matches.
+  void DescribeAnswer(const ::tidegate::log::v1::Attempt& attempt, const wecom_table::Answer& answer,
+                      ::tidegate::log::v1::Outcome* outcome) const;
+
+  // Apply.
+  void OnPlanned(const ::tidegate::log::v1::Planned& planned, std::vector<core::OutboxRecord>* outbox);
+  void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
+  void OnOutcome(const AttemptEnd& end);
+  // `settle_from_raw_ns`: nothing of ours can write to the call's socket any more.
+  void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t settle_from_raw_ns,
+                   bool owner_dead);
+  void OnSettled(const ::tidegate::log::v1::Settled& settled);
+  void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
+  void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
+  void Rebuild(bool raw_restarted, int64_t raw_now_ns);
+
+  // nullptr if it was never launched.
+  const CampaignState* Find(const CampaignKey& key) const;
+  const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
+  bool HasUndecidedCreate(const CampaignKey& key) const;
+
+ private:
+  using CallRef = std::pair<CampaignKey, uint32_t>;  // campaign, batch
+  struct Shard {
+    // Complete rounds only, by round: chunks in order.
+    std::map<uint32_t, std::vector<::tidegate::log::v1::AudienceChunk>> rounds;
+  };
+  struct Audience {
+    uint32_t shards = 0;
+    std::map<uint32_t, Shard> by_shard;
+  };
+
+  CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call);
+  const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
+  CampaignCallState& CallAt(const CallRef& ref) { return campaigns_[ref.first].calls[ref.second]; }
+  // The lowest complete round of every shard; empty if a shard has none.
+  std::vector<uint32_t> CompleteRounds(const CampaignKey& key) const;
+  std::vector<AudienceCustomer> Assemble(const CampaignKey& key,
+                                         const std::vector<uint32_t>& rounds) const;
+  std::optional<::tidegate::log::v1::LedgerRecord> PlanRecord(const CampaignKey& key,
+                                                              const CampaignState& campaign) const;
+  void OpenDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt,
+                 int64_t settle_from_raw_ns);
+  void OnCreateOutcome(const CallRef& ref, const AttemptEnd& end);
+  void OnReadOutcome(const CallRef& ref, const AttemptEnd& end);
+  void OnListOutcome(const CallRef& ref, const AttemptEnd& end);
+  static void TakeResultPage(const ::tidegate::log::v1::Outcome& outcome, CampaignCallState* call);
+  void ScheduleRead(const CallRef& ref, int64_t raw_ns);
+  void QueueProgress(const CampaignKey& key);
+  bool AllCallsEnded(const CampaignState& campaign) const;
+  bool AllResultsFinal(const CampaignState& campaign) const;
+
+  const wecom_table::Limits* const limits_;
+  const uint32_t partitions_;
+  std::map<CampaignKey, CampaignState> campaigns_;
+  std::map<CampaignKey, ::tidegate::log::v1::Campaign> definitions_;
+  std::map<CampaignKey, Audience> audiences_;
+
+  // Queues: stale entries are skipped when they are met.
+  std::set<CampaignKey> progress_queue_;
+  std::set<std::pair<int64_t, CallRef>> read_queue_;   // raw time, call
+  std::set<std::pair<int64_t, CallRef>> doubt_queue_;  // raw time, call
+  std::deque<CallRef> result_queue_;                   // a result may have become final
+};
+
+}  // namespace tidegate::dispatch

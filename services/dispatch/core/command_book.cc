@@ -1,0 +1,284 @@
+#include "services/dispatch/core/command_book.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/hash.h"
+#include "common/wecom_table/requests.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::Attempt;
+using ::tidegate::log::v1::Command;
+using ::tidegate::log::v1::CommandsDropped;
+using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
+using ::tidegate::log::v1::OUTCOME_CLASS_REFUSED;
+
+namespace {
+
+// After a refusal that may pass (45033, a token error), before the same wish is tried again.
+constexpr int64_t kRetryNs = 100 * kNanosPerMilli;
+constexpr int64_t kRetryMaxNs = 30 * kNanosPerSecond;
+
+int64_t Backoff(uint32_t attempts) {
+  return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
+}
+
+std::string CommandCallId(absl::string_view kind, const std::string& corp, uint64_t position) {
+  return Sha256Hex(absl::StrCat(kind, "/", corp, "/", position)).substr(0, 32);
+}
+
+}  // namespace
+
+void CommandBook::Fold(uint64_t position, const Command& command) {
+  if (command.has_welcome()) {
+    welcomes_[position].command = command;
+    welcome_queue_.emplace(command.welcome().expires_ns(), position);
+    return;
+  }
+  if (!command.has_mark_tag()) return;
+  const std::string key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer());
+  Pair& pair = pairs_[key];
+  pair.corp = command.corp();
+  pair.member = command.member();
+  pair.customer = command.customer();
+  for (const std::string& tag : command.mark_tag().add()) {
+    pair.tags[tag] = {.add = true, .position = position, .end = End::kOpen};
+  }
+  for (const std::string& tag : command.mark_tag().remove()) {
+    pair.tags[tag] = {.add = false, .position = position, .end = End::kOpen};
+  }
+  pair.open_positions.push_back(position);
+  pair_of_[position] = key;
+  pair_queue_.push_back(key);
+}
+
+std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
+  while (!welcome_queue_.empty() && welcome_queue_.begin()->first <= now.wall_ns) {
+    const uint64_t position = welcome_queue_.begin()->second;
+    welcome_queue_.erase(welcome_queue_.begin());
+    Welcome& welcome = welcomes_[position];
+    if (welcome.end != End::kOpen || welcome.under_way) continue;
+    welcome.under_way = true;
+    CommandsDropped dropped;
+    dropped.set_corp(welcome.command.corp());
+    dropped.add_positions(position);
+    dropped.set_reason("expired");
+    return dropped;
+  }
+  return std::nullopt;
+}
+
+std::optional<WantedCall> CommandBook::NextWelcome(const Now& now, const Admit& admit) {
+  for (auto it = welcome_queue_.begin(); it != welcome_queue_.end();) {
+    const uint64_t position = it->second;
+    Welcome& welcome = welcomes_[position];
+    if (welcome.end != End::kOpen) {
+      it = welcome_queue_.erase(it);
+      continue;
+    }
+    if (welcome.under_way || welcome.not_before_raw_ns > now.raw_ns) {
+      ++it;
+      continue;
+    }
+    if (!admit(welcome.command.corp(), "send_welcome_msg")) return std::nullopt;
+    welcome.under_way = true;
+    WantedCall call;
+    call.corp = welcome.command.corp();
+    call.api = "send_welcome_msg";
+    call.call_id = CommandCallId("welcome", call.corp, position);
+    call.attempt = welcome.attempts + 1;
+    call.target.mutable_welcome()->set_corp(call.corp);
+    call.target.mutable_welcome()->add_positions(position);
+    call.body = wecom_table::WelcomeBody(welcome.command.welcome().welcome_code(),
+                                         welcome.command.welcome().text());
+    return call;
+  }
+  return std::nullopt;
+}
+
+WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
+  std::vector<std::string> add;
+  std::vector<std::string> remove;
+  for (const auto& [tag, wish] : pair->tags) {
+    if (wish.end == End::kOpen) (wish.add ? add : remove).push_back(tag);
+  }
+  WantedCall call;
+  call.corp = pair->corp;
+  call.api = "mark_tag";
+  call.target.mutable_mark_tag()->set_corp(pair->corp);
+  for (const uint64_t position : pair->open_positions) {
+    call.target.mutable_mark_tag()->add_positions(position);
+  }
+  // More wishes make another call.
+  call.call_id = CommandCallId(absl::StrCat("mark_tag/", key, "/", pair->open_positions.back()),
+                               pair->corp, pair->open_positions.front());
+  call.attempt = call.call_id == pair->call_id ? pair->attempts + 1 : 1;
+  call.body = wecom_table::MarkTagBody(pair->member, pair->customer, add, remove);
+  return call;
+}
+
+std::optional<WantedCall> CommandBook::NextMarkTag(const Now& now, const Admit& admit) {
+  while (!pairs_waiting_.empty() && pairs_waiting_.begin()->first <= now.raw_ns) {
+    pair_queue_.push_back(pairs_waiting_.begin()->second);
+    pairs_waiting_.erase(pairs_waiting_.begin());
+  }
+  while (!pair_queue_.empty()) {
+    const std::string& key = pair_queue_.front();
+    Pair& pair = pairs_[key];
+    if (pair.open_positions.empty() || pair.under_way) {
+      pair_queue_.pop_front();
+      continue;
+    }
+    if (pair.not_before_raw_ns > now.raw_ns) {
+      pairs_waiting_.emplace(pair.not_before_raw_ns, key);
+      pair_queue_.pop_front();
+      continue;
+    }
+    if (!admit(pair.corp, "mark_tag")) return std::nullopt;
+    pair.under_way = true;
+    WantedCall call = MarkTagCall(key, &pair);
+    pair_queue_.pop_front();
+    return call;
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> CommandBook::NextRawNs() const {
+  std::optional<int64_t> next;
+  const auto consider = [&](int64_t at) { next = std::min(next.value_or(at), at); };
+  if (!pairs_waiting_.empty()) consider(pairs_waiting_.begin()->first);
+  for (const auto& [expires, position] : welcome_queue_) {
+    const auto it = welcomes_.find(position);
+    if (it != welcomes_.end() && it->second.end == End::kOpen && !it->second.under_way) {
+      consider(it->second.not_before_raw_ns);
+    }
+  }
+  return next;
+}
+
+void CommandBook::OnAttempt(const Attempt& attempt) {
+  if (attempt.target().has_welcome()) {
+    Welcome& welcome = welcomes_[attempt.target().welcome().positions(0)];
+    welcome.under_way = true;
+    welcome.attempts = attempt.attempt();
+    return;
+  }
+  const auto it = pair_of_.find(attempt.target().mark_tag().positions(0));
+  if (it == pair_of_.end()) return;
+  Pair& pair = pairs_[it->second];
+  pair.under_way = true;
+  pair.call_id = attempt.call_id();
+  pair.attempts = attempt.attempt();
+}
+
+void CommandBook::OnOutcome(const AttemptEnd& end) {
+  const auto& target = end.attempt.target();
+  const auto outcome_class = end.outcome.outcome_class();
+  const bool over = outcome_class == OUTCOME_CLASS_ACCEPTED || outcome_class == OUTCOME_CLASS_REFUSED;
+  const End ended = outcome_class == OUTCOME_CLASS_ACCEPTED ? End::kDone : End::kRefused;
+  if (target.has_welcome()) {
+    const uint64_t position = target.welcome().positions(0);
+    Welcome& welcome = welcomes_[position];
+    welcome.under_way = false;
+    if (over) {
+      welcome.end = ended;
+    } else {
+      welcome.in_doubt |= end.outcome.bytes_written() && end.outcome.why() == "no_answer";
+      welcome.not_before_raw_ns = end.outcome.completed().raw_ns() + kRetryNs;
+      welcome_queue_.emplace(welcome.command.welcome().expires_ns(), position);
+    }
+    return;
+  }
+  const auto it = pair_of_.find(target.mark_tag().positions(0));
+  if (it == pair_of_.end()) return;
+  const std::string key = it->second;
+  Pair& pair = pairs_[key];
+  pair.under_way = false;
+  if (over) {
+    const auto& positions = target.mark_tag().positions();
+    const uint64_t last = positions[positions.size() - 1];
+    for (auto& [tag, wish] : pair.tags) {
+      if (wish.end == End::kOpen && wish.position <= last) wish.end = ended;
+    }
+    std::erase_if(pair.open_positions, [&](uint64_t position) { return position <= last; });
+    for (const uint64_t position : positions) pair_of_.erase(position);
+    pair.not_before_raw_ns = 0;
+  } else {
+    pair.not_before_raw_ns =
+        std::max(end.over_raw_ns, end.outcome.completed().raw_ns() + Backoff(pair.attempts));
+  }
+  if (!pair.open_positions.empty()) pair_queue_.push_back(key);
+}
+
+void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
+  if (attempt.target().has_welcome()) {
+    Welcome& welcome = welcomes_[attempt.target().welcome().positions(0)];
+    welcome.under_way = false;
+    welcome.in_doubt = true;
+    return;
+  }
+  const auto it = pair_of_.find(attempt.target().mark_tag().positions(0));
+  if (it == pair_of_.end()) return;
+  Pair& pair = pairs_[it->second];
+  pair.under_way = false;
+  // A newer, different wish must not be overtaken by the lost one.
+  pair.not_before_raw_ns = end_raw_ns;
+}
+
+void CommandBook::OnDropped(const CommandsDropped& dropped) {
+  for (const uint64_t position : dropped.positions()) {
+    const auto it = welcomes_.find(position);
+    if (it == welcomes_.end()) continue;
+    it->second.end = End::kRefused;
+    it->second.under_way = false;
+  }
+}
+
+void CommandBook::Rebuild(bool raw_restarted) {
+  pair_queue_.clear();
+  pairs_waiting_.clear();
+  welcome_queue_.clear();
+  for (auto& [key, pair] : pairs_) {
+    pair.under_way = false;
+    if (raw_restarted) pair.not_before_raw_ns = 0;
+    if (!pair.open_positions.empty()) pair_queue_.push_back(key);
+  }
+  for (auto& [position, welcome] : welcomes_) {
+    welcome.under_way = false;
+    if (raw_restarted) welcome.not_before_raw_ns = 0;
+    if (welcome.end == End::kOpen) {
+      welcome_queue_.emplace(welcome.command.welcome().expires_ns(), position);
+    }
+  }
+}
+
+bool CommandBook::WelcomeInDoubt(uint64_t position) const {
+  const auto it = welcomes_.find(position);
+  return it != welcomes_.end() && it->second.in_doubt;
+}
+
+size_t CommandBook::open() const { return pair_of_.size() + welcome_queue_.size(); }
+
+WriteBack CommandBook::Progress(const std::string& corp) const {
+  WriteBack progress;
+  for (const auto& [key, pair] : pairs_) {
+    if (pair.corp != corp) continue;
+    for (const auto& [tag, wish] : pair.tags) {
+      ++progress.tags_wanted;
+      if (wish.end == End::kDone) ++progress.tags_written;
+      if (wish.end == End::kRefused) ++progress.tags_refused;
+    }
+  }
+  for (const auto& [position, welcome] : welcomes_) {
+    if (welcome.command.corp() != corp) continue;
+    ++progress.welcomes_requested;
+    if (welcome.end == End::kDone) ++progress.welcomes_sent;
+    if (welcome.end == End::kRefused) ++progress.welcomes_dropped;
+  }
+  return progress;
+}
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,95 @@
+// What tagging wishes of WeCom: tags per pair, coalesced, and welcomes before their codes expire.
+//
+// A fold of tidegate.commands (the wishes) and of the ledger (what was done about them). Part of
+// DispatchCore; one thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/base/clock.h"
+#include "services/dispatch/core/call_types.h"
+#include "tidegate/log/v1/commands.pb.h"
+#include "tidegate/log/v1/ledger.pb.h"
+
+namespace tidegate::dispatch {
+
+struct WriteBack {
+  int64_t tags_wanted = 0;
+  int64_t tags_written = 0;
+  int64_t tags_refused = 0;
+  int64_t welcomes_requested = 0;
+  int64_t welcomes_sent = 0;
+  int64_t welcomes_dropped = 0;
+};
+
+class CommandBook {
+ public:
+  // A wish, in log order.
+  void Fold(uint64_t position, const ::tidegate::log::v1::Command& command);
+
+  // Decide. Each call takes what it returns out of the queue; Rebuild() undoes that for a void batch.
+  std::optional<::tidegate::log::v1::CommandsDropped> NextExpiredWelcome(const Now& now);
+  std::optional<WantedCall> NextWelcome(const Now& now, const Admit& admit);
+  std::optional<WantedCall> NextMarkTag(const Now& now, const Admit& admit);
+  // When a waiting wish can go although nothing else happens; nothing = never.
+  std::optional<int64_t> NextRawNs() const;
+
+  // Apply.
+  void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
+  void OnOutcome(const AttemptEnd& end);
+  // The attempt's owner is gone; its call may still take effect until end_raw_ns.
+  void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t end_raw_ns);
+  void OnDropped(const ::tidegate::log::v1::CommandsDropped& dropped);
+  // The queues follow from the state again. `raw_restarted`: times of before mean nothing any more.
+  void Rebuild(bool raw_restarted);
+
+  WriteBack Progress(const std::string& corp) const;
+  // Whether WeCom may have taken the welcome at an earlier attempt of ours.
+  bool WelcomeInDoubt(uint64_t position) const;
+  size_t open() const;
+
+ private:
+  enum class End { kOpen, kDone, kRefused };
+  struct TagWish {
+    bool add = true;
+    uint64_t position = 0;  // of the newest wish
+    End end = End::kOpen;
+  };
+  struct Pair {
+    std::string corp;
+    std::string member;
+    std::string customer;
+    std::map<std::string, TagWish> tags;
+    std::vector<uint64_t> open_positions;
+    bool under_way = false;           // an attempt is open, or was decided in this batch
+    int64_t not_before_raw_ns = 0;
+    uint32_t attempts = 0;            // of the call under way or next
+    std::string call_id;              // of the last attempt
+  };
+  struct Welcome {
+    ::tidegate::log::v1::Command command;
+    End end = End::kOpen;
+    bool under_way = false;
+    bool in_doubt = false;
+    int64_t not_before_raw_ns = 0;
+    uint32_t attempts = 0;
+  };
+  WantedCall MarkTagCall(const std::string& key, Pair* pair);
+
+  absl::flat_hash_map<std::string, Pair> pairs_;          // by corp/member/customer
+  absl::flat_hash_map<uint64_t, std::string> pair_of_;    // open position -> key of pairs_
+  std::map<uint64_t, Welcome> welcomes_;                  // by position
+  // Queues: stale entries are skipped when they are met.
+  std::deque<std::string> pair_queue_;
+  std::set<std::pair<int64_t, std::string>> pairs_waiting_;     // not before, key
+  std::set<std::pair<int64_t, uint64_t>> welcome_queue_;        // expires (wall), position
+};
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,396 @@
+#include "services/dispatch/core/dispatch_core.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/hash.h"
+#include "common/wecom_table/answers.h"
+#include "common/wecom_table/endpoints.h"
+#include "common/wecom_table/errors.h"
+#include "tidegate/log/v1/audiences.pb.h"
+#include "tidegate/log/v1/commands.pb.h"
+#include "tidegate/log/v1/definitions.pb.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::Attempt;
+using ::tidegate::log::v1::CallTarget;
+using ::tidegate::log::v1::LedgerRecord;
+using ::tidegate::log::v1::Outcome;
+using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
+using ::tidegate::log::v1::OUTCOME_CLASS_DOUBT;
+using ::tidegate::log::v1::OUTCOME_CLASS_NOT_EXECUTED;
+using ::tidegate::log::v1::OUTCOME_CLASS_REFUSED;
+using ::tidegate::log::v1::OutcomeClass;
+using ::tidegate::log::v1::Stamp;
+
+namespace {
+
+void SetStamp(const Now& now, Stamp* stamp) {
+  stamp->set_wall_ns(now.wall_ns);
+  stamp->set_raw_ns(now.raw_ns);
+  stamp->set_boot_ns(now.boot_ns);
+}
+
+OutcomeClass ToOutcomeClass(wecom_table::AnswerClass answer_class) {
+  switch (answer_class) {
+    case wecom_table::AnswerClass::kAccepted:
+      return OUTCOME_CLASS_ACCEPTED;
+    case wecom_table::AnswerClass::kRefused:
+      return OUTCOME_CLASS_REFUSED;
+    case wecom_table::AnswerClass::kNotExecuted:
+      return OUTCOME_CLASS_NOT_EXECUTED;
+    case wecom_table::AnswerClass::kDoubt:
+      return OUTCOME_CLASS_DOUBT;
+  }
+  return OUTCOME_CLASS_DOUBT;
+}
+
+// The label of the calls metric: a fixed set.
+std::string ErrcodeLabel(const Outcome& outcome) {
+  if (outcome.why() != "answer") return outcome.why();
+  switch (outcome.errcode()) {
+    case 0:
+    case -1:
+    case 40014:
+    case 41063:
+    case 42001:
+    case 45009:
+    case 45033:
+    case 48002:
+      return absl::StrCat(outcome.errcode());
+    default:
+      return "other";
+  }
+}
+
+}  // namespace
+
+DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* limits)
+    : options_(std::move(options)),
+      limits_(limits),
+      buckets_(limits, absl::StrCat("lane-", options_.lane)),
+      campaigns_(limits, options_.partitions) {}
+
+// ---- Folding ----
+
+void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& record,
+                        const ::tidegate::log::v1::RecordHeader&) {
+  const std::string& value = record.record.value;
+  switch (from.topic) {
+    case log::Topic::kDefinitions: {
+      ::tidegate::log::v1::Proposal proposal;
+      if (!proposal.ParseFromString(value)) return;
+      if (definitions_.Apply(proposal) == definitions::DefinitionsFold::Verdict::kAccepted) {
+        campaigns_.FoldDefinitions(proposal);
+      }
+      return;
+    }
+    case log::Topic::kAudiences: {
+      ::tidegate::log::v1::AudienceChunk chunk;
+      if (chunk.ParseFromString(value)) campaigns_.FoldAudience(chunk);
+      return;
+    }
+    case log::Topic::kCommands: {
+      ::tidegate::log::v1::Command command;
+      if (command.ParseFromString(value)) commands_.Fold(record.offset, command);
+      return;
+    }
+    default:
+      CHECK(false);
+  }
+}
+
+// ---- Decisions ----
+
+core::Decision DispatchCore::Encode(const LedgerRecord& record) {
+  return {.key = "", .value = record.SerializeAsString()};
+}
+
+std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, const Now& now) {
+  if (input.local != nullptr) {
+    const auto* answer = dynamic_cast<const CallAnswer*>(input.local);
+    CHECK(answer != nullptr);
+    return DecideAnswer(*answer, now);
+  }
+  return DecideTick(now);
+}
+
+std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
+  blocked_until_raw_ns_.reset();
+  // Welcomes have seconds; the rest follows in the order in which it frees others.
+  if (auto dropped = commands_.NextExpiredWelcome(now)) {
+    LedgerRecord record;
+    *record.mutable_commands_dropped() = *std::move(dropped);
+    return Encode(record);
+  }
+  if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
+  if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
+  if (auto record = campaigns_.NextResult(now)) return Encode(*record);
+  if (draining_) return std::nullopt;
+
+  const Admit admit = [&](const std::string& corp, const std::string& api) {
+    if (!options_.agent_ids.contains(corp)) return false;  // an unknown corp waits for its configuration
+    const auto verdict = buckets_.Check(corp, api, now.raw_ns);
+    if (verdict.allowed) {
+      buckets_.Reserve(corp, api);
+      return true;
+    }
+    if (verdict.earliest_ns != std::numeric_limits<int64_t>::max()) {
+      blocked_until_raw_ns_ = std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);
+    }
+    return false;
+  };
+  if (auto call = commands_.NextWelcome(now, admit)) return DecideAttempt(*std::move(call), now);
+  if (auto call = campaigns_.NextListing(now, admit)) return DecideAttempt(*std::move(call), now);
+  if (auto call = campaigns_.NextCreate(now, admit)) return DecideAttempt(*std::move(call), now);
+  if (auto call = commands_.NextMarkTag(now, admit)) return DecideAttempt(*std::move(call), now);
+  if (auto call = campaigns_.NextRead(now, admit)) return DecideAttempt(*std::move(call), now);
+  return std::nullopt;
+}
+
+core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
+  const int64_t send_deadline_boot_ns = now.boot_ns + limits_->http_deadline_ns;
+  LedgerRecord record;
+  Attempt* attempt = record.mutable_attempt();
+  attempt->set_call_id(call.call_id);
+  attempt->set_attempt(call.attempt);
+  attempt->set_api(call.api);
+  *attempt->mutable_target() = std::move(call.target);
+  attempt->set_request_sha256(Sha256(call.body));
+  attempt->set_marker(call.marker);
+  attempt->set_send_deadline_boot_ns(send_deadline_boot_ns);
+  SetStamp(now, attempt->mutable_stamp());
+  attempt->set_agent_id(options_.agent_ids.at(call.corp));
+  CallToMake to_make{.corp = call.corp,
+                     .agent_id = attempt->agent_id(),
+                     .api = call.api,
+                     .call_id = call.call_id,
+                     .attempt = call.attempt,
+                     .body = std::move(call.body),
+                     .send_deadline_boot_ns = send_deadline_boot_ns};
+#if TIDEGATE_MUTANT == 2
+  calls_to_make_.push_back(std::move(to_make));
+#else
+  decided_calls_[call.call_id] = std::move(to_make);
+#endif
+  return Encode(record);
+}
+
+std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answer, const Now&) {
+  const auto it = open_attempts_.find(answer.call_id);
+  // A fence has turned it into a doubt meanwhile; the listing will tell.
+  if (it == open_attempts_.end() || it->second.attempt.attempt() != answer.attempt) return std::nullopt;
+  const Attempt& attempt = it->second.attempt;
+  const auto* endpoint = wecom_table::FindEndpoint(attempt.api());
+  CHECK(endpoint != nullptr);
+
+  LedgerRecord record;
+  Outcome* outcome = record.mutable_outcome();
+  outcome->set_call_id(answer.call_id);
+  outcome->set_attempt(answer.attempt);
+  outcome->set_attempt_epoch(it->second.epoch);
+  outcome->set_bytes_written(answer.bytes_written);
+  SetStamp(answer.completed, outcome->mutable_completed());
+
+  wecom_table::AnswerFacts facts;
+  facts.bytes_written = answer.bytes_written;
+  facts.answered = answer.answered;
+  facts.http_status = answer.http_status;
+  facts.errcode = answer.token_errcode;
+  wecom_table::Answer parsed;
+  if (answer.answered) {
+    auto body = wecom_table::ParseAnswer(attempt.api(), answer.body);
+    facts.body_parsed = body.ok();
+    if (body.ok()) {
+      parsed = *std::move(body);
+      facts.errcode = parsed.errcode;
+      facts.has_result_id = !parsed.msgid.empty();
+    }
+  }
+  const bool welcome_in_doubt = attempt.target().has_welcome() &&
+                                commands_.WelcomeInDoubt(attempt.target().welcome().positions(0));
+  const auto verdict = wecom_table::Classify(*endpoint, facts, welcome_in_doubt);
+  outcome->set_errcode(facts.errcode);
+  outcome->set_why(!answer.bytes_written ? "not_written"
+                   : !answer.answered    ? "no_answer"
+                   : !facts.body_parsed  ? "bad_answer"
+                                         : "answer");
+  outcome->set_outcome_class(ToOutcomeClass(verdict.answer_class));
+#if TIDEGATE_MUTANT == 4
+  if (verdict.answer_class == wecom_table::AnswerClass::kDoubt) {
+    outcome->set_outcome_class(OUTCOME_CLASS_NOT_EXECUTED);
+  }
+#endif
+  if (verdict.answer_class == wecom_table::AnswerClass::kAccepted) {
+    campaigns_.DescribeAnswer(attempt, parsed, outcome);
+  }
+  return Encode(record);
+}
+
+// ---- Applying ----
+
+std::string DispatchCore::CorpOf(const CallTarget& target) {
+  switch (target.target_case()) {
+    case CallTarget::kCampaignCall:
+      return target.campaign_call().corp();
+    case CallTarget::kMarkTag:
+      return target.mark_tag().corp();
+    case CallTarget::kWelcome:
+      return target.welcome().corp();
+    case CallTarget::kReadTask:
+      return target.read_task().corp();
+    case CallTarget::kReadResult:
+      return target.read_result().corp();
+    case CallTarget::kList:
+      return target.list().corp();
+    case CallTarget::TARGET_NOT_SET:
+      break;
+  }
+  CHECK(false);
+  return "";
+}
+
+bool DispatchCore::IsCommand(const Attempt& attempt) const {
+  return attempt.target().has_mark_tag() || attempt.target().has_welcome();
+}
+
+int64_t DispatchCore::HoldBound(int64_t closed_raw_ns) const {
+  return closed_raw_ns + limits_->settle.user_timeout_ns + limits_->settle.hold_ns +
+         limits_->settle.skew_ns;
+}
+
+void DispatchCore::Apply(absl::string_view, absl::string_view value, const core::ApplyContext& context,
+                         std::vector<core::OutboxRecord>* outbox) {
+  LedgerRecord record;
+  CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
+  switch (record.body_case()) {
+    case LedgerRecord::kPlanned:
+      campaigns_.OnPlanned(record.planned(), outbox);
+      break;
+    case LedgerRecord::kAttempt:
+      ApplyAttempt(record.attempt(), context);
+      break;
+    case LedgerRecord::kOutcome:
+      ApplyOutcome(record.outcome());
+      break;
+    case LedgerRecord::kSettled:
+      campaigns_.OnSettled(record.settled());
+      break;
+    case LedgerRecord::kResult:
+      campaigns_.OnResult(record.result(), outbox);
+      break;
+    case LedgerRecord::kCommandsDropped:
+      commands_.OnDropped(record.commands_dropped());
+      break;
+    case LedgerRecord::kCampaignProgress:
+      campaigns_.OnProgress(record.campaign_progress());
+      break;
+    case LedgerRecord::BODY_NOT_SET:
+      break;
+  }
+}
+
+void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext& context) {
+  const std::string corp = CorpOf(attempt.target());
+  buckets_.Take(corp, attempt.api(), attempt.stamp().raw_ns());
+  ++counters_.attempts;
+  if (IsCommand(attempt)) {
+    commands_.OnAttempt(attempt);
+  } else {
+    campaigns_.OnAttempt(attempt);
+  }
+  open_attempts_[attempt.call_id()] = {.corp = corp, .attempt = attempt, .epoch = context.epoch};
+  if (!context.live) return;
+  const auto it = decided_calls_.find(attempt.call_id());
+  if (it == decided_calls_.end()) return;
+  calls_to_make_.push_back(std::move(it->second));
+  decided_calls_.erase(it);
+}
+
+void DispatchCore::ApplyOutcome(const Outcome& outcome) {
+  const auto it = open_attempts_.find(outcome.call_id());
+  if (it == open_attempts_.end() || it->second.attempt.attempt() != outcome.attempt()) return;
+  const OpenAttempt open = std::move(it->second);
+  open_attempts_.erase(it);
+  const Attempt& attempt = open.attempt;
+  const int64_t completed = outcome.completed().raw_ns();
+  ++counters_.calls[{attempt.api(), ErrcodeLabel(outcome)}];
+
+  const bool unanswered = outcome.bytes_written() && outcome.why() == "no_answer";
+  const int64_t over = unanswered ? HoldBound(completed) : completed;
+  if (!outcome.bytes_written()) {
+    buckets_.ReturnUnused(open.corp, attempt.api());
+  } else if (unanswered) {
+    buckets_.HoldUntil(open.corp, attempt.api(), over);
+  } else {
+    // Whatever limit it names, the refused call counts itself (Q5).
+    buckets_.Complete(open.corp, attempt.api(), completed,
+                      outcome.errcode() == wecom_table::kErrcodeRateLimited);
+    if (outcome.errcode() == wecom_table::kErrcodeRateLimited) {
+      const int64_t lockout = buckets_.ChooseLockout(open.corp, attempt.api(), completed);
+      buckets_.Lockout(open.corp, attempt.api(), completed + lockout);
+      ++counters_.delayed["window"];
+    } else if (outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce) {
+      buckets_.LowerCeiling(open.corp, attempt.api());
+      ++counters_.delayed["concurrency"];
+    }
+  }
+  const AttemptEnd end{.attempt = attempt, .outcome = outcome, .over_raw_ns = over};
+  if (IsCommand(attempt)) {
+    commands_.OnOutcome(end);
+  } else {
+    campaigns_.OnOutcome(end);
+  }
+}
+
+void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t) {
+  const bool raw_restarted = !boot_id_.empty() && boot_id_ != fence.boot_id();
+  boot_id_ = fence.boot_id();
+  if (raw_restarted) buckets_.Rebase(fence.raw_time_ns());
+  // Nobody takes an answer to these any more. They may still take effect until their socket is gone.
+  std::map<std::string, OpenAttempt> lost;
+  lost.swap(open_attempts_);
+  for (const auto& [call_id, open] : lost) {
+    const int64_t last_byte = raw_restarted ? fence.raw_time_ns()
+                                            : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
+    const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
+    buckets_.HoldUntil(open.corp, open.attempt.api(), HoldBound(closed));
+    if (IsCommand(open.attempt)) {
+      commands_.OnLostOwner(open.attempt, HoldBound(closed));
+    } else {
+      campaigns_.OnLostOwner(open.attempt, closed, fence.predecessor_dead());
+    }
+  }
+  decided_calls_.clear();
+  calls_to_make_.clear();
+  campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
+  commands_.Rebuild(raw_restarted);
+}
+
+void DispatchCore::EndBatch() {
+  buckets_.ClearReserved();
+  decided_calls_.clear();
+}
+
+void DispatchCore::Release(const Now&) {
+  if (calls_to_make_.empty() || !on_calls_) return;
+  std::vector<CallToMake> calls;
+  calls.swap(calls_to_make_);
+  on_calls_(std::move(calls));
+}
+
+std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
+  std::optional<int64_t> next = blocked_until_raw_ns_;
+  const auto consider = [&](std::optional<int64_t> at) {
+    if (at.has_value()) next = std::min(next.value_or(*at), *at);
+  };
+  consider(campaigns_.NextRawNs(now));
+  consider(commands_.NextRawNs());
+  return next;
+}
+
+}  // namespace tidegate::dispatch

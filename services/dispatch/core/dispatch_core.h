@@ -1,0 +1,106 @@
+// One egress lane: everything that leaves for WeCom through one address.
+//
+// Journal: tidegate.ledger. Folded inputs: tidegate.definitions, tidegate.audiences, tidegate.commands.
+// Local inputs: CallAnswer. Outbox: tidegate.events (the ends of touches).
+//
+// An attempt is a decision like any other: its tokens are taken when it is applied, and only then does
+// TakeCalls() hand it to the shell. The answer comes back as a CallAnswer and becomes an outcome.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/core/core.h"
+#include "common/definitions/definitions_fold.h"
+#include "common/wecom_table/limits.h"
+#include "services/dispatch/core/bucket_set.h"
+#include "services/dispatch/core/call_types.h"
+#include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/command_book.h"
+#include "tidegate/log/v1/ledger.pb.h"
+
+namespace tidegate::dispatch {
+
+struct DispatchOptions {
+  uint32_t lane = 0;
+  uint32_t partitions = 4;                        // of the customer topics
+  std::map<std::string, std::string> agent_ids;   // the app that calls for a corp, by corp
+};
+
+// Counts of applied records since the start of the journal; for metrics.
+struct DispatchCounters {
+  std::map<std::pair<std::string, std::string>, uint64_t> calls;  // api, errcode class
+  std::map<std::string, uint64_t> delayed;                        // cause: window, concurrency, token, ...
+  uint64_t attempts = 0;
+};
+
+class DispatchCore : public core::Core {
+ public:
+  // `limits` outlives the core.
+  DispatchCore(DispatchOptions options, const wecom_table::Limits* limits);
+
+  void Fold(log::TopicPartition from, const log::StoredRecord& record,
+            const ::tidegate::log::v1::RecordHeader& header) override;
+  std::optional<core::Decision> Decide(const core::Input& input, const Now& now) override;
+  void Apply(absl::string_view key, absl::string_view value, const core::ApplyContext& context,
+             std::vector<core::OutboxRecord>* outbox) override;
+  void ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t epoch) override;
+  void EndBatch() override;
+  void Release(const Now& now) override;
+  std::optional<int64_t> NextTickRawNs(const Now& now) override;
+
+  // Where Release() sends the calls that may leave; set before the runner starts.
+  void OnCalls(std::function<void(std::vector<CallToMake>)> on_calls) { on_calls_ = std::move(on_calls); }
+  // While draining no attempt is decided; answers are taken on.
+  void SetDraining() { draining_ = true; }
+  size_t open_attempts() const { return open_attempts_.size(); }
+
+  const CampaignBook& campaigns() const { return campaigns_; }
+  const CommandBook& commands() const { return commands_; }
+  BucketSet& buckets() { return buckets_; }
+  const DispatchCounters& counters() const { return counters_; }
+  uint64_t revision(const std::string& corp) const { return definitions_.Corp(corp).revision; }
+
+ private:
+  struct OpenAttempt {
+    std::string corp;
+    ::tidegate::log::v1::Attempt attempt;
+    uint64_t epoch = 0;
+  };
+  using Record = ::tidegate::log::v1::LedgerRecord;
+
+  std::optional<core::Decision> DecideAnswer(const CallAnswer& answer, const Now& now);
+  std::optional<core::Decision> DecideTick(const Now& now);
+  core::Decision DecideAttempt(WantedCall call, const Now& now);
+  static core::Decision Encode(const Record& record);
+  void ApplyAttempt(const ::tidegate::log::v1::Attempt& attempt, const core::ApplyContext& context);
+  void ApplyOutcome(const ::tidegate::log::v1::Outcome& outcome);
+  // From when on WeCom cannot execute a call whose socket was closed at `closed_raw_ns`.
+  int64_t HoldBound(int64_t closed_raw_ns) const;
+  static std::string CorpOf(const ::tidegate::log::v1::CallTarget& target);
+  bool IsCommand(const ::tidegate::log::v1::Attempt& attempt) const;
+
+  const DispatchOptions options_;
+  const wecom_table::Limits* const limits_;
+  definitions::DefinitionsFold definitions_;
+  BucketSet buckets_;
+  CampaignBook campaigns_;
+  CommandBook commands_;
+  std::map<std::string, OpenAttempt> open_attempts_;  // by call id
+  std::string boot_id_;
+  DispatchCounters counters_;
+
+  // Of the batch at hand.
+  std::map<std::string, CallToMake> decided_calls_;   // by call id
+  std::vector<CallToMake> calls_to_make_;
+  std::optional<int64_t> blocked_until_raw_ns_;       // of the last tick
+  bool draining_ = false;
+  std::function<void(std::vector<CallToMake>)> on_calls_;
+};
+
+}  // namespace tidegate::dispatch

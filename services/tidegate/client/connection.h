@@ -1,0 +1,73 @@
+// Calls to the server: deadlines, and repeats of UNAVAILABLE within the user's patience. The caller
+// makes sure that a repeat is safe (request ids, event ids). Not for streams.
+//
+//   Connection connection(MakeChannel("127.0.0.1:7600"), {.timeout_s = 30, .wait_s = 5}, &clock);
+//   absl::Status s = connection.Call([&](grpc::ClientContext* c) { return stub->GetX(c, request, &x); });
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "services/tidegate/client/client_clock.h"
+
+namespace tidegate::client {
+
+// A plaintext channel that reconnects quickly. Connects with the first call.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+
+// The same code and message; the rich details travel as a payload (see error_report.h).
+absl::Status ToAbslStatus(const grpc::Status& status);
+
+// Sets the deadline of a call that begins now.
+void SetTimeout(grpc::ClientContext* context, double timeout_s);
+
+// Waits between repeats: 50 ms, doubled up to 1 s, until `patience_s` have passed since construction.
+// Not thread-safe.
+class Backoff {
+ public:
+  Backoff(ClientClock* clock, double patience_s);
+  // Sleeps and returns true, or returns false at once when the patience is used up.
+  bool Wait();
+
+ private:
+  ClientClock* const clock_;
+  const int64_t give_up_raw_ns_;
+  int64_t delay_ms_ = 50;
+};
+
+struct ConnectionOptions {
+  // Deadline of each call, seconds.
+  double timeout_s = 30;
+  // How long UNAVAILABLE is repeated, seconds.
+  double wait_s = 0;
+};
+
+// Thread-safe.
+class Connection {
+ public:
+  using Rpc = std::function<grpc::Status(grpc::ClientContext*)>;
+  // Told of every answer or its absence, before a repeat.
+  using AfterAttempt = std::function<void(const grpc::Status&)>;
+
+  Connection(std::shared_ptr<grpc::Channel> channel, const ConnectionOptions& options,
+             ClientClock* clock);
+
+  // Runs a unary call, again while it is UNAVAILABLE and the wait lasts. Returns the last status.
+  absl::Status Call(const Rpc& rpc, const AfterAttempt& after_attempt = {}) const;
+
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  const ConnectionOptions& options() const { return options_; }
+  ClientClock* clock() const { return clock_; }
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+  const ConnectionOptions options_;
+  ClientClock* const clock_;
+};
+
+}  // namespace tidegate::client

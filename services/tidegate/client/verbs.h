@@ -1,0 +1,78 @@
+// The verbs, one function each: options in, result to client.out, OK or the error that ends the process
+// (its exit code: ExitCodeOf). Not for flags: cli.cc fills the options.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "services/tidegate/client/client.h"
+
+namespace tidegate::client {
+
+struct ChannelAddOptions {
+  std::string corp;
+  std::string id;
+  std::string state;
+  std::vector<std::string> tags;
+  std::string welcome;
+  std::string request_id;  // empty = a random one, here and below
+};
+absl::Status ChannelAdd(const Client& client, const ChannelAddOptions& options);
+absl::Status ChannelList(const Client& client, const std::string& corp);
+
+struct RuleAddOptions {
+  std::string corp;
+  std::string id;
+  std::string when;
+  std::string on;
+  std::vector<std::string> tags;
+  std::vector<std::string> untags;
+  std::string request_id;
+};
+absl::Status RuleAdd(const Client& client, const RuleAddOptions& options);
+absl::Status RuleList(const Client& client, const std::string& corp);
+
+struct SegmentOptions {
+  std::string corp;
+  std::string expression;
+  std::string customer;  // of contains
+  std::string as_of;     // YYYY-MM-DD; empty = now
+};
+absl::Status SegmentCount(const Client& client, const SegmentOptions& options);
+absl::Status SegmentContains(const Client& client, const SegmentOptions& options);
+
+struct CampaignCreateOptions {
+  std::string corp;
+  // JSON file with the campaign; then the three below are empty.
+  std::string file;
+  std::string id;
+  std::string audience;
+  // TEXT|LINK_URL|LINK_TITLE each.
+  std::vector<std::string> variants;
+  bool validate_only = false;
+  std::string request_id;
+};
+absl::Status CampaignCreate(const Client& client, const CampaignCreateOptions& options);
+
+struct CampaignOptions {
+  std::string corp;
+  std::string id;
+  std::string reason;  // of pause and resume
+  std::string request_id;
+};
+absl::Status CampaignLaunch(const Client& client, const CampaignOptions& options);
+absl::Status CampaignPause(const Client& client, const CampaignOptions& options);
+absl::Status CampaignResume(const Client& client, const CampaignOptions& options);
+absl::Status CampaignReport(const Client& client, const CampaignOptions& options);
+// Returns when the campaign is completed.
+absl::Status CampaignWatch(const Client& client, const CampaignOptions& options);
+absl::Status CampaignList(const Client& client, const std::string& corp);
+
+absl::Status QuotaList(const Client& client, const std::string& corp);
+absl::Status DoubtList(const Client& client, const std::string& corp);
+absl::Status WritebackStatus(const Client& client, const std::string& corp);
+
+absl::Status ShowVersion(const Client& client);
+
+}  // namespace tidegate::client

@@ -1,0 +1,81 @@
+#include "services/wecom_simulator/core/limits.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace tidegate::wecom_simulator {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(LimitsTest, AnEmptyFileMeansTheDocumentedValues) {
+  const auto limits = ParseLimits("{}");
+  ASSERT_TRUE(limits.ok());
+  ASSERT_EQ(limits->RowsFor("mark_tag", Scope::kCorp).size(), 2u);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kCorp)[0].amount, 10'000);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kIp)[1].amount, 600'000);
+  EXPECT_EQ(limits->in_flight.at("mark_tag"), 5);
+  EXPECT_EQ(limits->hold_ms, 30'000);
+  EXPECT_EQ(limits->list_lag_ms, 30'000);
+}
+
+TEST(LimitsTest, RowsOfAnApiReplaceTheGeneralOnesOfTheirScopeOnly) {
+  const auto limits =
+      ParseLimits(R"({"limits":[{"api":"mark_tag","scope":"corp","amount":7,"window_ms":50}]})");
+  ASSERT_TRUE(limits.ok());
+  ASSERT_EQ(limits->RowsFor("mark_tag", Scope::kCorp).size(), 1u);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kCorp)[0].lockout_ms, 50);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kIp).size(), 2u);
+  EXPECT_EQ(limits->RowsFor("gettoken", Scope::kCorp).size(), 2u);
+}
+
+TEST(LimitsTest, GeneralRowsReplaceTheDocumentedOnesOfTheirScope) {
+  const auto limits =
+      ParseLimits(R"({"limits":[{"api":"*","scope":"ip","amount":9,"window_ms":100}]})");
+  ASSERT_TRUE(limits.ok());
+  EXPECT_EQ(limits->RowsFor("gettoken", Scope::kIp).size(), 1u);
+  EXPECT_EQ(limits->RowsFor("gettoken", Scope::kCorp).size(), 2u);
+}
+
+TEST(LimitsTest, TheFileOfTheDemoIsAccepted) {
+  const auto limits = ParseLimits(
+      R"({"limits":[{"api":"add_msg_template","scope":"corp","amount":60,"window_ms":5000,
+      "lockout_ms":5000}],"in_flight":[{"api":"add_msg_template","amount":4}],
+      "http_deadline_ms":1000,"settle":{"user_timeout_ms":500,"hold_ms":1000,"list_lag_ms":500,
+      "skew_ms":100,"factor":1.5,"list_gap_ms":500},
+      "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  EXPECT_EQ(limits->hold_ms, 1000);
+  EXPECT_EQ(limits->in_flight.at("add_msg_template"), 4);
+  EXPECT_EQ(limits->in_flight.at("mark_tag"), 5);
+}
+
+TEST(LimitsTest, EachMistakeIsNamed) {
+  const struct {
+    const char* text;
+    const char* named;
+  } rows[] = {
+      {"[]", "object"},
+      {"{", "not JSON"},
+      {R"({"limit":[]})", "\"limit\""},
+      {R"({"limits":[{"api":"x","scope":"corp","amount":1,"window_ms":1,"burst":2}]})", "burst"},
+      {R"({"limits":[{"api":"x","scope":"app","amount":1,"window_ms":1}]})", "scope"},
+      {R"({"limits":[{"api":"x","scope":"corp","amount":0,"window_ms":1}]})", "amount"},
+      {R"({"limits":[{"scope":"corp","amount":1,"window_ms":1}]})", "api"},
+      {R"({"in_flight":[{"api":"x"}]})", "in_flight[0]"},
+      {R"({"settle":{"hold":1}})", "\"hold\""},
+      {R"({"settle":{"factor":0.5}})", "factor"},
+      {R"({"results":{"poll_ms":"soon"}})", "poll_ms"},
+      {R"({"http_deadline_ms":1.5})", "http_deadline_ms"},
+  };
+  for (const auto& row : rows) {
+    const auto limits = ParseLimits(row.text);
+    ASSERT_FALSE(limits.ok()) << row.text;
+    EXPECT_THAT(std::string(limits.status().message()), HasSubstr(row.named)) << row.text;
+  }
+}
+
+}  // namespace
+}  // namespace tidegate::wecom_simulator
