@@ -119,7 +119,7 @@ bool PartitionRunner::Turn(const Now& now) {
       return Recover(now);
     case State::kLive: {
       const bool moved = RunLive(now);
-      if (moved && options_.after_turn && state() == State::kLive) options_.after_turn();
+      if (options_.after_turn && state() == State::kLive) options_.after_turn(now);
       return moved && state() == State::kLive;
     }
     case State::kFenced:

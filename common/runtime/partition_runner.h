@@ -58,7 +58,7 @@ struct RunnerOptions {
   int64_t mark_after_ns = 1000 * kNanosPerMilli;
 
   std::function<void()> wake;        // a Turn would get further; any thread
-  std::function<void()> after_turn;  // on the runner's thread, after a Turn that moved while live
+  std::function<void(const Now&)> after_turn;  // on the runner's thread, after each Turn while live
 };
 
 class PartitionRunner {

@@ -54,10 +54,6 @@ void CheckEventKind(const std::string& kind, std::vector<FieldViolation>* wrong)
                                                     ", or nothing for every kind")});
 }
 
-std::vector<std::string> ToVector(const google::protobuf::RepeatedPtrField<std::string>& field) {
-  return {field.begin(), field.end()};
-}
-
 v1::Rule ToProto(const std::string& id, const ::tidegate::log::v1::Rule& rule) {
   v1::Rule proto;
   proto.set_rule_id(id);

@@ -1,7 +1,6 @@
 #include "services/tagging/service.h"
 
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "common/base/hash.h"
@@ -24,6 +23,12 @@ Service::Service(const Config& config, const Environment& environment)
     options.boot_id = BootId();
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
+    options.after_turn = [core = partition.core.get(),
+                          stage = environment.metrics->MakeStage("tagging", p)](const Now&) mutable {
+      const TaggingCounters& counters = core->counters();
+      stage.Set(counters.events, counters.events - counters.repeats - counters.dead_letters,
+                counters.dead_letters, counters.last_event_age_ns);
+    };
     partition.thread = std::make_unique<runtime::PartitionThread>(
         std::move(options), environment.log, partition.core.get(), environment.clock, environment.on_end);
     partitions_.push_back(std::move(partition));
@@ -48,36 +53,6 @@ std::vector<const PartitionRunner*> Service::runners() const {
   std::vector<const PartitionRunner*> runners;
   for (const Partition& partition : partitions_) runners.push_back(&partition.thread->runner());
   return runners;
-}
-
-void Service::CollectStats(std::function<void(std::vector<PartitionStats>)> done) {
-  struct Gathering {
-    std::mutex mu;
-    std::vector<PartitionStats> stats;
-    size_t left;
-    std::function<void(std::vector<PartitionStats>)> done;
-    void Answer(const PartitionStats* answer) {
-      std::unique_lock lock(mu);
-      if (answer != nullptr) stats.push_back(*answer);
-      if (--left > 0) return;
-      lock.unlock();
-      done(std::move(stats));
-    }
-  };
-  auto gathering = std::make_shared<Gathering>();
-  gathering->left = partitions_.size();
-  gathering->done = std::move(done);
-  for (uint32_t p = 0; p < partitions_.size(); ++p) {
-    TaggingCore* core = partitions_[p].core.get();
-    const absl::Status posted =
-        partitions_[p].thread->runner().PostQuery([gathering, core, p](absl::Status status, const Now&) {
-          const PartitionStats stats{.partition = p,
-                                     .counters = status.ok() ? core->counters() : TaggingCounters(),
-                                     .profiles = status.ok() ? core->profiles() : 0};
-          gathering->Answer(status.ok() ? &stats : nullptr);
-        });
-    if (!posted.ok()) gathering->Answer(nullptr);
-  }
 }
 
 }  // namespace tidegate::tagging

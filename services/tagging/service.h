@@ -10,6 +10,7 @@
 #include "common/config/corps.h"
 #include "common/definitions/definition_store.h"
 #include "common/log/log.h"
+#include "common/metrics/metrics.h"
 #include "common/runtime/partition_thread.h"
 #include "services/tagging/config.h"
 #include "services/tagging/core/tagging_core.h"
@@ -25,6 +26,7 @@ class Service {
     const Clock* clock;
     const config::Corps* corps;
     definitions::DefinitionStore* definitions;
+    metrics::Metrics* metrics;
     std::string owner;
     bool predecessor_dead;
     std::function<void(runtime::PartitionRunner::State)> on_end;
@@ -38,13 +40,6 @@ class Service {
   void Stop();
 
   grpc::Service* handler() { return &handler_; }
-  // Reads the counters of each partition on its thread; `done` gets them when all have answered.
-  struct PartitionStats {
-    uint32_t partition = 0;
-    TaggingCounters counters;
-    size_t profiles = 0;
-  };
-  void CollectStats(std::function<void(std::vector<PartitionStats>)> done);
   std::vector<const runtime::PartitionRunner*> runners() const;
 
  private:

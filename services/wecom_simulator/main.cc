@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
-#include <map>
 #include <random>
 #include <string>
 
@@ -22,6 +21,12 @@ constexpr const char* kExamples = R"(Examples:
   wecom_simulator --window fixed --limits limits.json
   curl -s http://127.0.0.1:7700/control/status)";
 
+simulator::WindowKind WindowOf(const std::string& name) {
+  if (name == "fixed") return simulator::WindowKind::kFixed;
+  return name == "sliding" ? simulator::WindowKind::kSliding
+                           : simulator::WindowKind::kSlidingCountingRefusals;
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "wecom_simulator: %s\n", std::string(status.message()).c_str());
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? 2 : 1;
@@ -32,23 +37,15 @@ int Fail(const absl::Status& status) {
 int main(int argc, char** argv) {
   simulator::Config config;
   simulator::CoreOptions& core = config.core;
-  const std::map<std::string, simulator::WindowKind> windows = {
-      {"fixed", simulator::WindowKind::kFixed},
-      {"sliding", simulator::WindowKind::kSliding},
-      {"sliding-counting-refusals", simulator::WindowKind::kSlidingCountingRefusals}};
-
   CLI::App app("A stand-in for WeCom's API and the independent witness of what was called.");
   app.footer(kExamples);
-  app.option_defaults()->always_capture_default();
-  app.add_option("--address", config.address, "Listen here; port 0 = any free one");
   CLI::Option* seed =
       app.add_option("--seed", core.seed, "All chance comes from it; random and printed if absent");
-  app.add_option("--window", core.window,
-                 "How calls are counted: fixed, sliding or "
-                 "sliding-counting-refusals; default sliding")
-      ->transform(CLI::CheckedTransformer(windows))
-      ->capture_default_str()
-      ->default_str("sliding");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--address", config.address, "Listen here; port 0 = any free one");
+  std::string window = "sliding";
+  app.add_option("--window", window, "How calls are counted")
+      ->check(CLI::IsMember({"fixed", "sliding", "sliding-counting-refusals"}));
   app.add_option("--limits", config.limits_file, "Limits file; absent = the documented limits");
   app.add_option("--witness", config.witness_file, "Witness log: a new file, JSON lines");
   app.add_option("--ports-file", config.ports_file, "{address, port, pid}, there once ready");
@@ -62,7 +59,12 @@ int main(int argc, char** argv) {
   app.add_option("--distributing-ms", core.distributing_ms, "41063 for so long after a create");
   app.add_option("--token-seconds", core.token_seconds, "Life of an access token");
   app.add_option("--welcome-seconds", core.welcome_seconds, "Life of a welcome code");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  core.window = WindowOf(window);
 
   if (seed->count() == 0) {
     core.seed = std::random_device{}();

@@ -1,7 +1,6 @@
 #include "services/dispatch/core/dispatch_core.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -139,7 +138,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
       buckets_.Reserve(corp, api);
       return true;
     }
-    if (verdict.earliest_ns != std::numeric_limits<int64_t>::max()) {
+    if (verdict.earliest_ns != kNever) {
       blocked_until_raw_ns_ = std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);
     }
     return false;
@@ -296,7 +295,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value, const core:
 
 void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext& context) {
   const std::string corp = CorpOf(attempt.target());
-  buckets_.Take(corp, attempt.api(), attempt.stamp().raw_ns());
+  buckets_.Take(corp, attempt.api());
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);

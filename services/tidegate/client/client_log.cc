@@ -64,8 +64,8 @@ void ClientLog::Add(absl::string_view op, absl::string_view request_id,
   std::lock_guard lock(mu_);
   const ssize_t written = write(fd_, text.data(), text.size());
   if (written != static_cast<ssize_t>(text.size()) && status_.ok()) {
-    status_ = absl::UnknownError(absl::StrCat("client log ", path_, ": ",
-                                              written < 0 ? std::strerror(errno) : "disk full"));
+    status_ = absl::UnknownError(
+        absl::StrCat("client log ", path_, ": ", written < 0 ? std::strerror(errno) : "disk full"));
   }
 }
 

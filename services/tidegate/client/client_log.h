@@ -1,5 +1,5 @@
-// The client's own record of what it asked for and what it was told, for judging afterwards: one JSON
-// line per RPC that changes something,
+// The client's own record of what it asked for and what it was told, for judging afterwards: one
+// JSON line per RPC that changes something,
 //   {"t":1764000000.123,"op":"launch_campaign","request_id":"...","ids":["spring"],"result":"ok"}
 // result: "ok" acknowledged, "fail" refused, "info" no answer, so it may or may not have happened.
 // Not for people, and not for reads.

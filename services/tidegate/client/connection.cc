@@ -16,8 +16,8 @@ constexpr int64_t kBackoffMaxMs = 1'000;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
-  // The library's own pause between connects starts at 1 s and grows to 2 min: too slow for a server
-  // that restarts in a second.
+  // The library's own pause between connects starts at 1 s and grows to 2 min: too slow for a
+  // server that restarts in a second.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 500);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);

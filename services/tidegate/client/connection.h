@@ -2,7 +2,8 @@
 // makes sure that a repeat is safe (request ids, event ids). Not for streams.
 //
 //   Connection connection(MakeChannel("127.0.0.1:7600"), {.timeout_s = 30, .wait_s = 5}, &clock);
-//   absl::Status s = connection.Call([&](grpc::ClientContext* c) { return stub->GetX(c, request, &x); });
+//   absl::Status s = connection.Call([&](grpc::ClientContext* c) { return stub->GetX(c, request,
+//   &x); });
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -26,8 +27,8 @@ absl::Status ToAbslStatus(const grpc::Status& status);
 // Sets the deadline of a call that begins now.
 void SetTimeout(grpc::ClientContext* context, double timeout_s);
 
-// Waits between repeats: 50 ms, doubled up to 1 s, until `patience_s` have passed since construction.
-// Not thread-safe.
+// Waits between repeats: 50 ms, doubled up to 1 s, until `patience_s` have passed since
+// construction. Not thread-safe.
 class Backoff {
  public:
   Backoff(ClientClock* clock, double patience_s);

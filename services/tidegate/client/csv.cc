@@ -53,7 +53,8 @@ class RecordParser {
       fields_->emplace_back();
       state_ = State::kStart;
     } else if (c == '"') {
-      if (state_ == State::kPlain) return Fault("a quote inside a field that does not begin with one");
+      if (state_ == State::kPlain)
+        return Fault("a quote inside a field that does not begin with one");
       if (state_ == State::kQuoteSeen) fields_->back().push_back('"');
       state_ = State::kQuoted;
     } else {
@@ -180,7 +181,8 @@ absl::StatusOr<bool> CsvReader::Next(std::vector<std::string>* fields) {
     const absl::StatusOr<bool> more = NextLine(&line);
     if (!more.ok()) {
       swallowed.push_back(more.status());
-      status = absl::InvalidArgumentError("a quote is not closed before a line that cannot be read");
+      status =
+          absl::InvalidArgumentError("a quote is not closed before a line that cannot be read");
     } else if (!*more) {
       status = absl::InvalidArgumentError("a quote is not closed before the end of the file");
     } else {

@@ -1,6 +1,6 @@
 // Reads text files of rows: physical lines of bounded length, and on top of them CSV records after
-// RFC 4180 (quotes, doubled quotes, line breaks inside quotes, CRLF or LF, a UTF-8 byte order mark).
-// A bad record costs only itself: reading goes on with the line after the one it began on.
+// RFC 4180 (quotes, doubled quotes, line breaks inside quotes, CRLF or LF, a UTF-8 byte order
+// mark). A bad record costs only itself: reading goes on with the line after the one it began on.
 //
 // Not for: other delimiters, or knowing what the columns mean.
 //
@@ -44,9 +44,9 @@ class LineReader {
   // `in` outlives it.
   explicit LineReader(std::istream* in) : in_(in) {}
 
-  // Replaces *line by the next line without its LF or CRLF, and without a byte order mark at the start
-  // of the file. False at the end. A line over kLineBytesMax is INVALID_ARGUMENT and skipped whole.
-  // UNAVAILABLE when the file cannot be read on: the end of all reading.
+  // Replaces *line by the next line without its LF or CRLF, and without a byte order mark at the
+  // start of the file. False at the end. A line over kLineBytesMax is INVALID_ARGUMENT and skipped
+  // whole. UNAVAILABLE when the file cannot be read on: the end of all reading.
   absl::StatusOr<bool> Next(std::string* line);
 
  private:
@@ -61,15 +61,16 @@ class CsvReader {
   explicit CsvReader(std::istream* in) : lines_(in) {}
 
   // Replaces *fields by the next record; empty lines are passed over. False at the end.
-  // INVALID_ARGUMENT: this record is bad (too long, not UTF-8, quotes out of place), call again for the
-  // next one. UNAVAILABLE as LineReader. Line breaks inside quotes become LF.
+  // INVALID_ARGUMENT: this record is bad (too long, not UTF-8, quotes out of place), call again for
+  // the next one. UNAVAILABLE as LineReader. Line breaks inside quotes become LF.
   absl::StatusOr<bool> Next(std::vector<std::string>* fields);
 
  private:
   absl::StatusOr<bool> NextLine(std::string* line);
 
   LineReader lines_;
-  // Lines that an unclosed quote had swallowed and that are read again; at most kLineBytesMax bytes.
+  // Lines that an unclosed quote had swallowed and that are read again; at most kLineBytesMax
+  // bytes.
   std::deque<absl::StatusOr<std::string>> returned_;
 };
 

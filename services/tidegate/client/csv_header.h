@@ -1,5 +1,5 @@
-// The header line of a CSV file whose columns are fixed by name and free in order, and the check of ids
-// in its fields. Not for files without a header.
+// The header line of a CSV file whose columns are fixed by name and free in order, and the check of
+// ids in its fields. Not for files without a header.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@ class CsvHeader {
  public:
   CsvHeader() = default;
 
-  // Takes the first record. INVALID_ARGUMENT, with the names, for an empty file, a missing, unknown or
-  // repeated column.
+  // Takes the first record. INVALID_ARGUMENT, with the names, for an empty file, a missing, unknown
+  // or repeated column.
   static absl::StatusOr<CsvHeader> Read(CsvReader* reader, const std::vector<std::string>& names);
 
   // Empty if the record has as many fields as the header, else what is wrong.

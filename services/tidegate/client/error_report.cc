@@ -1,70 +1,19 @@
 #include "services/tidegate/client/error_report.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
-
-#include <cstdint>
-#include <functional>
-#include <limits>
+#include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/optional.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace tidegate::client {
 namespace {
-
-using ::google::protobuf::internal::WireFormatLite;
-using ::google::protobuf::io::CodedInputStream;
-
-// Calls `visit` for each length-delimited field of a message; skips the others. Stops at a fault.
-void ForEachBytesField(absl::string_view message,
-                       const std::function<void(int field, const std::string& bytes)>& visit) {
-  if (message.size() > static_cast<size_t>(std::numeric_limits<int>::max())) return;
-  CodedInputStream input(reinterpret_cast<const uint8_t*>(message.data()),
-                         static_cast<int>(message.size()));
-  while (const uint32_t tag = input.ReadTag()) {
-    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      if (!WireFormatLite::SkipField(&input, tag)) return;
-      continue;
-    }
-    uint32_t length = 0;
-    std::string bytes;
-    if (!input.ReadVarint32(&length) || length > message.size() ||
-        !input.ReadString(&bytes, static_cast<int>(length))) {
-      return;
-    }
-    visit(WireFormatLite::GetTagFieldNumber(tag), bytes);
-  }
-}
-
-// Two string fields numbered 1 and 2: FieldViolation, and an entry of a map<string, string>.
-std::pair<std::string, std::string> StringPair(absl::string_view message) {
-  std::pair<std::string, std::string> pair;
-  ForEachBytesField(message, [&](int field, const std::string& bytes) {
-    if (field == 1) pair.first = bytes;
-    if (field == 2) pair.second = bytes;
-  });
-  return pair;
-}
-
-void DecodeDetail(absl::string_view type_url, absl::string_view value, ErrorDetails* details) {
-  if (absl::EndsWith(type_url, "/google.rpc.BadRequest")) {
-    ForEachBytesField(value, [&](int field, const std::string& bytes) {
-      if (field != 1) return;
-      auto [name, description] = StringPair(bytes);
-      details->violations.push_back({std::move(name), std::move(description)});
-    });
-  } else if (absl::EndsWith(type_url, "/google.rpc.ErrorInfo")) {
-    ForEachBytesField(value, [&](int field, const std::string& bytes) {
-      if (field == 1) details->reason = bytes;
-      if (field == 3) details->metadata.push_back(StringPair(bytes));
-    });
-  }
-}
 
 std::string CodeWords(absl::StatusCode code) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StatusCodeToString(code)), {{"_", " "}});
@@ -84,12 +33,20 @@ void AppendBlock(absl::string_view label, absl::string_view text, std::string* o
 
 ErrorDetails DecodeErrorDetails(absl::string_view serialized_status) {
   ErrorDetails details;
-  // google.rpc.Status: details = 3, each an Any: type_url = 1, value = 2.
-  ForEachBytesField(serialized_status, [&](int field, const std::string& bytes) {
-    if (field != 3) return;
-    const auto [type_url, value] = StringPair(bytes);
-    DecodeDetail(type_url, value, &details);
-  });
+  google::rpc::Status status;
+  if (!status.ParseFromString(std::string(serialized_status))) return details;
+  for (const google::protobuf::Any& any : status.details()) {
+    google::rpc::BadRequest bad_request;
+    google::rpc::ErrorInfo info;
+    if (any.UnpackTo(&bad_request)) {
+      for (const auto& violation : bad_request.field_violations()) {
+        details.violations.push_back({violation.field(), violation.description()});
+      }
+    } else if (any.UnpackTo(&info)) {
+      details.reason = info.reason();
+      details.metadata.insert(info.metadata().begin(), info.metadata().end());
+    }
+  }
   return details;
 }
 
@@ -126,20 +83,25 @@ int ExitCodeOf(const absl::Status& status) {
 }
 
 std::string DescribeError(const absl::Status& status) {
-  std::string lines;
+  ErrorDetails details;
+  if (const absl::optional<absl::Cord> payload = status.GetPayload(kErrorDetailsPayload)) {
+    details = DecodeErrorDetails(std::string(*payload));
+  }
   // Our own failures are kUnknown: the word would only puzzle.
   const std::string label = status.code() == absl::StatusCode::kUnknown
                                 ? "tidegate"
                                 : absl::StrCat("tidegate: ", CodeWords(status.code()));
-  AppendBlock(label, status.message(), &lines);
-  const absl::optional<absl::Cord> payload = status.GetPayload(kErrorDetailsPayload);
-  if (!payload.has_value()) return lines;
-  const ErrorDetails details = DecodeErrorDetails(std::string(*payload));
+  // Servers sum the violations up in the message: the lines below say the same, one by one.
+  const bool message_is_a_sum =
+      !details.violations.empty() &&
+      std::all_of(details.violations.begin(), details.violations.end(),
+                  [&](const FieldViolation& violation) {
+                    return absl::StrContains(status.message(), violation.description);
+                  });
+  std::string lines;
+  AppendBlock(label, message_is_a_sum ? "" : status.message(), &lines);
   for (const FieldViolation& violation : details.violations) {
-    // Servers put the only violation into the message as well.
-    const bool shown =
-        !violation.description.empty() && absl::StrContains(status.message(), violation.description);
-    AppendBlock(absl::StrCat("  ", violation.field), shown ? "" : violation.description, &lines);
+    AppendBlock(absl::StrCat("  ", violation.field), violation.description, &lines);
   }
   if (!details.reason.empty()) {
     absl::StrAppend(&lines, "  reason: ", details.reason);

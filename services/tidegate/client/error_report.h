@@ -1,11 +1,9 @@
-// What people and scripts see of an error: an exit code and lines on standard error.
-//
-// The servers attach google.rpc.Status with BadRequest and ErrorInfo. Debian ships no headers of these
-// messages, so the few fields that are shown are read from the wire format here.
+// What people and scripts see of an error: an exit code and lines on standard error, with what the
+// server attached as google.rpc.BadRequest and ErrorInfo. Not for making such errors (common/grpc).
 #pragma once
 
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,18 +24,18 @@ struct ErrorDetails {
   std::vector<FieldViolation> violations;
   // ErrorInfo.
   std::string reason;
-  std::vector<std::pair<std::string, std::string>> metadata;
+  std::map<std::string, std::string> metadata;
 };
 
-// Reads what it knows; broken or foreign bytes give fewer details, never an error.
+// Reads what it knows; broken or foreign bytes give no details, never an error.
 ErrorDetails DecodeErrorDetails(absl::string_view serialized_status);
 
 // 0 ok, 1 failure, 2 INVALID_ARGUMENT, 3 not found, 4 conflict, 5 denied, 6 quota, 7 unavailable,
 // 8 deadline.
 int ExitCodeOf(const absl::Status& status);
 
-// Lines that end with a newline: the code, the message, then each field violation. Text of more than
-// one line (a drawn expression) starts on a line of its own, so that its carets stay in place.
+// Lines that end with a newline: the code, the message, then each field violation. Text of more
+// than one line (a drawn expression) starts on a line of its own, so that its carets stay in place.
 std::string DescribeError(const absl::Status& status);
 
 }  // namespace tidegate::client

@@ -1,4 +1,5 @@
-// `tidegate import customers`: a CSV file with external_userid,owner becomes customer_imported events.
+// `tidegate import customers`: a CSV file with external_userid,owner becomes customer_imported
+// events.
 #pragma once
 
 #include <string>

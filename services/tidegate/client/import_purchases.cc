@@ -102,7 +102,7 @@ absl::Status ImportPurchases(const Client& client, const ImportPurchasesOptions&
   ImportReport report(client, overview.rows);
   PublisherOptions publisher_options;
   publisher_options.corp = options.corp;
-  publisher_options.source = !options.source.empty() ? options.source
+  publisher_options.source = !options.source.empty()     ? options.source
                              : options.format == "cdnow" ? "cdnow"
                                                          : "purchases";
   Publisher publisher(client.connection, client.log, publisher_options,

@@ -1,7 +1,7 @@
 // `tidegate import purchases`: a file of purchases becomes order_paid events.
 //
-// The event id is made of the order id and a hash of the row's content after the shift, so importing
-// the same file again changes nothing, while a corrected row corrects its order.
+// The event id is made of the order id and a hash of the row's content after the shift, so
+// importing the same file again changes nothing, while a corrected row corrects its order.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct ImportPurchasesOptions {
   bool shift_to_today = false;
 };
 
-// INVALID_ARGUMENT: a wrong file, header or option, or the server's. UNKNOWN: rows failed, the others
-// are in. Else what ended it early; then the file can be imported again.
+// INVALID_ARGUMENT: a wrong file, header or option, or the server's. UNKNOWN: rows failed, the
+// others are in. Else what ended it early; then the file can be imported again.
 absl::Status ImportPurchases(const Client& client, const ImportPurchasesOptions& options);
 
 }  // namespace tidegate::client

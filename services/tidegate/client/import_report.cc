@@ -42,12 +42,9 @@ void ImportReport::AddError(int64_t row, const std::string& field, const std::st
 }
 
 void ImportReport::ShowProgress(int64_t published) {
-  int64_t done;
-  {
-    std::lock_guard lock(mu_);
-    done = published + skipped_ + failed_;
-  }
-  progress_.Update(done, total_rows_);
+  // Drawn under the lock: error lines come from other threads.
+  std::lock_guard lock(mu_);
+  progress_.Update(published + skipped_ + failed_, total_rows_);
 }
 
 absl::Status ImportReport::Finish(int64_t published, const absl::Status& ended_by) {
@@ -64,13 +61,10 @@ absl::Status ImportReport::Finish(int64_t published, const absl::Status& ended_b
     errors.push_back(boost::json::object{
         {"row", error.row}, {"field", error.field}, {"message", error.message}});
   }
-  const boost::json::object summary{{"rows", rows_},
-                                    {"published", published},
-                                    {"skipped_until", skipped_},
-                                    {"failed", failed_},
-                                    {"seconds", seconds},
-                                    {"events_per_second", rate},
-                                    {"errors", errors}};
+  const boost::json::object summary{
+      {"rows", rows_},     {"published", published}, {"skipped_until", skipped_},
+      {"failed", failed_}, {"seconds", seconds},     {"events_per_second", rate},
+      {"errors", errors}};
   Print(client_, summary,
         RenderPairs({{"rows", absl::StrCat(rows_)},
                      {"published", absl::StrCat(published)},

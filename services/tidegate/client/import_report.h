@@ -28,8 +28,8 @@ class ImportReport {
   void AddError(int64_t row, const std::string& field, const std::string& message);
   void ShowProgress(int64_t published);
 
-  // Prints the summary. `ended_by` is the error that ended the import early, or OK. Returns it, else
-  // UNKNOWN if rows failed, else OK.
+  // Prints the summary. `ended_by` is the error that ended the import early, or OK. Returns it,
+  // else UNKNOWN if rows failed, else OK.
   absl::Status Finish(int64_t published, const absl::Status& ended_by);
 
  private:

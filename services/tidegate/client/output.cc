@@ -48,7 +48,7 @@ boost::json::value Text(const FieldDescriptor& field, const std::string& text) {
 boost::json::value FieldValue(const Message& message, const FieldDescriptor& field, int index) {
   const Reflection& reflection = *message.GetReflection();
   const bool repeated = index >= 0;
-#define TIDEGATE_FIELD(Kind)                                      \
+#define TIDEGATE_FIELD(Kind)                                       \
   (repeated ? reflection.GetRepeated##Kind(message, &field, index) \
             : reflection.Get##Kind(message, &field))
   switch (field.cpp_type()) {
@@ -85,9 +85,9 @@ boost::json::value MapValue(const Message& message, const FieldDescriptor& field
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
     const Message& entry = reflection.GetRepeatedMessage(message, &field, i);
     const boost::json::value name = FieldValue(entry, key, -1);
-    entries.emplace_back(name.is_string() ? std::string(name.get_string())
-                                          : boost::json::serialize(name),
-                         FieldValue(entry, value, -1));
+    entries.emplace_back(
+        name.is_string() ? std::string(name.get_string()) : boost::json::serialize(name),
+        FieldValue(entry, value, -1));
   }
   // A map has no order of its own; equal messages should give equal text.
   std::sort(entries.begin(), entries.end(),
@@ -150,10 +150,9 @@ boost::json::value ToJson(const Message& message) {
   if (message.GetDescriptor() == google::protobuf::Timestamp::descriptor()) {
     google::protobuf::Timestamp time;
     time.CopyFrom(message);
-    return JsonText(absl::FormatTime(absl::RFC3339_full,
-                                     absl::FromUnixSeconds(time.seconds()) +
-                                         absl::Nanoseconds(time.nanos()),
-                                     absl::UTCTimeZone()));
+    return JsonText(absl::FormatTime(
+        absl::RFC3339_full, absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos()),
+        absl::UTCTimeZone()));
   }
   const Reflection& reflection = *message.GetReflection();
   boost::json::object object;

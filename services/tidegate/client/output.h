@@ -14,9 +14,9 @@
 
 namespace tidegate::client {
 
-// A protobuf message as JSON: snake_case names, every field that is not part of a oneof (null where a
-// message is absent), 64-bit numbers as numbers, or as strings where a double would not hold them,
-// bytes as base64, enums by name, Timestamps in RFC 3339.
+// A protobuf message as JSON: snake_case names, every field that is not part of a oneof (null where
+// a message is absent), 64-bit numbers as numbers, or as strings where a double would not hold
+// them, bytes as base64, enums by name, Timestamps in RFC 3339.
 boost::json::value ToJson(const google::protobuf::Message& message);
 
 // "CAMPAIGN_STATE_RUNNING" -> "running".

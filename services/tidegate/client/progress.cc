@@ -55,7 +55,8 @@ std::string Progress::Line(int64_t done, int64_t total, absl::string_view note,
                            double seconds) const {
   std::string line = options_.label;
   if (total > 0) {
-    const double part = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
+    const double part =
+        std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
     if (options_.terminal) {
       const auto full = static_cast<size_t>(part * kBarWidth);
       absl::StrAppend(&line, " [", std::string(full, '#'), std::string(kBarWidth - full, '.'), "]");

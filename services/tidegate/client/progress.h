@@ -1,5 +1,5 @@
-// How far a long verb has come, on standard error: a bar that redraws itself on a terminal, else one
-// line per 5 s; with rate and remaining time. Not for results.
+// How far a long verb has come, on standard error: a bar that redraws itself on a terminal, else
+// one line per 5 s; with rate and remaining time. Not for results.
 #pragma once
 
 #include <cstdint>

@@ -185,8 +185,7 @@ void Publisher::GiveUp(const Batch& batch, const absl::Status& status) {
   }
 }
 
-void Publisher::LogEvents(const ingestion::BatchPublishEventsRequest& request,
-                          const char* result) {
+void Publisher::LogEvents(const ingestion::BatchPublishEventsRequest& request, const char* result) {
   std::vector<std::string> ids;
   ids.reserve(static_cast<size_t>(request.events_size()));
   for (const ingestion::PublishedEvent& event : request.events()) ids.push_back(event.event_id());

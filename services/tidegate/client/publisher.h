@@ -37,14 +37,16 @@ struct PublisherOptions {
 
 // Add and Finish from one thread; published() from any.
 //
-// How long it repeats: RESOURCE_EXHAUSTED (the server is full) for the longer of timeout and wait of the
-// connection. UNAVAILABLE for the same time once the server has answered, before that only for the wait:
-// a wrong address should be told at once, a restart in the middle should not end an import.
+// How long it repeats: RESOURCE_EXHAUSTED (the server is full) for the longer of timeout and wait
+// of the connection. UNAVAILABLE for the same time once the server has answered, before that only
+// for the wait: a wrong address should be told at once, a restart in the middle should not end an
+// import.
 class Publisher {
  public:
-  // Told of each row that the server refuses, and of each row that was given up. One call at a time.
-  using OnRowError = std::function<void(int64_t row, const std::string& field,
-                                        const std::string& message)>;
+  // Told of each row that the server refuses, and of each row that was given up. One call at a
+  // time.
+  using OnRowError =
+      std::function<void(int64_t row, const std::string& field, const std::string& message)>;
 
   // `connection` and `log` outlive it.
   Publisher(const Connection* connection, ClientLog* log, PublisherOptions options,
@@ -56,8 +58,8 @@ class Publisher {
 
   // Blocks while the window is full. False once a whole call has failed for good: call Finish.
   bool Add(int64_t row, tidegate::ingestion::v1::PublishedEvent event);
-  // Sends the rest and waits. The first error that ended a whole call; refused rows are no such error.
-  // May be called twice.
+  // Sends the rest and waits. The first error that ended a whole call; refused rows are no such
+  // error. May be called twice.
   absl::Status Finish();
 
   // Events that are durable.

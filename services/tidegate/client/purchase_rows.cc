@@ -23,8 +23,8 @@ constexpr int64_t kYuanMax = 10'000'000'000'000;
 constexpr size_t kCdnowIdDigits = 30;
 constexpr size_t kIdBytesMax = 64;
 const std::vector<std::string>& CdnowColumns() {
-  static const auto* const columns = new std::vector<std::string>{
-      "customer_id", "date", "number_of_cds", "dollar_value"};
+  static const auto* const columns =
+      new std::vector<std::string>{"customer_id", "date", "number_of_cds", "dollar_value"};
   return *columns;
 }
 const std::vector<std::string>& CsvColumns() {
@@ -46,8 +46,9 @@ std::optional<RowError> ParseCdnow(absl::string_view line, Purchase* purchase) {
   const std::vector<absl::string_view> columns =
       absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
   if (columns.size() != CdnowColumns().size()) {
-    return RowError{"row", absl::StrCat(columns.size(), columns.size() == 1 ? " column" : " columns",
-                                        ", expected 4: ", absl::StrJoin(CdnowColumns(), ", "))};
+    return RowError{"row",
+                    absl::StrCat(columns.size(), columns.size() == 1 ? " column" : " columns",
+                                 ", expected 4: ", absl::StrJoin(CdnowColumns(), ", "))};
   }
   if (!AllDigits(columns[0]) || columns[0].size() > kCdnowIdDigits) {
     return RowError{"customer_id", absl::StrCat(Quoted(columns[0]), " is not 1 to 30 digits")};
@@ -80,8 +81,9 @@ absl::StatusOr<int64_t> ParsePaidTime(absl::string_view text) {
     }
   }
   return absl::InvalidArgumentError(
-      absl::StrCat(Quoted(text), " is neither a date (2026-11-24, taken as 00:00 in Shanghai) nor a "
-                                 "time with zone (2026-11-24T10:00:00+08:00)"));
+      absl::StrCat(Quoted(text),
+                   " is neither a date (2026-11-24, taken as 00:00 in Shanghai) nor a "
+                   "time with zone (2026-11-24T10:00:00+08:00)"));
 }
 
 std::optional<RowError> ParseCsv(const std::vector<std::string>& fields, const CsvHeader& header,
@@ -115,8 +117,8 @@ class CdnowReader final : public PurchaseReader {
         absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
     if (columns != CdnowColumns()) {
       return absl::InvalidArgumentError(absl::StrCat("the first line is not the header \"",
-                                                     absl::StrJoin(CdnowColumns(), " "), "\": ",
-                                                     Quoted(line)));
+                                                     absl::StrJoin(CdnowColumns(), " "),
+                                                     "\": ", Quoted(line)));
     }
     return absl::OkStatus();
   }

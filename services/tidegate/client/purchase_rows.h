@@ -1,5 +1,6 @@
-// The two file formats of purchases, row by row: the CDNOW research file (blank-separated, CRLF, one
-// header line) and CSV with the header customer,order_id,paid_time,amount. Not for sending them.
+// The two file formats of purchases, row by row: the CDNOW research file (blank-separated, CRLF,
+// one header line) and CSV with the header customer,order_id,paid_time,amount. Not for sending
+// them.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +52,8 @@ class PurchaseReader {
   virtual absl::StatusOr<bool> Next(PurchaseRow* row) = 0;
 };
 
-// Read the header at once; INVALID_ARGUMENT if it is missing or another one. `in` outlives the reader.
+// Read the header at once; INVALID_ARGUMENT if it is missing or another one. `in` outlives the
+// reader.
 absl::StatusOr<std::unique_ptr<PurchaseReader>> OpenCdnow(std::istream* in);
 absl::StatusOr<std::unique_ptr<PurchaseReader>> OpenPurchaseCsv(std::istream* in);
 

@@ -1,5 +1,5 @@
-// The verbs, one function each: options in, result to client.out, OK or the error that ends the process
-// (its exit code: ExitCodeOf). Not for flags: cli.cc fills the options.
+// The verbs, one function each: options in, result to client.out, OK or the error that ends the
+// process (its exit code: ExitCodeOf). Not for flags: cli.cc fills the options.
 #pragma once
 
 #include <string>

@@ -338,6 +338,43 @@ TEST_F(WecomCoreTest, EachLotEndsAsItsStatus) {
   }
 }
 
+TEST_F(WecomCoreTest, CustomersOverTheirQuotaEndAsStatusThreeNextToTheOthers) {
+  CoreOptions options = Plain();
+  options.over_quota = 0.5;
+  Restart(options);
+  const std::string msgid =
+      Text(Post("add_msg_template", R"({"sender":"amy","text":{"content":"x"}})")
+               .at("msgid")
+               .as_string());
+  Advance(200'000);
+  const json::object result =
+      Post("get_groupmsg_send_result", absl::StrCat(R"({"userid":"amy","msgid":")", msgid, "\"}"));
+  std::set<int64_t> statuses;
+  for (const json::value& item : result.at("send_list").as_array()) {
+    const bool over = KindOf(options, "ww", Text(item.at("external_userid").as_string())) ==
+                      CustomerKind::kOverQuota;
+    EXPECT_EQ(item.at("status").as_int64(), over ? 3 : 1);
+    statuses.insert(item.at("status").as_int64());
+  }
+  EXPECT_THAT(statuses, ElementsAre(1, 3));
+}
+
+TEST_F(WecomCoreTest, MembersConfirmAfterTheMeanOnAverage) {
+  std::vector<std::string> msgids;
+  for (int i = 0; i < 400; ++i) {
+    msgids.push_back(Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string()));
+  }
+  const int64_t created = now_.wall_ns / kNanosPerSecond;
+  Advance(300'000);
+  double sum = 0;
+  for (const std::string& msgid : msgids) {
+    const json::object task =
+        Post("get_groupmsg_task", absl::StrCat(R"({"msgid":")", msgid, "\"}"));
+    sum += static_cast<double>(task.at("task_list").at(0).at("send_time").as_int64() - created);
+  }
+  EXPECT_NEAR(sum / 400, 5.6, 1.0);  // 6 s, less the cut to whole seconds
+}
+
 TEST_F(WecomCoreTest, NobodyToSendToIsRefused) {
   CoreOptions options = Plain();
   options.over_quota = 1;

@@ -1,0 +1,29 @@
+// The endpoints of WeCom that the product calls, as a table.
+#pragma once
+
+#include <span>
+
+#include "absl/strings/string_view.h"
+
+namespace tidegate::wecom_table {
+
+// What a repeat of the same call does, and so what a doubt allows.
+enum class Idempotency {
+  kRead,       // R: repeat
+  kRepeatable, // N: a repeat changes nothing
+  kSingleUse,  // U: a code that works once
+  kCreates,    // X: a repeat acts twice
+};
+
+struct Endpoint {
+  absl::string_view name;
+  absl::string_view method;
+  absl::string_view path;
+  Idempotency idempotency;
+};
+
+std::span<const Endpoint> Endpoints();
+// nullptr if the product does not call it.
+const Endpoint* FindEndpoint(absl::string_view name);
+
+}  // namespace tidegate::wecom_table

@@ -1,0 +1,66 @@
+// WeCom's limits and the waits that follow from them, as data. Defaults are the documented values
+// (F1-F4 and C1 of WeCom's frequency pages; waits: reliability 3.5); a limits file overrides them.
+//
+// Pure. Times in nanoseconds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/base/clock.h"
+
+namespace tidegate::wecom_table {
+
+enum class Scope { kCorp, kIp };
+
+// At most `amount` calls in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
+struct WindowLimit {
+  std::string api;  // endpoint name, or "*": every one without a limit of its own in this scope
+  Scope scope = Scope::kCorp;
+  int64_t amount = 0;
+  int64_t window_ns = 0;
+  int64_t lockout_ns = 0;
+};
+
+// How long a call may still take effect, and how late a list may show it.
+struct Settle {
+  int64_t user_timeout_ns = 5 * kNanosPerSecond;  // TCP_USER_TIMEOUT of the WeCom route
+  int64_t hold_ns = 30 * kNanosPerSecond;         // WeCom executes nothing later than this after arrival
+  int64_t list_lag_ns = 30 * kNanosPerSecond;     // what was executed is listed after this
+  int64_t skew_ns = 5 * kNanosPerSecond;          // between our clock and WeCom's
+  double factor = 1.5;
+  int64_t list_gap_ns = 10 * kNanosPerSecond;     // between the two clean listings
+};
+
+struct Results {
+  int64_t first_poll_ns = 60 * kNanosPerSecond;
+  int64_t poll_ns = 300 * kNanosPerSecond;
+  // After a campaign's last create; what is not confirmed then ends unconfirmed.
+  int64_t close_after_ns = int64_t{31} * 24 * 3600 * kNanosPerSecond;
+};
+
+struct Limits {
+  std::vector<WindowLimit> windows;
+  std::map<std::string, int64_t> in_flight;  // by api
+  int64_t in_flight_default = 4;             // where WeCom publishes none
+  int64_t http_deadline_ns = 5 * kNanosPerSecond;
+  Settle settle;
+  Results results;
+  int64_t slots_per_window = 240;            // a token returns at most this part of a window late
+
+  // The window limits of an api in a scope: its own, else those of "*".
+  std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;
+  int64_t InFlight(absl::string_view api) const;
+  // From when nothing of ours can write any more until a listing proves absence.
+  int64_t SettleWaitNs() const;
+};
+
+Limits DefaultLimits();
+// INVALID_ARGUMENT names the place in the JSON and what to write. What is left out keeps its default.
+absl::StatusOr<Limits> ParseLimits(absl::string_view json_text);
+
+}  // namespace tidegate::wecom_table

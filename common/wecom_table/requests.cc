@@ -1,0 +1,105 @@
+#include "common/wecom_table/requests.h"
+
+#include <boost/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace tidegate::wecom_table {
+namespace {
+
+namespace json = boost::json;
+
+json::string_view View(absl::string_view text) { return {text.data(), text.size()}; }
+
+json::array Array(std::span<const std::string> texts) {
+  json::array array;
+  array.reserve(texts.size());
+  for (const std::string& text : texts) array.emplace_back(text);
+  return array;
+}
+
+void SetPage(absl::string_view cursor, int limit, json::object* body) {
+  (*body)["limit"] = limit;
+  if (!cursor.empty()) (*body)["cursor"] = View(cursor);
+}
+
+}  // namespace
+
+std::string AddMsgTemplateBody(absl::string_view sender, std::span<const std::string> customers,
+                               absl::string_view text, absl::string_view link_url,
+                               absl::string_view link_title) {
+  json::object body;
+  body["chat_type"] = "single";
+  body["external_userid"] = Array(customers);
+  body["sender"] = View(sender);
+  body["text"] = json::object{{"content", View(text)}};
+  body["attachments"] = json::array{json::object{
+      {"msgtype", "link"}, {"link", json::object{{"title", View(link_title)}, {"url", View(link_url)}}}}};
+  return json::serialize(body);
+}
+
+std::string MarkTagBody(absl::string_view member, absl::string_view customer,
+                        std::span<const std::string> add, std::span<const std::string> remove) {
+  json::object body;
+  body["userid"] = View(member);
+  body["external_userid"] = View(customer);
+  if (!add.empty()) body["add_tag"] = Array(add);
+  if (!remove.empty()) body["remove_tag"] = Array(remove);
+  return json::serialize(body);
+}
+
+std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text) {
+  json::object body;
+  body["welcome_code"] = View(welcome_code);
+  body["text"] = json::object{{"content", View(text)}};
+  return json::serialize(body);
+}
+
+std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor, int limit) {
+  json::object body;
+  body["chat_type"] = "single";
+  body["start_time"] = start_time_s;
+  body["end_time"] = end_time_s;
+  body["filter_type"] = 0;
+  SetPage(cursor, limit, &body);
+  return json::serialize(body);
+}
+
+std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, int limit) {
+  json::object body;
+  body["msgid"] = View(msgid);
+  SetPage(cursor, limit, &body);
+  return json::serialize(body);
+}
+
+std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
+                                   absl::string_view cursor, int limit) {
+  json::object body;
+  body["msgid"] = View(msgid);
+  body["userid"] = View(member);
+  SetPage(cursor, limit, &body);
+  return json::serialize(body);
+}
+
+std::string WithMarker(absl::string_view url, absl::string_view marker) {
+  const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(url, absl::MaxSplits('#', 1));
+  const bool has_fragment = parts.first.size() < url.size();
+  const char* joint = !absl::StrContains(parts.first, '?')   ? "?"
+                      : absl::EndsWith(parts.first, "?") || absl::EndsWith(parts.first, "&") ? ""
+                                                                                               : "&";
+  return absl::StrCat(parts.first, joint, "tg=", marker, has_fragment ? "#" : "", parts.second);
+}
+
+std::string MarkerOf(absl::string_view url) {
+  url = url.substr(0, url.find('#'));
+  const size_t query = url.find('?');
+  if (query == absl::string_view::npos) return "";
+  for (absl::string_view part : absl::StrSplit(url.substr(query + 1), '&')) {
+    if (absl::StartsWith(part, "tg=")) return std::string(part.substr(3));
+  }
+  return "";
+}
+
+}  // namespace tidegate::wecom_table

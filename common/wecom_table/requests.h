@@ -1,0 +1,30 @@
+// Bodies of the requests to WeCom. Pure, and the same bytes for the same arguments.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace tidegate::wecom_table {
+
+// Customers of one sender; the link carries the marker.
+std::string AddMsgTemplateBody(absl::string_view sender, std::span<const std::string> customers,
+                               absl::string_view text, absl::string_view link_url,
+                               absl::string_view link_title);
+std::string MarkTagBody(absl::string_view member, absl::string_view customer,
+                        std::span<const std::string> add, std::span<const std::string> remove);
+std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text);
+// Corp-created sends to customers; times in Unix seconds, inclusive.
+std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor, int limit);
+std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, int limit);
+std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
+                                   absl::string_view cursor, int limit);
+
+// The url with query parameter tg=marker, before a fragment.
+std::string WithMarker(absl::string_view url, absl::string_view marker);
+// The marker in a url; empty if there is none.
+std::string MarkerOf(absl::string_view url);
+
+}  // namespace tidegate::wecom_table

@@ -1,0 +1,123 @@
+#include "services/dispatch/adapters/wecom_caller.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/wecom_table/answers.h"
+#include "common/wecom_table/endpoints.h"
+#include "common/wecom_table/errors.h"
+
+namespace tidegate::dispatch {
+namespace {
+
+// Calls in flight are bounded by the buckets; this bounds sockets.
+constexpr size_t kConnectionsMax = 64;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const std::string& base_url,
+                                                                 const config::Corps* corps,
+                                                                 const wecom_table::Limits* limits,
+                                                                 const Clock* clock, OnAnswer on_answer) {
+  std::unique_ptr<WecomCaller> caller(new WecomCaller(corps, limits, clock, std::move(on_answer)));
+  ASSIGN_OR_RETURN(caller->client_,
+                   http::Client::Create({.base_url = base_url,
+                                         .connections_max = kConnectionsMax,
+                                         .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)}));
+  return caller;
+}
+
+WecomCaller::WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits, const Clock* clock,
+                         OnAnswer on_answer)
+    : corps_(corps), limits_(limits), clock_(clock), on_answer_(std::move(on_answer)) {
+  tokens_ = std::make_unique<wecom::TokenCache>(
+      [this](const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done) {
+        FetchToken(app, std::move(done));
+      },
+      clock);
+}
+
+WecomCaller::~WecomCaller() {
+  // The client ends all calls first; their callbacks still use the tokens.
+  client_.reset();
+}
+
+void WecomCaller::FetchToken(const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done) {
+  const config::Corp* corp = corps_->Find(app.corp);
+  CHECK(corp != nullptr);
+  std::string secret_file;
+  for (const config::App& candidate : corp->apps) {
+    if (candidate.agent_id == app.agent_id) secret_file = candidate.secret_file;
+  }
+  auto secret = config::ReadSecretFile(secret_file);
+  if (!secret.ok()) {
+    wecom::TokenAnswer answer;
+    answer.status = secret.status();
+    return done(std::move(answer));
+  }
+  http::HttpCall call;
+  call.method = "GET";
+  call.target = absl::StrCat("/cgi-bin/gettoken?corpid=", wecom::PercentEncode(app.corp),
+                             "&corpsecret=", wecom::PercentEncode(*secret));
+  call.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
+  client_->Send(std::move(call), [done = std::move(done)](http::HttpResult result) {
+    done(wecom::ParseTokenAnswer(result.status, result.body));
+  });
+}
+
+void WecomCaller::Make(CallToMake call) {
+  const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
+  tokens_->Get(app, [this, call = std::move(call)](absl::StatusOr<std::string> token, int errcode) mutable {
+    if (token.ok()) return Send(std::move(call), *token);
+    auto answer = std::make_unique<CallAnswer>();
+    answer->call_id = call.call_id;
+    answer->attempt = call.attempt;
+    answer->token_errcode = errcode;
+    answer->completed = clock_->Read();
+    on_answer_(std::move(answer));
+  });
+}
+
+void WecomCaller::Send(CallToMake call, const std::string& token) {
+  const wecom_table::Endpoint* endpoint = wecom_table::FindEndpoint(call.api);
+  CHECK(endpoint != nullptr);
+  http::HttpCall request;
+  request.method = std::string(endpoint->method);
+  request.target = absl::StrCat(endpoint->path, "?access_token=", wecom::PercentEncode(token));
+  request.content_type = "application/json";
+  request.body = std::move(call.body);
+  request.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
+  // A create travels alone on a connection of its own: no older answer can be taken for its.
+  request.reusable_connection = endpoint->idempotency != wecom_table::Idempotency::kCreates;
+  request.may_write = [clock = clock_, deadline = call.send_deadline_boot_ns] {
+    return clock->Read().boot_ns <= deadline;
+  };
+  const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
+  client_->Send(std::move(request), [this, app, token, call_id = call.call_id, attempt = call.attempt,
+                                     api = call.api](http::HttpResult result) {
+    auto answer = std::make_unique<CallAnswer>();
+    answer->call_id = call_id;
+    answer->attempt = attempt;
+    answer->bytes_written = result.bytes_written;
+    answer->answered = result.status.ok();
+    answer->http_status = result.http_status;
+    answer->completed = clock_->Read();
+    if (result.completed_raw_ns != 0) {
+      // The moment the answer was read, whenever this callback runs.
+      const int64_t since = answer->completed.raw_ns - result.completed_raw_ns;
+      answer->completed.raw_ns -= since;
+      answer->completed.boot_ns -= since;
+      answer->completed.wall_ns -= since;
+    }
+    if (answer->answered) {
+      const auto parsed = wecom_table::ParseAnswer(api, result.body);
+      if (parsed.ok() && wecom_table::IsTokenError(parsed->errcode)) tokens_->Invalidate(app, token);
+    }
+    answer->body = std::move(result.body);
+    on_answer_(std::move(answer));
+  });
+}
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,47 @@
+// Makes the calls that the lane decided on, and tells it what came back. Never makes one twice.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/base/clock.h"
+#include "common/config/corps.h"
+#include "common/http/client.h"
+#include "common/wecom/tokens.h"
+#include "common/wecom_table/limits.h"
+#include "services/dispatch/core/call_types.h"
+
+namespace tidegate::dispatch {
+
+// Thread-safe.
+class WecomCaller {
+ public:
+  using OnAnswer = std::function<void(std::unique_ptr<CallAnswer>)>;
+
+  // Nothing is owned but the connections; all outlive the caller. `on_answer` is called once per call,
+  // from any thread.
+  static absl::StatusOr<std::unique_ptr<WecomCaller>> Create(const std::string& base_url,
+                                                             const config::Corps* corps,
+                                                             const wecom_table::Limits* limits,
+                                                             const Clock* clock, OnAnswer on_answer);
+  // Ends open calls; their answers may still be told while it runs.
+  ~WecomCaller();
+
+  void Make(CallToMake call);
+
+ private:
+  WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits, const Clock* clock,
+              OnAnswer on_answer);
+  void FetchToken(const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done);
+  void Send(CallToMake call, const std::string& token);
+
+  const config::Corps* const corps_;
+  const wecom_table::Limits* const limits_;
+  const Clock* const clock_;
+  const OnAnswer on_answer_;
+  std::unique_ptr<wecom::TokenCache> tokens_;
+  std::unique_ptr<http::Client> client_;
+};
+
+}  // namespace tidegate::dispatch

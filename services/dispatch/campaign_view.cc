@@ -1,0 +1,130 @@
+#include "services/dispatch/campaign_view.h"
+
+#include "services/dispatch/core/touch_events.h"
+
+namespace tidegate::dispatch {
+
+namespace v1 = ::tidegate::dispatch::v1;
+using Phase = CampaignCallState::Phase;
+using ::tidegate::log::v1::CAMPAIGN_INTENT_DRAFT;
+using ::tidegate::log::v1::CAMPAIGN_INTENT_PAUSE;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_COMPLETED;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_FREEZING;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_UNSPECIFIED;
+
+namespace {
+
+void SetTime(int64_t wall_ns, google::protobuf::Timestamp* time) {
+  time->set_seconds(wall_ns / kNanosPerSecond);
+  time->set_nanos(static_cast<int32_t>(wall_ns % kNanosPerSecond));
+}
+
+v1::CampaignState StateOf(const ::tidegate::log::v1::Campaign& definition, const CampaignState* state) {
+  if (state != nullptr && state->phase == CAMPAIGN_PHASE_COMPLETED) return v1::CAMPAIGN_STATE_COMPLETED;
+  if (definition.intent() == CAMPAIGN_INTENT_DRAFT) return v1::CAMPAIGN_STATE_DRAFT;
+  if (definition.intent() == CAMPAIGN_INTENT_PAUSE) return v1::CAMPAIGN_STATE_PAUSED;
+  if (state == nullptr || state->phase == CAMPAIGN_PHASE_UNSPECIFIED ||
+      state->phase == CAMPAIGN_PHASE_FREEZING) {
+    return v1::CAMPAIGN_STATE_FREEZING;
+  }
+  return v1::CAMPAIGN_STATE_RUNNING;
+}
+
+void CountTouches(const CampaignCallState& call, v1::Campaign* campaign) {
+  for (const uint8_t status : call.statuses) {
+    switch (status) {
+      case kTouchOpen:
+        if (call.phase == Phase::kAccepted) campaign->set_touches_waiting(campaign->touches_waiting() + 1);
+        break;
+      case kTouchSent:
+        campaign->set_touches_sent(campaign->touches_sent() + 1);
+        break;
+      case kTouchUnconfirmed:
+        campaign->set_touches_unconfirmed(campaign->touches_unconfirmed() + 1);
+        break;
+      default:
+        campaign->set_touches_failed(campaign->touches_failed() + 1);
+        ++(*campaign->mutable_failed_by_reason())[TouchKindOf(status).second];
+        break;
+    }
+    if (call.phase == Phase::kAccepted && status != kTouchFailList) {
+      campaign->set_touches_accepted(campaign->touches_accepted() + 1);
+    }
+    if (call.phase == Phase::kParked) campaign->set_touches_parked(campaign->touches_parked() + 1);
+  }
+}
+
+}  // namespace
+
+v1::CampaignSpec ToSpec(const std::string& campaign_id, const ::tidegate::log::v1::Campaign& definition) {
+  v1::CampaignSpec spec;
+  spec.set_campaign_id(campaign_id);
+  spec.set_audience_expression(definition.audience_expression());
+  for (const auto& variant : definition.variants()) {
+    auto* added = spec.add_variants();
+    added->set_text(variant.text());
+    added->set_link_url(variant.link_url());
+    added->set_link_title(variant.link_title());
+  }
+  return spec;
+}
+
+v1::Campaign ToCampaign(const std::string& campaign_id, const ::tidegate::log::v1::Campaign& definition,
+                        const CampaignState* state) {
+  v1::Campaign campaign;
+  *campaign.mutable_spec() = ToSpec(campaign_id, definition);
+  campaign.set_state(StateOf(definition, state));
+  if (state == nullptr) return campaign;
+  campaign.set_audience(static_cast<int64_t>(state->audience.size()));
+  campaign.set_calls(static_cast<int64_t>(state->calls.size()));
+  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0;
+  for (const CampaignCallState& call : state->calls) {
+    accepted += call.phase == Phase::kAccepted;
+    refused += call.phase == Phase::kRefused;
+    in_doubt += call.phase == Phase::kDoubt;
+    parked += call.phase == Phase::kParked;
+    planned += static_cast<int64_t>(call.customers.size());
+    CountTouches(call, &campaign);
+  }
+  campaign.set_calls_accepted(accepted);
+  campaign.set_calls_refused(refused);
+  campaign.set_calls_in_doubt(in_doubt);
+  campaign.set_calls_parked(parked);
+  campaign.set_touches_planned(planned);
+  campaign.set_touches_skipped(static_cast<int64_t>(state->skipped_no_sender));
+  if (state->skipped_no_sender > 0) {
+    (*campaign.mutable_skipped_by_reason())["no_sender"] = static_cast<int64_t>(state->skipped_no_sender);
+  }
+  if (state->first_attempt_wall_ns != 0) {
+    SetTime(state->first_attempt_wall_ns, campaign.mutable_first_attempt_time());
+  }
+  if (state->last_accepted_wall_ns != 0) {
+    SetTime(state->last_accepted_wall_ns, campaign.mutable_last_accepted_time());
+  }
+  campaign.set_doubts_opened(static_cast<int64_t>(state->doubts_opened));
+  campaign.set_doubts_accepted(static_cast<int64_t>(state->doubts_accepted));
+  campaign.set_doubts_not_executed(static_cast<int64_t>(state->doubts_not_executed));
+  return campaign;
+}
+
+std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignState& state,
+                                const Now& now) {
+  std::vector<v1::Doubt> doubts;
+  for (const CampaignCallState& call : state.calls) {
+    if (call.phase != Phase::kDoubt && call.phase != Phase::kParked) continue;
+    v1::Doubt doubt;
+    doubt.set_call_id(call.call_id);
+    doubt.set_attempt(static_cast<int32_t>(call.attempts));
+    doubt.set_campaign_id(campaign_id);
+    doubt.set_touches(static_cast<int64_t>(call.customers.size()));
+    const bool settling = call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
+    doubt.set_state(call.phase == Phase::kParked ? "parked" : settling ? "settling" : "listing");
+    if (call.doubt.has_value()) {
+      doubt.set_age_seconds(static_cast<double>(now.wall_ns - call.doubt->opened_wall_ns) * 1e-9);
+    }
+    doubts.push_back(std::move(doubt));
+  }
+  return doubts;
+}
+
+}  // namespace tidegate::dispatch

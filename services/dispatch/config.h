@@ -1,0 +1,19 @@
+// Settings of dispatch. Defaults are the documented ones (README.md); limits and waits are data of
+// their own (common/wecom_table/limits.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/wecom_table/limits.h"
+
+namespace tidegate::dispatch {
+
+struct Config {
+  uint32_t partitions = 4;
+  uint32_t lanes = 1;
+  std::string wecom_url = "https://qyapi.weixin.qq.com";
+  wecom_table::Limits limits;
+};
+
+}  // namespace tidegate::dispatch

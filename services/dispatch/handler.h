@@ -1,0 +1,92 @@
+// RPC edge of dispatch: campaigns are wishes (definitions) and what the lane did about them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/config/corps.h"
+#include "common/definitions/definition_store.h"
+#include "services/dispatch/adapters/audience_preview.h"
+#include "services/dispatch/lane.h"
+#include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
+
+namespace tidegate::dispatch {
+
+// Thread-safe. Nothing is owned; all outlive the handler.
+class Handler final : public ::tidegate::dispatch::v1::DispatchService::CallbackService {
+ public:
+  Handler(const config::Corps* corps, definitions::DefinitionStore* store, const Clock* clock,
+          const wecom_table::Limits* limits, std::vector<Lane>* lanes)
+      : corps_(corps), store_(store), clock_(clock), limits_(limits), lanes_(lanes) {}
+
+  // Who tells the audience of a campaign that is only validated; set before the server starts.
+  void SetAudiencePreview(AudiencePreview* preview) { preview_ = preview; }
+
+  grpc::ServerUnaryReactor* CreateCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::CreateCampaignRequest* request,
+      ::tidegate::dispatch::v1::CreateCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* LaunchCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::LaunchCampaignRequest* request,
+      ::tidegate::dispatch::v1::LaunchCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* PauseCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::PauseCampaignRequest* request,
+      ::tidegate::dispatch::v1::PauseCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* ResumeCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ResumeCampaignRequest* request,
+      ::tidegate::dispatch::v1::ResumeCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* GetCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::GetCampaignRequest* request,
+      ::tidegate::dispatch::v1::GetCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* ListCampaigns(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListCampaignsRequest* request,
+      ::tidegate::dispatch::v1::ListCampaignsResponse* response) override;
+  grpc::ServerWriteReactor<::tidegate::dispatch::v1::WatchCampaignResponse>* WatchCampaign(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::WatchCampaignRequest* request) override;
+  grpc::ServerUnaryReactor* ListBuckets(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListBucketsRequest* request,
+      ::tidegate::dispatch::v1::ListBucketsResponse* response) override;
+  grpc::ServerUnaryReactor* ListDoubts(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListDoubtsRequest* request,
+      ::tidegate::dispatch::v1::ListDoubtsResponse* response) override;
+  grpc::ServerUnaryReactor* GetWriteBack(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::GetWriteBackRequest* request,
+      ::tidegate::dispatch::v1::GetWriteBackResponse* response) override;
+
+ private:
+  using Ask = std::function<void(DispatchCore&, const Now&)>;
+
+  Lane& LaneOf(const std::string& corp);
+  // Answers the call with what `ask` fills in on the lane's thread.
+  grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const std::string& corp,
+                                    Ask ask);
+  // Proposes the campaign's new intent; `allowed` names the state it needs. The reply waits until the
+  // lane has taken it in.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* ChangeIntent(grpc::CallbackServerContext* context, const Request& request,
+                                         Response* response, ::tidegate::log::v1::CampaignIntent from,
+                                         ::tidegate::log::v1::CampaignIntent to, const std::string& reason,
+                                         const std::string& needed);
+  void ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
+                      absl::Time deadline, std::function<void(absl::Status)> done);
+
+  const config::Corps* const corps_;
+  definitions::DefinitionStore* const store_;
+  const Clock* const clock_;
+  const wecom_table::Limits* const limits_;
+  std::vector<Lane>* const lanes_;
+  AudiencePreview* preview_ = nullptr;
+};
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,171 @@
+#include "services/dispatch/service.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/hash.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+
+namespace tidegate::dispatch {
+
+using runtime::PartitionRunner;
+
+namespace {
+
+constexpr int64_t kMetricsGapNs = 200 * kNanosPerMilli;
+
+std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
+  std::map<std::string, std::string> agent_ids;
+  for (const config::Corp& corp : corps.corps) agent_ids[corp.corp_id] = corp.apps.front().agent_id;
+  return agent_ids;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config, const Environment& environment) {
+  std::unique_ptr<Service> service(new Service(config, environment));
+  for (Lane& lane : service->lanes_) {
+    PartitionRunner* runner = &lane.thread->runner();
+    ASSIGN_OR_RETURN(auto caller,
+                     WecomCaller::Create(config.wecom_url, environment.corps, &service->config_.limits,
+                                         environment.clock, [runner](std::unique_ptr<CallAnswer> answer) {
+                                           // Refused only when the lane is gone: then it is doubt anyway.
+                                           if (absl::Status status = runner->PostLocal(std::move(answer));
+                                               !status.ok()) {
+                                             LogEvent(LogLevel::kWarning, "answer_not_taken",
+                                                      {{"status", status.ToString()}});
+                                           }
+                                         }));
+    lane.core->OnCalls([caller = caller.get()](std::vector<CallToMake> calls) {
+      for (CallToMake& call : calls) caller->Make(std::move(call));
+    });
+    service->callers_.push_back(std::move(caller));
+  }
+  return service;
+}
+
+Service::Service(const Config& config, const Environment& environment)
+    : config_(config), environment_(environment) {
+  for (uint32_t n = 0; n < config_.lanes; ++n) {
+    Lane lane;
+    lane.core = std::make_unique<DispatchCore>(
+        DispatchOptions{.lane = n, .partitions = config_.partitions, .agent_ids = AgentIds(*environment.corps)},
+        &config_.limits);
+    lane.waiting = std::make_unique<runtime::WaitList>();
+    lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
+    runtime::RunnerOptions options;
+    options.journal = {log::Topic::kLedger, n};
+    options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
+                             {.at = {log::Topic::kAudiences, n}},
+                             {.at = {log::Topic::kCommands, n}}};
+    options.owner = environment.owner;
+    options.boot_id = BootId();
+    options.fence_token = RandomBytes(16);
+    options.predecessor_dead = environment.predecessor_dead;
+    options.after_turn = [this, core = lane.core.get(), waiting = lane.waiting.get(),
+                          watchers = lane.watchers.get(), next_raw_ns = int64_t{0}](const Now& now) mutable {
+      waiting->Check(now);
+      std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
+      if (now.raw_ns < next_raw_ns) return;
+      next_raw_ns = now.raw_ns + kMetricsGapNs;
+      PublishMetrics(*core, core->buckets(), now);
+    };
+    lane.thread = std::make_unique<runtime::PartitionThread>(
+        std::move(options), environment.log, lane.core.get(), environment.clock, environment.on_end);
+    lanes_.push_back(std::move(lane));
+  }
+  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions, environment.clock,
+                                       &config_.limits, &lanes_);
+}
+
+void Service::ConnectSegmentation(std::shared_ptr<grpc::Channel> channel) {
+  preview_ = std::make_unique<AudiencePreview>(std::move(channel));
+  handler_->SetAudiencePreview(preview_.get());
+}
+
+void Service::Start() {
+  for (Lane& lane : lanes_) lane.thread->Start();
+}
+
+bool Service::Ready() const {
+  return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+    return lane.thread->runner().state() == PartitionRunner::State::kLive;
+  });
+}
+
+void Service::Drain(absl::Duration patience) {
+  struct Progress {
+    std::mutex mu;
+    std::condition_variable changed;
+    size_t open = 0;
+    bool answered = false;
+  };
+  const absl::Time deadline = absl::Now() + patience;
+  for (Lane& lane : lanes_) {
+    DispatchCore* core = lane.core.get();
+    while (absl::Now() < deadline) {
+      auto progress = std::make_shared<Progress>();
+      const absl::Status posted =
+          lane.thread->runner().PostQuery([core, progress](absl::Status status, const Now&) {
+            std::lock_guard lock(progress->mu);
+            if (status.ok()) {
+              core->SetDraining();
+              progress->open = core->open_attempts();
+            }
+            progress->answered = true;
+            progress->changed.notify_all();
+          });
+      if (!posted.ok()) break;
+      std::unique_lock lock(progress->mu);
+      progress->changed.wait_for(lock, std::chrono::milliseconds(500), [&] { return progress->answered; });
+      if (progress->answered && progress->open == 0) break;
+      // An answer is at most one HTTP deadline away.
+      progress->changed.wait_for(lock, std::chrono::milliseconds(20));
+    }
+  }
+}
+
+void Service::Stop() {
+  for (Lane& lane : lanes_) {
+    lane.thread->Stop();
+    lane.waiting.reset();  // answers those who still wait
+  }
+  callers_.clear();
+}
+
+std::vector<const PartitionRunner*> Service::runners() const {
+  std::vector<const PartitionRunner*> runners;
+  for (const Lane& lane : lanes_) runners.push_back(&lane.thread->runner());
+  return runners;
+}
+
+void Service::PublishMetrics(const DispatchCore& core, BucketSet& buckets, const Now& now) {
+  metrics::Metrics& metrics = *environment_.metrics;
+  for (const config::Corp& corp : environment_.corps->corps) {
+    for (const BucketRow& row : buckets.Rows(corp.corp_id, now.raw_ns)) {
+      metrics.SetBucket(row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
+                        static_cast<double>(row.tokens), static_cast<double>(row.capacity),
+                        static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
+    }
+  }
+  for (const auto& [label, total] : core.counters().calls) metrics.SetCalls(label.first, label.second, total);
+  for (const auto& [cause, total] : core.counters().delayed) metrics.SetDelayed(cause, total);
+  double open = 0, parked = 0;
+  int64_t oldest_ns = 0;
+  for (const auto& [key, campaign] : core.campaigns().campaigns()) {
+    for (const CampaignCallState& call : campaign.calls) {
+      parked += call.phase == CampaignCallState::Phase::kParked;
+      if (call.phase != CampaignCallState::Phase::kDoubt) continue;
+      ++open;
+      oldest_ns = std::max(oldest_ns, now.wall_ns - call.doubt->opened_wall_ns);
+    }
+  }
+  metrics.SetDoubts(open, static_cast<double>(oldest_ns) * 1e-9, parked);
+}
+
+}  // namespace tidegate::dispatch

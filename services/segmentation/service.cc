@@ -1,0 +1,64 @@
+#include "services/segmentation/service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/hash.h"
+#include "services/segmentation/core/scan_index.h"
+
+namespace tidegate::segmentation {
+
+using runtime::PartitionRunner;
+
+Service::Service(const Config& config, const Environment& environment) {
+  for (uint32_t p = 0; p < config.partitions; ++p) {
+    Shard shard;
+    shard.core = std::make_unique<SegmentationCore>(
+        SegmentationOptions{.partition = p, .partitions = config.partitions, .lanes = config.lanes},
+        std::make_unique<ScanIndex>());
+    shard.waiting = std::make_unique<runtime::WaitList>();
+    runtime::RunnerOptions options;
+    options.journal = {log::Topic::kMemberships, p};
+    options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
+                             {.at = {log::Topic::kProfiles, p}, .is_journal = true}};
+    options.owner = environment.owner;
+    options.boot_id = BootId();
+    options.fence_token = RandomBytes(16);
+    options.predecessor_dead = environment.predecessor_dead;
+    options.after_turn = [core = shard.core.get(), waiting = shard.waiting.get(),
+                          stage = environment.metrics->MakeStage("segmentation", p)](const Now& now) mutable {
+      waiting->Check(now);
+      stage.Set(core->profiles_folded(), core->profiles_folded(), 0, 0);
+    };
+    shard.thread = std::make_unique<runtime::PartitionThread>(
+        std::move(options), environment.log, shard.core.get(), environment.clock, environment.on_end);
+    shards_.push_back(std::move(shard));
+  }
+  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions, environment.log,
+                                       environment.clock, &shards_);
+}
+
+void Service::Start() {
+  for (Shard& shard : shards_) shard.thread->Start();
+}
+
+bool Service::Ready() const {
+  return std::all_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
+    return shard.thread->runner().state() == PartitionRunner::State::kLive;
+  });
+}
+
+void Service::Stop() {
+  for (Shard& shard : shards_) {
+    shard.thread->Stop();
+    shard.waiting.reset();  // answers those who still wait
+  }
+}
+
+std::vector<const PartitionRunner*> Service::runners() const {
+  std::vector<const PartitionRunner*> runners;
+  for (const Shard& shard : shards_) runners.push_back(&shard.thread->runner());
+  return runners;
+}
+
+}  // namespace tidegate::segmentation

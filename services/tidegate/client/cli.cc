@@ -1,0 +1,410 @@
+#include "services/tidegate/client/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <utility>
+
+#include "services/tidegate/client/client.h"
+#include "services/tidegate/client/connection.h"
+#include "services/tidegate/client/error_report.h"
+#include "services/tidegate/client/import_customers.h"
+#include "services/tidegate/client/import_purchases.h"
+#include "services/tidegate/client/journal_export.h"
+#include "services/tidegate/client/verbs.h"
+
+namespace tidegate::client {
+namespace {
+
+constexpr int kUsageExitCode = 2;
+constexpr double kSecondsMax = 86'400;
+constexpr int64_t kShiftDaysMax = 100'000;
+
+struct GlobalOptions {
+  std::string grpc_address = "127.0.0.1:7600";
+  std::string output = "table";
+  double timeout_s = 30;
+  double wait_s = 0;
+  std::string client_log;
+  bool quiet = false;
+};
+
+using Verb = std::function<absl::Status(const Client&)>;
+
+// Owns what the flags of every verb are parsed into, and remembers the verb that was named.
+class CommandTree {
+ public:
+  explicit CommandTree(std::function<absl::Status(const ServeOptions&)> serve)
+      : serve_(std::move(serve)) {
+    app_.description("Tidegate: from a customer's first callback to the last confirmed message.");
+    app_.name("tidegate");
+    // Global flags are also taken after the verb.
+    app_.fallthrough();
+    app_.require_subcommand(1);
+    AddGlobalFlags();
+    AddServe();
+    AddImport();
+    AddChannel();
+    AddRule();
+    AddSegment();
+    AddCampaign();
+    AddReadings();
+    AddJournal();
+    AddVersion();
+    app_.footer(
+        "Exit codes: 0 ok, 1 failure, 2 usage or invalid argument, 3 not found, 4 conflict,\n"
+        "5 denied, 6 quota, 7 unavailable, 8 deadline. Results go to standard output, all else to\n"
+        "standard error.\n\n"
+        "Examples:\n"
+        "  tidegate serve --data-dir data --corps-file corps.json\n"
+        "  tidegate import purchases CDNOW_master.txt --corp ww1 --format cdnow --shift-to-today\n"
+        "  tidegate segment count 'orders.count >= 3' --corp ww1 --output json\n"
+        "  tidegate VERB --help");
+  }
+
+  // Throws CLI::ParseError.
+  void Parse(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end());
+    app_.parse(std::move(arguments));
+  }
+
+  int Exit(const CLI::ParseError& error, std::ostream& out, std::ostream& err) const {
+    return app_.exit(error, out, err) == 0 ? 0 : kUsageExitCode;
+  }
+
+  const GlobalOptions& global() const { return global_; }
+  const Verb& verb() const { return verb_; }
+
+ private:
+  void AddGlobalFlags() {
+    app_.add_option("--grpc", global_.grpc_address, "Server, host:port")
+        ->envname("TIDEGATE_GRPC")
+        ->capture_default_str();
+    app_.add_option("--output", global_.output, "table for people, json for machines")
+        ->check(CLI::IsMember({"table", "json"}))
+        ->capture_default_str();
+    app_.add_option("--timeout", global_.timeout_s, "Deadline of each call, seconds")
+        ->check(CLI::Range(0.001, kSecondsMax))
+        ->capture_default_str();
+    app_.add_option("--wait", global_.wait_s,
+                    "How long an unavailable server is tried again, seconds")
+        ->check(CLI::Range(0.0, kSecondsMax))
+        ->capture_default_str();
+    app_.add_option("--client-log", global_.client_log,
+                    "Append a JSON line per call that changes something");
+    app_.add_flag("--quiet", global_.quiet, "No progress");
+  }
+
+  CLI::App* AddNoun(const std::string& name, const std::string& description) {
+    CLI::App* const noun = app_.add_subcommand(name, description);
+    noun->require_subcommand(1);
+    return noun;
+  }
+
+  CLI::App* AddVerb(CLI::App* noun, const std::string& name, const std::string& description,
+                    const std::string& examples, Verb verb) {
+    CLI::App* const command = noun->add_subcommand(name, description);
+    command->footer("Examples:\n" + examples);
+    command->callback([this, verb = std::move(verb)] { verb_ = verb; });
+    return command;
+  }
+
+  static void AddCorp(CLI::App* command, std::string* corp) {
+    command->add_option("--corp", *corp, "Corp id")->required();
+  }
+
+  static void AddRequestId(CLI::App* command, std::string* request_id) {
+    command->add_option(
+        "--request-id", *request_id,
+        "UUID; a repeat with the same one returns the first result (made if absent)");
+  }
+
+  void AddServe() {
+    CLI::App* const command =
+        AddVerb(&app_, "serve", "Run all services in this process",
+                "  tidegate serve --data-dir data --corps-file corps.json\n"
+                "  tidegate serve --data-dir data --corps-file corps.json \\\n"
+                "    --wecom-url http://127.0.0.1:7700 --grpc 127.0.0.1:0 --ports-file ports.json",
+                [this](const Client&) { return serve_(serve_options_); });
+    command->add_option("--data-dir", serve_options_.data_dir, "Where everything is kept")
+        ->required();
+    command
+        ->add_option("--corps-file", serve_options_.corps_file, "Corps and apps, JSON, mode 0600")
+        ->required();
+    command->add_option("--limits", serve_options_.limits_file, "Limits and waits, JSON");
+    command->add_option("--wecom-url", serve_options_.wecom_url, "Base URL of WeCom or a stand-in");
+    command
+        ->add_option("--grpc", serve_options_.grpc_address, "gRPC address; port 0 = any free one")
+        ->capture_default_str();
+    command->add_option("--callback", serve_options_.callback_address, "Address for callbacks")
+        ->capture_default_str();
+    command->add_option("--admin", serve_options_.admin_address, "Address for health and metrics")
+        ->capture_default_str();
+    command->add_option("--ports-file", serve_options_.ports_file,
+                        "Written when ready: {grpc, callback, admin, pid}");
+    command
+        ->add_option("--partitions", serve_options_.partitions,
+                     "Customer partitions, fixed when the directory is made")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
+    command
+        ->add_option("--lanes", serve_options_.lanes,
+                     "Egress lanes, fixed when the directory is made")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+  }
+
+  void AddImport() {
+    CLI::App* const noun = AddNoun("import", "Bring in customers and purchases from files");
+    CLI::App* const purchases = AddVerb(
+        noun, "purchases",
+        "Import purchases. A bad row is told and left out, the good ones stay. Importing a file "
+        "again changes nothing.",
+        "  tidegate import purchases CDNOW_master.txt --corp ww1 --format cdnow --shift-to-today\n"
+        "  tidegate import purchases CDNOW_master.txt --corp ww1 --format cdnow --until "
+        "1997-09-30\n"
+        "  tidegate import purchases orders.csv --corp ww1 --format csv --source shop\n"
+        "\nFormats:\n"
+        "  cdnow  blank-separated customer_id date number_of_cds dollar_value with a header line;\n"
+        "         order id = number of the data line, customer = wm + id padded to 30 digits\n"
+        "  csv    header customer,order_id,paid_time,amount; paid_time is a date or RFC 3339",
+        [this](const Client& client) { return ImportPurchases(client, purchases_); });
+    purchases->add_option("FILE", purchases_.file, "File to read")->required();
+    AddCorp(purchases, &purchases_.corp);
+    purchases->add_option("--format", purchases_.format, "cdnow or csv")
+        ->required()
+        ->check(CLI::IsMember({"cdnow", "csv"}));
+    purchases->add_option("--source", purchases_.source,
+                          "Name of the reporting system (cdnow for that format, else purchases)");
+    purchases->add_option("--until", purchases_.until,
+                          "Leave out rows after this day (YYYY-MM-DD, as in the file)");
+    CLI::Option* const days =
+        purchases->add_option("--shift-days", purchases_.shift_days, "Add days to every date")
+            ->check(CLI::Range(-kShiftDaysMax, kShiftDaysMax));
+    purchases
+        ->add_flag("--shift-to-today", purchases_.shift_to_today,
+                   "Shift so that the last imported date is today in Shanghai")
+        ->excludes(days);
+
+    CLI::App* const customers = AddVerb(
+        noun, "customers",
+        "Import customers with their owners. A bad row is told and left out, the good ones stay.",
+        "  tidegate import customers customers.csv --corp ww1\n"
+        "\nThe file is CSV with the header external_userid,owner and no other column.",
+        [this](const Client& client) { return ImportCustomers(client, customers_); });
+    customers->add_option("FILE", customers_.file, "File to read")->required();
+    AddCorp(customers, &customers_.corp);
+    customers->add_option("--source", customers_.source, "Name of the reporting system")
+        ->capture_default_str();
+  }
+
+  void AddChannel() {
+    CLI::App* const noun = AddNoun("channel", "Channel codes: tags and welcome by way of coming");
+    CLI::App* const add =
+        AddVerb(noun, "add", "Create or replace a channel code",
+                "  tidegate channel add --corp ww1 --id spring-fair --state fair26 --tag fair "
+                "--welcome 'Hi!'",
+                [this](const Client& client) { return ChannelAdd(client, channel_); });
+    AddCorp(add, &channel_.corp);
+    add->add_option("--id", channel_.id, "Channel id")->required();
+    add->add_option("--state", channel_.state, "state of the contact way")->required();
+    add->add_option("--tag", channel_.tags, "Corp tag ids to put on");
+    add->add_option("--welcome", channel_.welcome, "Welcome text");
+    AddRequestId(add, &channel_.request_id);
+    AddCorp(AddVerb(noun, "list", "List channel codes", "  tidegate channel list --corp ww1",
+                    [this](const Client& client) { return ChannelList(client, corp_); }),
+            &corp_);
+  }
+
+  void AddRule() {
+    CLI::App* const noun = AddNoun("rule", "Rules: event and condition to tags");
+    CLI::App* const add = AddVerb(
+        noun, "add", "Create or replace a rule",
+        "  tidegate rule add --corp ww1 --id vip --when 'orders.sum >= 500.00' --on order_paid \\\n"
+        "    --tag vip",
+        [this](const Client& client) { return RuleAdd(client, rule_); });
+    AddCorp(add, &rule_.corp);
+    add->add_option("--id", rule_.id, "Rule id")->required();
+    add->add_option("--when", rule_.when, "Condition, an expression")->required();
+    add->add_option("--on", rule_.on, "Kind of event, as in order_paid (every kind if absent)");
+    add->add_option("--tag", rule_.tags, "Corp tag ids to put on");
+    add->add_option("--untag", rule_.untags, "Corp tag ids to take off");
+    AddRequestId(add, &rule_.request_id);
+    AddCorp(AddVerb(noun, "list", "List rules", "  tidegate rule list --corp ww1",
+                    [this](const Client& client) { return RuleList(client, corp_); }),
+            &corp_);
+  }
+
+  void AddSegment() {
+    CLI::App* const noun = AddNoun("segment", "Who is in a segment");
+    CLI::App* const count =
+        AddVerb(noun, "count", "Count the customers for whom an expression holds",
+                "  tidegate segment count 'orders.count >= 3' --corp ww1\n"
+                "  tidegate segment count 'not (last_order within 180d)' --corp ww1 \\\n"
+                "    --as-of 2026-11-01 --output json",
+                [this](const Client& client) { return SegmentCount(client, segment_); });
+    CLI::App* const contains =
+        AddVerb(noun, "contains", "Tell whether one customer is in it",
+                "  tidegate segment contains 'tag(\"vip\")' --corp ww1 --customer wm000001",
+                [this](const Client& client) { return SegmentContains(client, segment_); });
+    contains->add_option("--customer", segment_.customer, "external_userid")->required();
+    for (CLI::App* const command : {count, contains}) {
+      command->add_option("EXPR", segment_.expression, "Expression")->required();
+      AddCorp(command, &segment_.corp);
+      command->add_option("--as-of", segment_.as_of, "At the end of this day, YYYY-MM-DD");
+    }
+  }
+
+  void AddCampaign() {
+    CLI::App* const noun = AddNoun("campaign", "Campaigns: plan, launch, watch, report");
+    AddCampaignCreate(noun);
+    AddCampaignVerb(noun, "launch", "Freeze the audience, plan and start to send",
+                    "  tidegate campaign launch --corp ww1 --id spring", CampaignLaunch);
+    CLI::App* const pause = AddCampaignVerb(
+        noun, "pause", "Begin no further call",
+        "  tidegate campaign pause --corp ww1 --id spring --reason 'wrong link'", CampaignPause);
+    CLI::App* const resume =
+        AddCampaignVerb(noun, "resume", "Go on where it was paused",
+                        "  tidegate campaign resume --corp ww1 --id spring --reason 'link is back'",
+                        CampaignResume);
+    for (CLI::App* const command : {pause, resume}) {
+      command->add_option("--reason", campaign_.reason, "Why, for the audit trail");
+    }
+    AddCampaignVerb(noun, "report", "Show the state and all counts",
+                    "  tidegate campaign report --corp ww1 --id spring --output json",
+                    CampaignReport);
+    AddCampaignVerb(noun, "watch", "Follow it until it is completed, then show the report",
+                    "  tidegate campaign watch --corp ww1 --id spring --wait 60", CampaignWatch);
+    AddCorp(AddVerb(noun, "list", "List campaigns", "  tidegate campaign list --corp ww1",
+                    [this](const Client& client) { return CampaignList(client, corp_); }),
+            &corp_);
+  }
+
+  void AddCampaignCreate(CLI::App* noun) {
+    CLI::App* const create = AddVerb(
+        noun, "create", "Create a draft, or only check and plan it",
+        "  tidegate campaign create --corp ww1 --id spring --audience 'orders.count >= 3' \\\n"
+        "    --variant 'Hello|https://example.com/spring|Spring' --validate-only\n"
+        "  tidegate campaign create --corp ww1 -f spring.json\n"
+        "\nThe file: {\"campaign_id\": ..., \"audience\": ..., \"variants\": [{\"text\": ...,\n"
+        "\"link_url\": ..., \"link_title\": ...}]}",
+        [this](const Client& client) { return CampaignCreate(client, campaign_create_); });
+    AddCorp(create, &campaign_create_.corp);
+    CLI::Option* const file =
+        create->add_option("-f,--file", campaign_create_.file, "JSON file with the campaign");
+    create->add_option("--id", campaign_create_.id, "Campaign id")->excludes(file);
+    create->add_option("--audience", campaign_create_.audience, "Expression")->excludes(file);
+    create
+        ->add_option("--variant", campaign_create_.variants,
+                     "TEXT|LINK_URL|LINK_TITLE; again for more, a stable split chooses")
+        ->allow_extra_args(false)
+        ->excludes(file);
+    create->add_flag("--validate-only", campaign_create_.validate_only,
+                     "Store nothing, show the plan");
+    AddRequestId(create, &campaign_create_.request_id);
+    create->callback([this] {
+      const CampaignCreateOptions& given = campaign_create_;
+      if (given.file.empty() &&
+          (given.id.empty() || given.audience.empty() || given.variants.empty())) {
+        throw CLI::ValidationError("campaign create", "give --id, --audience and --variant, or -f");
+      }
+      verb_ = [this](const Client& client) { return CampaignCreate(client, campaign_create_); };
+    });
+  }
+
+  CLI::App* AddCampaignVerb(CLI::App* noun, const std::string& name, const std::string& description,
+                            const std::string& examples,
+                            absl::Status (*run)(const Client&, const CampaignOptions&)) {
+    CLI::App* const command =
+        AddVerb(noun, name, description, examples,
+                [this, run](const Client& client) { return run(client, campaign_); });
+    AddCorp(command, &campaign_.corp);
+    command->add_option("--id", campaign_.id, "Campaign id")->required();
+    AddRequestId(command, &campaign_.request_id);
+    return command;
+  }
+
+  void AddReadings() {
+    AddCorp(AddVerb(AddNoun("quota", "Token buckets: what may be sent now"), "list",
+                    "List the buckets with what is left", "  tidegate quota list --corp ww1",
+                    [this](const Client& client) { return QuotaList(client, corp_); }),
+            &corp_);
+    AddCorp(AddVerb(AddNoun("doubt", "Calls that may or may not have taken effect"), "list",
+                    "List open and parked doubts", "  tidegate doubt list --corp ww1 --output json",
+                    [this](const Client& client) { return DoubtList(client, corp_); }),
+            &corp_);
+    AddCorp(AddVerb(AddNoun("writeback", "Tags and welcomes on their way to WeCom"), "status",
+                    "Show how many are wanted and done", "  tidegate writeback status --corp ww1",
+                    [this](const Client& client) { return WritebackStatus(client, corp_); }),
+            &corp_);
+  }
+
+  void AddJournal() {
+    CLI::App* const command =
+        AddVerb(AddNoun("journal", "The log of a data directory"), "export",
+                "Write every topic partition as JSON lines; also beside a running server",
+                "  tidegate journal export --data-dir data --out export",
+                [this](const Client& client) { return JournalExport(client, journal_); });
+    command->add_option("--data-dir", journal_.data_dir, "Data directory to read")->required();
+    command->add_option("--out", journal_.out_dir, "Directory to write to")->required();
+  }
+
+  void AddVersion() {
+    AddVerb(&app_, "version", "Show what was built, for a ticket",
+            "  tidegate version --output json", ShowVersion);
+  }
+
+  const std::function<absl::Status(const ServeOptions&)> serve_;
+  CLI::App app_;
+  GlobalOptions global_;
+  Verb verb_;
+
+  ServeOptions serve_options_;
+  ImportPurchasesOptions purchases_;
+  ImportCustomersOptions customers_;
+  ChannelAddOptions channel_;
+  RuleAddOptions rule_;
+  SegmentOptions segment_;
+  CampaignCreateOptions campaign_create_;
+  CampaignOptions campaign_;
+  JournalExportOptions journal_;
+  std::string corp_;  // of the verbs that need no more
+};
+
+absl::Status RunVerb(const CommandTree& tree, const CliEnvironment& environment) {
+  const GlobalOptions& global = tree.global();
+  absl::StatusOr<std::unique_ptr<ClientLog>> log =
+      ClientLog::Open(global.client_log, environment.clock);
+  if (!log.ok()) return log.status();
+  const Connection connection(environment.connect(global.grpc_address),
+                              {.timeout_s = global.timeout_s, .wait_s = global.wait_s},
+                              environment.clock);
+  Client client;
+  client.out = environment.out;
+  client.err = environment.err;
+  client.err_is_terminal = environment.err_is_terminal;
+  client.quiet = global.quiet;
+  client.json = global.output == "json";
+  client.clock = environment.clock;
+  client.connection = &connection;
+  client.log = log->get();
+  absl::Status status = tree.verb()(client);
+  status.Update((*log)->status());
+  if (environment.out->fail()) status.Update(absl::UnknownError("cannot write the result"));
+  return status;
+}
+
+}  // namespace
+
+int RunCli(const std::vector<std::string>& arguments, const CliEnvironment& environment) {
+  CommandTree tree(environment.serve);
+  try {
+    tree.Parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return tree.Exit(error, *environment.out, *environment.err);
+  }
+  const absl::Status status = RunVerb(tree, environment);
+  if (!status.ok()) *environment.err << DescribeError(status) << std::flush;
+  return ExitCodeOf(status);
+}
+
+}  // namespace tidegate::client

@@ -1,0 +1,147 @@
+"""Puts the run's figures together, says what is wrong with them, prints them for people."""
+
+import statistics
+
+MAKESPAN_RATIO_MAX = 1.05
+RESTART_MS_MAX = 1_500
+RESTART_MS_MEDIAN_MAX = 1_000
+CDNOW_COUNTS = {
+    "orders.count >= 3": 7_583,
+    "orders.sum >= 100.00": 6_234,
+    "not (last_order within 180d) and orders.count >= 2": 6_302,
+}
+CAMPAIGN_FIELDS = ("calls", "touches_planned", "touches_accepted", "touches_sent", "touches_failed",
+                   "touches_unconfirmed", "touches_skipped", "touches_parked")
+
+
+def assemble(run, verdict):
+    """The object that --json prints. `run`: what the demo measured and was told; `verdict`: the
+    judge's. Campaign counts are the product's, so that they can be held against the judge's."""
+    report = {name: run["report"].get(name, 0) for name in CAMPAIGN_FIELDS}
+    result = {
+        "seed": run["seed"],
+        "window_kind": run["window_kind"],
+        "seconds": run["seconds"],
+        "data": run["data"],
+        "ingest": run["ingest"],
+        "welcome": verdict["welcome"],
+        "segments": run["segments"],
+        "tags": {"wanted": verdict["tags"]["wanted"], "written": verdict["tags"]["written"]},
+        "plan": run["plan"],
+        "campaign": {**report, "makespan_seconds": verdict["campaign"]["makespan_seconds"],
+                     "optimum_seconds": verdict["campaign"]["optimum_seconds"]},
+        "witness": verdict["witness"],
+        "doubts": verdict["doubts"],
+        "kills": run["kills"],
+        "invariants": {name: each["ok"] for name, each in verdict["checks"].items()},
+        "folder": run["folder"],
+    }
+    result["failures"] = failures(result, run, verdict)
+    return result
+
+
+def failures(result, run, verdict):
+    """Sentences; empty = all is as it should be."""
+    found = []
+
+    def expect(holds, text):
+        if not holds:
+            found.append(text)
+
+    witness, campaign, welcome = result["witness"], result["campaign"], result["welcome"]
+    for name in ("rejected_45009", "rejected_45033", "lockout_seconds", "duplicate_touches",
+                 "lost_touches"):
+        expect(witness[name] == 0, f"witness.{name} is {witness[name]}, not 0")
+    expect(welcome["late"] == 0, f"welcome.late is {welcome['late']}, not 0")
+    expect(welcome["requested"] == welcome["sent"] == run["added"],
+           f"{run['added']} customers were added, {welcome['requested']} welcomes requested, "
+           f"{welcome['sent']} sent")
+    expect(run["callbacks_exhausted"] == 0, f"{run['callbacks_exhausted']} callbacks were given up")
+    expect(campaign["touches_parked"] == 0, f"{campaign['touches_parked']} touches are parked")
+    ends = sum(campaign["touches_" + name] for name in ("sent", "failed", "unconfirmed", "skipped"))
+    expect(ends == campaign["touches_planned"],
+           f"{ends} touches have an end, {campaign['touches_planned']} were planned")
+    tags = verdict["tags"]
+    expect(tags["wanted"] == tags["written"] and tags["unwanted"] == 0,
+           f"tags: {tags['wanted']} wanted, {tags['written']} written, {tags['unwanted']} unwanted")
+    for name in CAMPAIGN_FIELDS:
+        expect(campaign[name] == verdict["campaign"][name],
+               f"campaign.{name}: the product says {campaign[name]}, "
+               f"the judge {verdict['campaign'][name]}")
+    for segment in result["segments"]:
+        expression = segment["expression"]
+        counts = {verdict["segments"][expression]}
+        if result["data"]["source"] == "cdnow":
+            counts.add(CDNOW_COUNTS[expression])
+        expect(counts == {segment["count"]},
+               f"segment {expression}: {segment['count']}, not {sorted(counts)}")
+    for name, each in verdict["checks"].items():
+        expect(each["ok"], f"{name} is violated {each['count']} times: {each['violations'][:3]}")
+    expect(run["exit_codes"] == {name: 0 for name in run["exit_codes"]},
+           f"exit codes after SIGTERM: {run['exit_codes']}")
+    if run["kill"]:
+        _expect_kills(result, run, expect)
+    else:
+        longest = campaign["optimum_seconds"] * MAKESPAN_RATIO_MAX
+        expect(campaign["makespan_seconds"] <= longest,
+               f"makespan {campaign['makespan_seconds']:.2f} s is over {longest:.2f} s")
+    return found
+
+
+def _expect_kills(result, run, expect):
+    kills = result["kills"]
+    expect(len(kills) == run["kill"], f"{len(kills)} kills instead of {run['kill']}")
+    doubts = result["doubts"]
+    expect(doubts["opened"] >= run["kill"] // 2, f"only {doubts['opened']} doubts were opened")
+    expect(doubts["parked"] == 0, f"{doubts['parked']} doubts are parked")
+    restarts = [kill["restart_ms"] for kill in kills]
+    if restarts:
+        expect(max(restarts) <= RESTART_MS_MAX, f"a restart took {max(restarts):.0f} ms")
+        median = statistics.median(restarts)
+        expect(median <= RESTART_MS_MEDIAN_MAX, f"the median restart took {median:.0f} ms")
+
+
+def for_people(result):
+    """Lines of text."""
+    data, ingest, plan = result["data"], result["ingest"], result["plan"]
+    campaign, witness = result["campaign"], result["witness"]
+    welcome, tags = result["welcome"], result["tags"]
+    ratio = campaign["makespan_seconds"] / max(campaign["optimum_seconds"], 0.001)
+    lines = [
+        "",
+        f"seed {result['seed']}, {result['window_kind']} windows, {result['seconds']:.0f} s",
+        f"data      {data['purchases']:,} purchases of {data['customers']:,} customers "
+        f"({data['source']})",
+        f"ingest    {ingest['events']:,} events in {ingest['seconds']:.1f} s "
+        f"({ingest['events_per_second']:,.0f}/s)",
+        f"welcomes  {welcome['sent']} of {welcome['requested']} sent, {welcome['late']} late, "
+        f"99 % within {welcome['p99_ms']} ms",
+        f"tags      {tags['written']:,} of {tags['wanted']:,} written",
+    ]
+    lines += [f"segment   {each['count']:6,}  {each['expression']}  ({each['took_ms']:.1f} ms)"
+              for each in result["segments"]]
+    lines += [
+        f"plan      {plan['audience']:,} customers, {plan['calls']} calls, "
+        f"{plan['forecast_seconds']:.1f} s forecast",
+        f"campaign  {campaign['touches_sent']:,} sent, {campaign['touches_failed']} failed, "
+        f"{campaign['touches_unconfirmed']} unconfirmed, {campaign['touches_skipped']} skipped, "
+        f"{campaign['touches_parked']} parked of {campaign['touches_planned']:,}",
+        f"pace      {campaign['makespan_seconds']:.2f} s, optimum "
+        f"{campaign['optimum_seconds']:.2f} s, ratio {ratio:.4f}",
+        f"witness   {witness['calls']:,} calls, {witness['duplicate_touches']} duplicate and "
+        f"{witness['lost_touches']} lost touches, {witness['rejected_45009']} over a limit, "
+        f"{witness['rejected_45033']} over concurrency, {witness['lockout_seconds']:.0f} s locked",
+    ]
+    if result["kills"]:
+        restarts = [kill["restart_ms"] for kill in result["kills"]]
+        doubts = result["doubts"]
+        lines.append(f"kills     {len(restarts)}, back after {statistics.median(restarts):.0f} ms "
+                     f"(median), {max(restarts):.0f} ms (longest); {doubts['opened']} doubts: "
+                     f"{doubts['accepted']} accepted, {doubts['not_executed']} not executed, "
+                     f"{doubts['parked']} parked")
+    lines.append("judge     " + ", ".join(f"{name} {'holds' if ok else 'VIOLATED'}"
+                                          for name, ok in result["invariants"].items()))
+    lines += [f"FAILED    {text}" for text in result["failures"]]
+    lines.append("All is as it should be." if not result["failures"] else
+                 f"{len(result['failures'])} expectations failed.")
+    return "\n".join(lines)
