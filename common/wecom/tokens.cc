@@ -97,7 +97,8 @@ void TokenCache::Invalidate(const AppKey& app, const std::string& token) {
 
 void TokenCache::Fetched(const AppKey& app, TokenAnswer answer) {
   std::vector<Got> waiting;
-  absl::StatusOr<std::string> result = answer.status;
+  absl::StatusOr<std::string> result =
+      answer.status.ok() ? absl::StatusOr<std::string>(answer.token) : answer.status;
   {
     std::lock_guard lock(mu_);
     Entry& entry = entries_[app];
@@ -112,7 +113,6 @@ void TokenCache::Fetched(const AppKey& app, TokenAnswer answer) {
       // What WeCom refuses at once is not fetched in a loop.
       entry.no_fetch_before_boot_ns = now + kFetchGapNs;
       entry.last_failure = absl::UnavailableError("the new token was refused too; trying again in a second");
-      result = answer.token;
     } else {
       entry.no_fetch_before_boot_ns = now + (IsWrongSecret(answer.errcode) ? kWrongSecretGapNs : kFetchGapNs);
     }
