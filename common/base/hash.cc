@@ -12,8 +12,8 @@ namespace tidegate {
 std::string Sha256(absl::string_view data) {
   std::string digest(32, '\0');
   unsigned int length = 0;
-  CHECK(EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()), &length,
-                   EVP_sha256(), nullptr) == 1);
+  CHECK(EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()),
+                   &length, EVP_sha256(), nullptr) == 1);
   return digest;
 }
 

@@ -1,7 +1,8 @@
 // Log lines of the processes: JSON, one event a line, on standard error. Never a customer id, a
 // secret, a token or a body: pass codes, counts, positions and names of ours.
 //
-//   LogEvent(LogLevel::kWarning, "journal_fenced", {{"journal", name}, {"epoch", absl::StrCat(epoch)}});
+//   LogEvent(LogLevel::kWarning, "journal_fenced", {{"journal", name}, {"epoch",
+//   absl::StrCat(epoch)}});
 #pragma once
 
 #include <initializer_list>

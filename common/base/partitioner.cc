@@ -6,7 +6,9 @@ namespace tidegate {
 
 uint32_t Murmur2(absl::string_view key) {
   constexpr uint32_t kM = 0x5bd1e995;
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(key[i])); };
+  const auto byte = [&](size_t i) {
+    return static_cast<uint32_t>(static_cast<unsigned char>(key[i]));
+  };
   const size_t size = key.size();
   uint32_t h = 0x9747b28c ^ static_cast<uint32_t>(size);
   size_t i = 0;

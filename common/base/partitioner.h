@@ -1,5 +1,5 @@
-// Which partition a customer lives on: murmur2 over "corp/customer", as Kafka's Java producer does it
-// (org.apache.kafka.common.utils.Utils.murmur2, then toPositive, then modulo).
+// Which partition a customer lives on: murmur2 over "corp/customer", as Kafka's Java producer does
+// it (org.apache.kafka.common.utils.Utils.murmur2, then toPositive, then modulo).
 #pragma once
 
 #include <cstdint>

@@ -43,8 +43,7 @@ absl::StatusOr<std::string> StringAt(const json::object& object, const char* key
                                      const std::string& where) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || !value->is_string() || value->as_string().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ".", key, ": write a non-empty string"));
+    return absl::InvalidArgumentError(absl::StrCat(where, ".", key, ": write a non-empty string"));
   }
   return std::string(value->as_string());
 }
@@ -53,8 +52,8 @@ absl::Status CheckKeys(const json::object& object, const std::set<std::string>& 
                        const std::string& where) {
   for (const auto& item : object) {
     if (known.contains(std::string(item.key()))) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": unknown key \"", std::string(item.key()), "\"; remove or correct it"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        where, ": unknown key \"", std::string(item.key()), "\"; remove or correct it"));
   }
   return absl::OkStatus();
 }
@@ -103,7 +102,8 @@ absl::StatusOr<Corps> LoadCorps(const std::string& path) {
     const json::value& value = (**corps)[c];
     if (!value.is_object()) return in_file(absl::InvalidArgumentError(where + ": write an object"));
     const json::object& object = value.as_object();
-    if (auto status = CheckKeys(object, {"corp_id", "apps"}, where); !status.ok()) return in_file(status);
+    if (auto status = CheckKeys(object, {"corp_id", "apps"}, where); !status.ok())
+      return in_file(status);
     Corp corp;
     auto corp_id = StringAt(object, "corp_id", where);
     if (!corp_id.ok()) return in_file(corp_id.status());
@@ -119,15 +119,15 @@ absl::StatusOr<Corps> LoadCorps(const std::string& path) {
         return in_file(absl::InvalidArgumentError(app_where + ": write an object"));
       }
       const json::object& app_object = (**apps)[a].as_object();
-      if (auto status = CheckKeys(app_object, {"agent_id", "secret_file", "token", "aes_key_file"}, app_where);
+      if (auto status = CheckKeys(app_object, {"agent_id", "secret_file", "token", "aes_key_file"},
+                                  app_where);
           !status.ok()) {
         return in_file(status);
       }
       App app;
-      for (const auto& [key, field] : {std::pair{"agent_id", &App::agent_id},
-                                       std::pair{"secret_file", &App::secret_file},
-                                       std::pair{"token", &App::token},
-                                       std::pair{"aes_key_file", &App::aes_key_file}}) {
+      for (const auto& [key, field] :
+           {std::pair{"agent_id", &App::agent_id}, std::pair{"secret_file", &App::secret_file},
+            std::pair{"token", &App::token}, std::pair{"aes_key_file", &App::aes_key_file}}) {
         auto text_value = StringAt(app_object, key, app_where);
         if (!text_value.ok()) return in_file(text_value.status());
         app.*field = *text_value;

@@ -13,9 +13,9 @@ namespace tidegate::config {
 
 struct App {
   std::string agent_id;
-  std::string secret_file;    // read again at every token fetch
-  std::string token;          // of the callback
-  std::string aes_key_file;   // EncodingAESKey of the callback, 43 characters
+  std::string secret_file;   // read again at every token fetch
+  std::string token;         // of the callback
+  std::string aes_key_file;  // EncodingAESKey of the callback, 43 characters
 };
 
 struct Corp {
@@ -29,11 +29,12 @@ struct Corps {
   const Corp* Find(absl::string_view corp_id) const;
 };
 
-// Errors: NOT_FOUND, PERMISSION_DENIED (others may read the file), INVALID_ARGUMENT with the place in
-// the JSON and what to write instead. Paths inside are relative to the file's folder.
+// Errors: NOT_FOUND, PERMISSION_DENIED (others may read the file), INVALID_ARGUMENT with the place
+// in the JSON and what to write instead. Paths inside are relative to the file's folder.
 absl::StatusOr<Corps> LoadCorps(const std::string& path);
 
-// First line of a secret file. NOT_FOUND; PERMISSION_DENIED if others may read it; INVALID_ARGUMENT empty.
+// First line of a secret file. NOT_FOUND; PERMISSION_DENIED if others may read it; INVALID_ARGUMENT
+// empty.
 absl::StatusOr<std::string> ReadSecretFile(const std::string& path);
 
 }  // namespace tidegate::config

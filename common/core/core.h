@@ -1,7 +1,8 @@
 // What a stateful core is: pure decisions over folded state. The partition runtime
 // (common/runtime/partition_runner.h) drives it:
 //
-//   decide  - Decide() looks at state, pending decisions of the batch, one input and now; it returns
+//   decide  - Decide() looks at state, pending decisions of the batch, one input and now; it
+//   returns
 //             at most one journal record and changes nothing but its pending overlay.
 //   append  - the runtime makes the batch durable.
 //   apply   - Apply() folds each record when it comes back from the journal, and names what other
@@ -52,20 +53,20 @@ struct OutboxRecord {
 
 // Circumstances of an Apply.
 struct ApplyContext {
-  uint64_t epoch = 0;          // of the record
-  uint64_t seq = 0;            // of the record
-  uint64_t offset = 0;         // of the record in the journal
-  int64_t decided_time_ns = 0; // wall
-  bool live = false;           // false while the journal is replayed: nothing may be released for it
+  uint64_t epoch = 0;           // of the record
+  uint64_t seq = 0;             // of the record
+  uint64_t offset = 0;          // of the record in the journal
+  int64_t decided_time_ns = 0;  // wall
+  bool live = false;  // false while the journal is replayed: nothing may be released for it
 };
 
 class Core {
  public:
   virtual ~Core() = default;
 
-  // Folds a record of an input that is state and not a question: definitions, audiences, the profiles
-  // that an index is made of. Read from offset 0 at each start, before the journal.
-  // Of an input that is a journal, only counted records come, those without a decision too.
+  // Folds a record of an input that is state and not a question: definitions, audiences, the
+  // profiles that an index is made of. Read from offset 0 at each start, before the journal. Of an
+  // input that is a journal, only counted records come, those without a decision too.
   virtual void Fold(log::TopicPartition from, const log::StoredRecord& record,
                     const ::tidegate::log::v1::RecordHeader& header) = 0;
 
@@ -76,7 +77,8 @@ class Core {
   // See above. Called again with a tick until it returns nothing.
   virtual std::optional<Decision> Decide(const Input& input, const Now& now) = 0;
 
-  // Folds one counted record. Must give the same result and the same outbox records at every replay.
+  // Folds one counted record. Must give the same result and the same outbox records at every
+  // replay.
   virtual void Apply(absl::string_view key, absl::string_view value, const ApplyContext& context,
                      std::vector<OutboxRecord>* outbox) = 0;
 

@@ -1,6 +1,6 @@
-// The one validity rule of every journal, for every reader: a record counts if and only if its epoch
-// is that of the newest fence before it, and its seq is the last counted one + 1. The first fence of
-// an epoch wins. Repeats, zombies' records, torn, gapped and replayed ones do not count.
+// The one validity rule of every journal, for every reader: a record counts if and only if its
+// epoch is that of the newest fence before it, and its seq is the last counted one + 1. The first
+// fence of an epoch wins. Repeats, zombies' records, torn, gapped and replayed ones do not count.
 //
 // Pure; one per reader and journal; not thread-safe.
 #pragma once

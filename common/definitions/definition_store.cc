@@ -43,9 +43,8 @@ DefinitionStore::~DefinitionStore() {
 
 absl::Status DefinitionStore::WaitUntilRead() {
   std::unique_lock lock(mu_);
-  const bool done = wake_.wait_for(lock, std::chrono::seconds(30), [this] {
-    return position_ >= end_at_start_ || !failure_.ok();
-  });
+  const bool done = wake_.wait_for(lock, std::chrono::seconds(30),
+                                   [this] { return position_ >= end_at_start_ || !failure_.ok(); });
   if (!failure_.ok()) return failure_;
   return done ? absl::OkStatus()
               : absl::DeadlineExceededError("tidegate.definitions was not read within 30 s");
@@ -68,11 +67,13 @@ void DefinitionStore::Propose(Request request, Build build, Done done) {
   {
     std::lock_guard lock(mu_);
     if (pending_.size() >= kPendingMax) {
-      work.finished.emplace_back(std::move(done), absl::ResourceExhaustedError(
-                                                 "too many changes wait; try again in a second"));
+      work.finished.emplace_back(
+          std::move(done),
+          absl::ResourceExhaustedError("too many changes wait; try again in a second"));
     } else {
-      Start(std::make_unique<Pending>(Pending{std::move(request), std::move(build), std::move(done)}),
-            &work);
+      Start(
+          std::make_unique<Pending>(Pending{std::move(request), std::move(build), std::move(done)}),
+          &work);
     }
   }
   CarryOut(std::move(work));
@@ -137,7 +138,8 @@ void DefinitionStore::FoldRecord(const log::StoredRecord& record, Work* work) {
   }
   const auto verdict = fold_.Apply(proposal);
   if (verdict == DefinitionsFold::Verdict::kAccepted) {
-    snapshots_[proposal.corp()] = std::make_shared<const CorpDefinitions>(fold_.Corp(proposal.corp()));
+    snapshots_[proposal.corp()] =
+        std::make_shared<const CorpDefinitions>(fold_.Corp(proposal.corp()));
   }
   const auto it = pending_.find(proposal.proposal_id());
   if (it == pending_.end()) return;
@@ -160,7 +162,8 @@ void DefinitionStore::Run() {
     Work work;
     std::vector<std::string> changed;
     absl::Status status;
-    while ((status = log_->Read(kTopic, position_, 1000, 1 << 20, &records)).ok() && !records.empty()) {
+    while ((status = log_->Read(kTopic, position_, 1000, 1 << 20, &records)).ok() &&
+           !records.empty()) {
       std::lock_guard lock(mu_);
       for (const log::StoredRecord& record : records) {
         FoldRecord(record, &work);
@@ -180,9 +183,10 @@ void DefinitionStore::Run() {
       for (auto& [id, error] : append_failures_) {
         const auto it = pending_.find(id);
         if (it == pending_.end()) continue;
-        work.finished.emplace_back(std::move(it->second->done),
-                              absl::UnavailableError(absl::StrCat(
-                                  "not stored: ", error.message(), "; repeat with the same request_id")));
+        work.finished.emplace_back(
+            std::move(it->second->done),
+            absl::UnavailableError(absl::StrCat("not stored: ", error.message(),
+                                                "; repeat with the same request_id")));
         pending_.erase(it);
       }
       append_failures_.clear();

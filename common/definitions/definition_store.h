@@ -1,8 +1,9 @@
-// The shell around DefinitionsFold for RPC handlers: reads the topic on a thread of its own, answers
-// reads from memory, and turns a wish into an accepted proposal.
+// The shell around DefinitionsFold for RPC handlers: reads the topic on a thread of its own,
+// answers reads from memory, and turns a wish into an accepted proposal.
 //
 //   store->Propose({.corp = "ww1", .request_id = id, .body_hash = hash},
-//                  [](const CorpDefinitions& now) -> absl::StatusOr<std::vector<Definition>> { ... },
+//                  [](const CorpDefinitions& now) -> absl::StatusOr<std::vector<Definition>> { ...
+//                  },
 //                  [](absl::StatusOr<AcceptedRequest> result) { ... });
 #pragma once
 
@@ -37,8 +38,8 @@ class DefinitionStore {
   };
   // Checks the wish against the definitions as they are and returns what to store. Runs under the
   // store's lock: short, and no call back into the store.
-  using Build =
-      std::function<absl::StatusOr<std::vector<::tidegate::log::v1::Definition>>(const CorpDefinitions&)>;
+  using Build = std::function<absl::StatusOr<std::vector<::tidegate::log::v1::Definition>>(
+      const CorpDefinitions&)>;
   using Done = std::function<void(absl::StatusOr<AcceptedRequest>)>;
 
   // Neither is owned; both outlive the store.
@@ -46,14 +47,14 @@ class DefinitionStore {
   // Pending proposals end UNAVAILABLE.
   ~DefinitionStore();
 
-  // Blocks until everything that was in the topic at construction is folded. DEADLINE_EXCEEDED after
-  // 30 s; DATA_LOSS if the topic cannot be read.
+  // Blocks until everything that was in the topic at construction is folded. DEADLINE_EXCEEDED
+  // after 30 s; DATA_LOSS if the topic cannot be read.
   absl::Status WaitUntilRead();
 
   // Calls `done` once, after the accepted proposal is durable and folded. A repeat of an accepted
-  // request id gives its first result. Errors: those of `build`; INVALID_ARGUMENT the request id was
-  // used with another body; ABORTED five lost races; UNAVAILABLE the log failed (repeat with the same
-  // request id); RESOURCE_EXHAUSTED more than 1,000 proposals wait (policy: reject).
+  // request id gives its first result. Errors: those of `build`; INVALID_ARGUMENT the request id
+  // was used with another body; ABORTED five lost races; UNAVAILABLE the log failed (repeat with
+  // the same request id); RESOURCE_EXHAUSTED more than 1,000 proposals wait (policy: reject).
   void Propose(Request request, Build build, Done done);
 
   // A copy that does not change.

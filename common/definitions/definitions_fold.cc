@@ -68,7 +68,8 @@ const AcceptedRequest* DefinitionsFold::FindRequest(const std::string& corp,
 }
 
 void DefinitionsFold::ForgetOldRequests(int64_t time_ns) {
-  while (!requests_by_time_.empty() && requests_by_time_.begin()->first < time_ns - kRequestKeptNs) {
+  while (!requests_by_time_.empty() &&
+         requests_by_time_.begin()->first < time_ns - kRequestKeptNs) {
     requests_.erase(requests_by_time_.begin()->second);
     requests_by_time_.erase(requests_by_time_.begin());
   }

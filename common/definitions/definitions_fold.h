@@ -35,8 +35,8 @@ class DefinitionsFold {
  public:
   enum class Verdict {
     kAccepted,
-    kRepeated,   // the request id was accepted before: that result stands
-    kLostRace,   // another proposal took the revision; check again and propose anew
+    kRepeated,  // the request id was accepted before: that result stands
+    kLostRace,  // another proposal took the revision; check again and propose anew
   };
   // In log order.
   Verdict Apply(const ::tidegate::log::v1::Proposal& proposal);
@@ -53,8 +53,8 @@ class DefinitionsFold {
   void ForgetOldRequests(int64_t time_ns);
 
   std::map<std::string, CorpDefinitions, std::less<>> corps_;
-  std::map<std::string, AcceptedRequest> requests_;        // by corp, caller, request id
-  std::multimap<int64_t, std::string> requests_by_time_;   // time -> key of requests_
+  std::map<std::string, AcceptedRequest> requests_;       // by corp, caller, request id
+  std::multimap<int64_t, std::string> requests_by_time_;  // time -> key of requests_
 };
 
 }  // namespace tidegate::definitions

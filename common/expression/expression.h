@@ -32,9 +32,9 @@ struct OrderView {
 
 // What a condition may look at. Views only: the owner keeps the data alive during Matches.
 struct ProfileView {
-  std::span<const OrderView> orders;          // ascending by time_seconds
-  std::span<const absl::string_view> tags;    // tags on any live follow, sorted, without repeats
-  absl::string_view event_kind;               // this.kind; empty outside rules
+  std::span<const OrderView> orders;        // ascending by time_seconds
+  std::span<const absl::string_view> tags;  // tags on any live follow, sorted, without repeats
+  absl::string_view event_kind;             // this.kind; empty outside rules
 };
 
 // When the question is asked. Orders after `now_seconds` do not exist yet for it.
@@ -56,17 +56,19 @@ struct ParseLimits {
   bool allow_event = false;  // this.kind: rules only
 };
 
-// One fault in a text. Reasons: SYNTAX, UNKNOWN_NAME, TYPE_MISMATCH, OUT_OF_RANGE, TOO_LARGE, TOO_DEEP.
+// One fault in a text. Reasons: SYNTAX, UNKNOWN_NAME, TYPE_MISMATCH, OUT_OF_RANGE, TOO_LARGE,
+// TOO_DEEP.
 struct Violation {
   std::string reason;
-  size_t offset;       // bytes from the start of the text
-  size_t length;       // bytes; 0 at the end of the text
-  size_t line;         // from 1
-  size_t column;       // from 1, in code points
-  std::string message; // what was expected, the nearest name where there is one
+  size_t offset;        // bytes from the start of the text
+  size_t length;        // bytes; 0 at the end of the text
+  size_t line;          // from 1
+  size_t column;        // from 1, in code points
+  std::string message;  // what was expected, the nearest name where there is one
 };
 
-// The text line with carets under each fault and "line:column REASON: message", as a terminal shows it.
+// The text line with carets under each fault and "line:column REASON: message", as a terminal shows
+// it.
 std::string DrawViolations(absl::string_view text, const std::vector<Violation>& violations);
 
 // Syntax tree; defined in tree.h for the parser, the evaluator and tests.
@@ -74,8 +76,8 @@ struct Node;
 
 class Expression {
  public:
-  // INVALID_ARGUMENT, with all faults found (up to limits.errors_max) in *violations if it is given;
-  // the message of the status is DrawViolations.
+  // INVALID_ARGUMENT, with all faults found (up to limits.errors_max) in *violations if it is
+  // given; the message of the status is DrawViolations.
   static absl::StatusOr<Expression> Parse(absl::string_view text, const ParseLimits& limits = {},
                                           std::vector<Violation>* violations = nullptr);
 

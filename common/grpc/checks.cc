@@ -11,8 +11,11 @@ namespace tidegate::rpc {
 bool IsUtf8(absl::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : (lead & 0xF0) == 0xE0       ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
     if (length == 0 || i + length > text.size()) return false;
     for (size_t k = 1; k < length; ++k) {
       if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80) return false;
@@ -37,8 +40,8 @@ void CheckText(absl::string_view field, absl::string_view value, size_t bytes_ma
   if (value.empty()) {
     wrong->push_back({std::string(field), "is required"});
   } else if (value.size() > bytes_max) {
-    wrong->push_back({std::string(field),
-                      absl::StrCat("has ", value.size(), " bytes; at most ", bytes_max, " are allowed")});
+    wrong->push_back({std::string(field), absl::StrCat("has ", value.size(), " bytes; at most ",
+                                                       bytes_max, " are allowed")});
   } else if (!IsUtf8(value)) {
     wrong->push_back({std::string(field), "is not UTF-8"});
   } else {
@@ -57,12 +60,14 @@ void CheckRequestId(absl::string_view value, std::vector<FieldViolation>* wrong)
     const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
     fits = dash ? value[i] == '-' : absl::ascii_isxdigit(value[i]);
   }
-  if (!fits) wrong->push_back({"request_id", "write a UUID; the same one only to repeat this request"});
+  if (!fits)
+    wrong->push_back({"request_id", "write a UUID; the same one only to repeat this request"});
 }
 
 absl::Time DeadlineOf(const grpc::ServerContextBase& context) {
   const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::Now() + absl::Seconds(30);
+  if (deadline == std::chrono::system_clock::time_point::max())
+    return absl::Now() + absl::Seconds(30);
   return absl::FromChrono(deadline);
 }
 

@@ -1,5 +1,5 @@
-// The checks of request fields that every handler makes alike. Each adds what is wrong to a list, so
-// that a caller hears of all faults at once.
+// The checks of request fields that every handler makes alike. Each adds what is wrong to a list,
+// so that a caller hears of all faults at once.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -26,11 +26,11 @@ bool IsUtf8(absl::string_view text);
 // When the caller stops waiting; 30 s from now where it set no deadline.
 absl::Time DeadlineOf(const grpc::ServerContextBase& context);
 
-// One page of a map in key order. `page_size` is coerced into 1..1000 (0 = 100); the token is the key
-// after which the page begins. Sets *next_page_token, empty on the last page.
+// One page of a map in key order. `page_size` is coerced into 1..1000 (0 = 100); the token is the
+// key after which the page begins. Sets *next_page_token, empty on the last page.
 template <typename Value>
-std::vector<std::pair<std::string, Value>> Page(const std::map<std::string, Value>& all, int page_size,
-                                                const std::string& page_token,
+std::vector<std::pair<std::string, Value>> Page(const std::map<std::string, Value>& all,
+                                                int page_size, const std::string& page_token,
                                                 std::string* next_page_token) {
   const size_t size = page_size <= 0 ? 100 : page_size > 1000 ? 1000 : page_size;
   std::vector<std::pair<std::string, Value>> page;

@@ -86,9 +86,11 @@ grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations) {
     auto* added = bad_request.add_field_violations();
     added->set_field(violation.field);
     added->set_description(violation.description);
-    absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field, ": ", violation.description);
+    absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field, ": ",
+                    violation.description);
   }
-  return WithDetails(grpc::StatusCode::INVALID_ARGUMENT, std::move(message), "INVALID_FIELD", &bad_request);
+  return WithDetails(grpc::StatusCode::INVALID_ARGUMENT, std::move(message), "INVALID_FIELD",
+                     &bad_request);
 }
 
 grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,
@@ -98,11 +100,12 @@ grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,
     if (static_cast<size_t>(bad_request.field_violations_size()) == kViolationsMax) break;
     auto* added = bad_request.add_field_violations();
     added->set_field(std::string(field));
-    added->set_description(absl::StrCat(violation.line, ":", violation.column, " ", violation.reason, ": ",
-                                        violation.message, " (byte ", violation.offset, ", length ",
-                                        violation.length, ")"));
+    added->set_description(absl::StrCat(violation.line, ":", violation.column, " ",
+                                        violation.reason, ": ", violation.message, " (byte ",
+                                        violation.offset, ", length ", violation.length, ")"));
   }
-  return WithDetails(grpc::StatusCode::INVALID_ARGUMENT, expression::DrawViolations(text, violations),
+  return WithDetails(grpc::StatusCode::INVALID_ARGUMENT,
+                     expression::DrawViolations(text, violations),
                      violations.empty() ? "SYNTAX" : violations.front().reason, &bad_request);
 }
 

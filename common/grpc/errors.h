@@ -29,8 +29,8 @@ grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason);
 // INVALID_ARGUMENT with BadRequest; `violations` is not empty.
 grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations);
 
-// Of an expression that did not parse: one violation per fault, the drawing as message (cut at 2 KB,
-// since trailers are limited to 8 KB).
+// Of an expression that did not parse: one violation per fault, the drawing as message (cut at 2
+// KB, since trailers are limited to 8 KB).
 grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,
                                const std::vector<expression::Violation>& violations);
 

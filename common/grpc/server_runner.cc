@@ -38,7 +38,8 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(
-        "cannot listen on ", address, " for gRPC: the address is taken or not this machine's; choose another with --grpc"));
+        "cannot listen on ", address,
+        " for gRPC: the address is taken or not this machine's; choose another with --grpc"));
   }
   std::unique_ptr<ServerRunner> runner(new ServerRunner(
       std::move(server), absl::StrCat(address.substr(0, address.rfind(':')), ":", port)));

@@ -16,8 +16,8 @@ class ServerRunner {
  public:
   // `services` outlive the runner. Health answers NOT_SERVING until SetServing(true).
   // UNAVAILABLE: the address is taken or not ours; its text names the address.
-  static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(const std::string& address,
-                                                             const std::vector<grpc::Service*>& services);
+  static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
+      const std::string& address, const std::vector<grpc::Service*>& services);
   // Stops if Stop() was not called.
   ~ServerRunner();
 

@@ -85,8 +85,7 @@ absl::StatusOr<ServerName> ParseBaseUrl(absl::string_view url) {
   name.port = name.tls ? "443" : "80";
   const size_t bracket = authority.rfind(']');
   const size_t colon = authority.rfind(':');
-  if (colon != absl::string_view::npos &&
-      (bracket == absl::string_view::npos || colon > bracket)) {
+  if (colon != absl::string_view::npos && (bracket == absl::string_view::npos || colon > bracket)) {
     uint32_t port = 0;
     if (!absl::SimpleAtoi(authority.substr(colon + 1), &port) || port == 0 || port > 65535) {
       return bad;
@@ -101,9 +100,8 @@ absl::StatusOr<ServerName> ParseBaseUrl(absl::string_view url) {
 }
 
 absl::Status CheckCall(const HttpCall& call) {
-  const bool content_type_fits =
-      std::all_of(call.content_type.begin(), call.content_type.end(),
-                  [](char c) { return c >= ' ' && c < '\x7f'; });
+  const bool content_type_fits = std::all_of(call.content_type.begin(), call.content_type.end(),
+                                             [](char c) { return c >= ' ' && c < '\x7f'; });
   if (call.method.empty() || !IsVisibleAscii(call.method) || call.target.empty() ||
       call.target.front() != '/' || !IsVisibleAscii(call.target) || !content_type_fits) {
     return absl::InvalidArgumentError("the call cannot be written as an HTTP request");
@@ -112,8 +110,9 @@ absl::Status CheckCall(const HttpCall& call) {
 }
 
 std::string RequestText(const ServerName& server, const HttpCall& call) {
-  std::string text = absl::StrCat(call.method, " ", server.prefix, call.target, " HTTP/1.1\r\nHost: ",
-                                  server.host_header, "\r\nUser-Agent: tidegate\r\n");
+  std::string text =
+      absl::StrCat(call.method, " ", server.prefix, call.target,
+                   " HTTP/1.1\r\nHost: ", server.host_header, "\r\nUser-Agent: tidegate\r\n");
   if (!call.content_type.empty()) {
     absl::StrAppend(&text, "Content-Type: ", call.content_type, "\r\n");
   }
@@ -131,8 +130,8 @@ absl::Status ReadErrorStatus(const error_code& error) {
     return absl::OutOfRangeError("the answer is too large");
   }
   const error_code any_http_error = beast_http::error::bad_version;
-  if (error.category() == any_http_error.category() &&
-      error != beast_http::error::end_of_stream && error != beast_http::error::partial_message) {
+  if (error.category() == any_http_error.category() && error != beast_http::error::end_of_stream &&
+      error != beast_http::error::partial_message) {
     return absl::UnknownError(absl::StrCat("the answer is not HTTP: ", error.message()));
   }
   return absl::UnavailableError(
@@ -176,8 +175,7 @@ class Connection {
   // False if the server closed it, or sent something nobody asked for.
   bool IsStillQuiet() {
     char byte;
-    const ssize_t received =
-        recv(socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    const ssize_t received = recv(socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
   }
 
@@ -366,8 +364,8 @@ class AsioClient : public Client {
 
   void FailBeforeByteOne(const ExchangePtr& exchange, absl::string_view step,
                          const error_code& error) {
-    Fail(exchange, absl::UnavailableError(absl::StrCat(server_.host_header, ": ", step, ": ",
-                                                       error.message())));
+    Fail(exchange, absl::UnavailableError(
+                       absl::StrCat(server_.host_header, ": ", step, ": ", error.message())));
   }
 
   void Write(const ExchangePtr& exchange) {

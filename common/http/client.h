@@ -3,8 +3,9 @@
 // repeated create could reach customers twice. Whether to try again is the caller's decision, taken
 // from HttpResult::bytes_written.
 //
-//   ASSIGN_OR_RETURN(auto client, http::Client::Create({.base_url = "https://qyapi.weixin.qq.com"}));
-//   client->Send({.method = "GET", .target = "/cgi-bin/gettoken?..."}, [](http::HttpResult result) {
+//   ASSIGN_OR_RETURN(auto client, http::Client::Create({.base_url =
+//   "https://qyapi.weixin.qq.com"})); client->Send({.method = "GET", .target =
+//   "/cgi-bin/gettoken?..."}, [](http::HttpResult result) {
 //     if (result.status.ok()) Parse(result.body);
 //   });
 #pragma once
@@ -42,8 +43,8 @@ struct HttpCall {
   std::string content_type;    // of the body; empty = header left out
   std::string body;
   absl::Duration deadline = absl::Seconds(10);  // from Send to the whole answer, waiting included
-  // False: a connection of its own, opened for this call and closed after it. True: may travel on an
-  // idle connection. One that the server has already closed is noticed before the first byte and
+  // False: a connection of its own, opened for this call and closed after it. True: may travel on
+  // an idle connection. One that the server has already closed is noticed before the first byte and
   // replaced; one that dies later fails the call with bytes_written.
   bool reusable_connection = true;
   // Asked on the client's thread after connect and TLS and directly before the first byte; false
@@ -53,14 +54,12 @@ struct HttpCall {
 
 struct HttpResult {
   // OK: a complete HTTP answer was read, whatever its http_status. Else:
-  //   UNAVAILABLE         name, connect or TLS failed, or the connection ended before the answer did
-  //   DEADLINE_EXCEEDED   of the call, or of connecting (then bytes_written is false)
-  //   ABORTED             may_write said no
-  //   RESOURCE_EXHAUSTED  too many calls wait
-  //   OUT_OF_RANGE        the answer's header or body is too large
-  //   UNKNOWN             the answer is not HTTP
-  //   INVALID_ARGUMENT    method, target or content type cannot stand in a request
-  //   CANCELLED           the client is being destroyed
+  //   UNAVAILABLE         name, connect or TLS failed, or the connection ended before the answer
+  //   did DEADLINE_EXCEEDED   of the call, or of connecting (then bytes_written is false) ABORTED
+  //   may_write said no RESOURCE_EXHAUSTED  too many calls wait OUT_OF_RANGE        the answer's
+  //   header or body is too large UNKNOWN             the answer is not HTTP INVALID_ARGUMENT
+  //   method, target or content type cannot stand in a request CANCELLED           the client is
+  //   being destroyed
   absl::Status status;
   int http_status = 0;  // 0 without a complete answer
   std::string body;
@@ -77,10 +76,11 @@ class Client {
  public:
   // INVALID_ARGUMENT: base_url or a bound is not usable, or ca_file cannot be read.
   static absl::StatusOr<std::unique_ptr<Client>> Create(ClientOptions options);
-  // Ends open calls with CANCELLED; every `done` has returned when it returns. Not to be called from
-  // a `done`.
+  // Ends open calls with CANCELLED; every `done` has returned when it returns. Not to be called
+  // from a `done`.
   virtual ~Client() = default;
-  // Calls `done` exactly once, on the client's thread, never from inside Send. `done` must not block.
+  // Calls `done` exactly once, on the client's thread, never from inside Send. `done` must not
+  // block.
   virtual void Send(HttpCall call, std::function<void(HttpResult)> done) = 0;
   // Connections that reached the server since the start.
   virtual uint64_t connections_opened() const = 0;

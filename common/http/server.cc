@@ -163,8 +163,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void AwaitFirstByte(absl::Duration deadline) {
     state_ = State::kReading;
     parser_.emplace();
-    parser_->header_limit(static_cast<uint32_t>(
-        std::min<size_t>(shared_.options.header_bytes_max, UINT32_MAX)));
+    parser_->header_limit(
+        static_cast<uint32_t>(std::min<size_t>(shared_.options.header_bytes_max, UINT32_MAX)));
     parser_->body_limit(static_cast<uint64_t>(shared_.options.body_bytes_max));
     if (buffer_.size() > 0) return ReadHeader();
     // An idle connection is closed without a 408: the peer could take it for the answer to a
@@ -350,10 +350,10 @@ class Ticket {
   void Use(Response response) {
     if (used_.exchange(true)) return;
     // Only the weak pointer travels: the last owner of a session must be on the io thread.
-    gate_->Post([session = session_, number = request_number_,
-                 response = std::move(response)]() mutable {
-      if (auto open = session.lock()) open->Answer(number, std::move(response));
-    });
+    gate_->Post(
+        [session = session_, number = request_number_, response = std::move(response)]() mutable {
+          if (auto open = session.lock()) open->Answer(number, std::move(response));
+        });
   }
 
  private:
@@ -425,8 +425,7 @@ class BeastServer : public Server {
 
   // Out of descriptors: an immediate retry would fail again and burn the only thread.
   void PauseAccept() {
-    accept_timer_.expires_after(
-        std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kAcceptPause)));
+    accept_timer_.expires_after(std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kAcceptPause)));
     accept_timer_.async_wait([this](error_code error) {
       if (!error && acceptor_.is_open()) Accept();
     });
@@ -448,8 +447,7 @@ class BeastServer : public Server {
     const auto sessions = shared_.sessions;  // closing changes the original
     for (const auto& [key, session] : sessions) session->StopUnlessWriting();
     if (shared_.sessions.empty()) return context_.stop();
-    stop_timer_.expires_after(
-        std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kStopDeadline)));
+    stop_timer_.expires_after(std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kStopDeadline)));
     stop_timer_.async_wait([this](error_code error) {
       if (!error) context_.stop();
     });

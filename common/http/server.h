@@ -1,7 +1,8 @@
-// The HTTP/1.1 server of every edge: callbacks, admin pages, the WeCom simulator. Wraps Boost.Beast;
-// no other file of the project (but client.cc and their sources) includes it.
+// The HTTP/1.1 server of every edge: callbacks, admin pages, the WeCom simulator. Wraps
+// Boost.Beast; no other file of the project (but client.cc and their sources) includes it.
 //
-//   auto server = http::Server::Start({.address = "127.0.0.1:0"}, [](http::Request r, http::Responder send) {
+//   auto server = http::Server::Start({.address = "127.0.0.1:0"}, [](http::Request r,
+//   http::Responder send) {
 //     send({.status = 200, .body = "hello"});
 //   });
 #pragma once
@@ -22,7 +23,7 @@ struct Request {
   std::string target;        // path and query as received, not decoded
   std::string content_type;  // empty if absent
   std::string body;
-  std::string remote_ip;     // of the peer, without port
+  std::string remote_ip;  // of the peer, without port
 };
 
 // The target without its query.
@@ -52,13 +53,13 @@ class Server {
     size_t header_bytes_max = 16 * 1024;  // beyond: 431
     absl::Duration read_deadline = absl::Seconds(5);   // for one whole request, else 408 and closed
     absl::Duration idle_deadline = absl::Seconds(60);  // between requests
-    size_t connections_max = 4096;        // policy when full: accept and close at once
+    size_t connections_max = 4096;                     // policy when full: accept and close at once
   };
   // Binds, listens, starts one thread. Errors: INVALID_ARGUMENT bad address; UNAVAILABLE address in
   // use or not ours (the text names the address).
   static absl::StatusOr<std::unique_ptr<Server>> Start(Options options, Handler handler);
-  // Stops: no new connections, waits until answers that were handed in are written (bounded by 1 s),
-  // closes the rest. Responders called later do nothing.
+  // Stops: no new connections, waits until answers that were handed in are written (bounded by 1
+  // s), closes the rest. Responders called later do nothing.
   virtual ~Server() = default;
   virtual uint16_t port() const = 0;
   // "127.0.0.1:34567", with the bound port.

@@ -1,7 +1,7 @@
 // The log: ordered, durable topic partitions. The one door to storage for every service.
 //
-// Implementations: MemoryLog (tests; injects duplicates, gaps, zombies, errors), EmbeddedLog (RocksDB
-// on one machine). All pass tests/unit/common/log/log_conformance.h.
+// Implementations: MemoryLog (tests; injects duplicates, gaps, zombies, errors), EmbeddedLog
+// (RocksDB on one machine). All pass tests/unit/common/log/log_conformance.h.
 //
 // Not for: state of a core (that is folded from its journal), or consumer groups (there are none).
 //
@@ -20,7 +20,8 @@
 
 namespace tidegate::log {
 
-// The topics of the product. The numbers are part of the embedded log's key format: never reuse one.
+// The topics of the product. The numbers are part of the embedded log's key format: never reuse
+// one.
 enum class Topic : uint8_t {
   kEvents = 1,
   kProfiles = 2,
@@ -64,20 +65,21 @@ class Log {
 
   // Called exactly once. OK: all records are durable and readable, in order, next to each other.
   // Any error: a prefix of them may still be, or may become, readable (so an owner fences itself).
-  // May run on a thread of the log, or inside Append; it must only note the result and wake somebody.
+  // May run on a thread of the log, or inside Append; it must only note the result and wake
+  // somebody.
   using AppendDone = std::function<void(absl::Status)>;
 
   // Appends in order. Never blocks for I/O.
-  // Errors: INVALID_ARGUMENT a record is too large (nothing is written); RESOURCE_EXHAUSTED the queue
-  // of this log is full, nothing is written (policy when full: reject; slow down and try again);
-  // UNAVAILABLE the store failed and is closed for good. Any thread.
+  // Errors: INVALID_ARGUMENT a record is too large (nothing is written); RESOURCE_EXHAUSTED the
+  // queue of this log is full, nothing is written (policy when full: reject; slow down and try
+  // again); UNAVAILABLE the store failed and is closed for good. Any thread.
   virtual void Append(TopicPartition at, std::vector<Record> records, AppendDone done) = 0;
 
   // Replaces *out by durable records from `offset` on, in offset order without gaps: at most
-  // `records_max`, and stops after the record that passes `bytes_max`. Empty at the end: not an error.
-  // Errors: UNAVAILABLE, DATA_LOSS (a gap or a corrupt record). Any thread.
-  virtual absl::Status Read(TopicPartition at, uint64_t offset, size_t records_max, size_t bytes_max,
-                            std::vector<StoredRecord>* out) = 0;
+  // `records_max`, and stops after the record that passes `bytes_max`. Empty at the end: not an
+  // error. Errors: UNAVAILABLE, DATA_LOSS (a gap or a corrupt record). Any thread.
+  virtual absl::Status Read(TopicPartition at, uint64_t offset, size_t records_max,
+                            size_t bytes_max, std::vector<StoredRecord>* out) = 0;
 
   // The offset after the last durable record. Any thread.
   virtual uint64_t End(TopicPartition at) = 0;

@@ -79,7 +79,6 @@ class Metrics {
   std::string Render() const;
 
  private:
-
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& stage_in_;
   prometheus::Family<prometheus::Counter>& stage_out_;

@@ -17,7 +17,8 @@ constexpr size_t kReadBytesMax = 2 << 20;
 absl::StatusOr<bool> LogInput::Admit() {
   const log::StoredRecord& head = buffer_[next_];
   if (!header_.ParseFromString(head.record.header)) {
-    return absl::DataLossError(absl::StrCat(log::Name(at_), " offset ", head.offset, ": bad header"));
+    return absl::DataLossError(
+        absl::StrCat(log::Name(at_), " offset ", head.offset, ": bad header"));
   }
   if (is_journal_) return journal_filter_.Admit(header_) == core::JournalFilter::Verdict::kCounted;
   switch (source_filter_.Judge(header_)) {
@@ -28,9 +29,9 @@ absl::StatusOr<bool> LogInput::Admit() {
     case core::SourceFilter::Verdict::kGap:
       break;
   }
-  return absl::DataLossError(absl::StrCat(log::Name(at_), " offset ", head.offset, ": ",
-                                          header_.source().journal(), " sent out_seq ",
-                                          header_.source().out_seq(), ", records before it are missing"));
+  return absl::DataLossError(absl::StrCat(
+      log::Name(at_), " offset ", head.offset, ": ", header_.source().journal(), " sent out_seq ",
+      header_.source().out_seq(), ", records before it are missing"));
 }
 
 absl::StatusOr<LogInput::Item> LogInput::Peek(log::Log* log) {

@@ -297,7 +297,8 @@ void PartitionRunner::OnFence(const RecordHeader& header) {
 
 void PartitionRunner::ApplyCounted(const RecordHeader& header, const log::StoredRecord& record) {
   records_applied_.fetch_add(1, std::memory_order_relaxed);
-  if (header.covers_size() > 0) applied_covers_.assign(header.covers().begin(), header.covers().end());
+  if (header.covers_size() > 0)
+    applied_covers_.assign(header.covers().begin(), header.covers().end());
   if (header.kind() == RECORD_KIND_OUTBOX_MARK) outbox_.ApplyMark(header);
   if (header.kind() != RECORD_KIND_DECISION) return;
   const core::ApplyContext context{
@@ -389,7 +390,8 @@ bool PartitionRunner::RunQueries(const Now& now) {
 }
 
 bool PartitionRunner::BatchFull() const {
-  return batch_->records.size() >= options_.batch_records_max || batch_->bytes >= options_.batch_bytes_max;
+  return batch_->records.size() >= options_.batch_records_max ||
+         batch_->bytes >= options_.batch_bytes_max;
 }
 
 void PartitionRunner::FillBatch(const Now& now) {

@@ -38,7 +38,7 @@ struct RunnerOptions {
   // Decided on, record by record; continued from the journal's covers.
   std::vector<Input> decided_inputs;
 
-  std::string owner;              // host and process, for people
+  std::string owner;  // host and process, for people
   std::string boot_id;
   std::string fence_token;        // random, unique per runner
   bool predecessor_dead = false;  // the former owner cannot act any more
@@ -57,7 +57,7 @@ struct RunnerOptions {
   uint64_t mark_records_max = 1000;
   int64_t mark_after_ns = 1000 * kNanosPerMilli;
 
-  std::function<void()> wake;        // a Turn would get further; any thread
+  std::function<void()> wake;                  // a Turn would get further; any thread
   std::function<void(const Now&)> after_turn;  // on the runner's thread, after each Turn while live
 };
 
@@ -112,7 +112,8 @@ class PartitionRunner {
   bool FoldInputs(bool until_start_ends);
   bool ReadJournal(const Now& now);
   void TakeJournalRecord(const log::StoredRecord& record);
-  void ApplyCounted(const ::tidegate::log::v1::RecordHeader& header, const log::StoredRecord& record);
+  void ApplyCounted(const ::tidegate::log::v1::RecordHeader& header,
+                    const log::StoredRecord& record);
   void OnFence(const ::tidegate::log::v1::RecordHeader& header);
   void BecomeLive(const Now& now);
   bool RunLive(const Now& now);

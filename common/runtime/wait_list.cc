@@ -29,7 +29,9 @@ void WaitList::Check(const Now& now) {
     }
     const Done done = std::move(it->done);
     it = entries_.erase(it);
-    done(ready ? absl::OkStatus() : absl::DeadlineExceededError("the partition has not read far enough"), now);
+    done(ready ? absl::OkStatus()
+               : absl::DeadlineExceededError("the partition has not read far enough"),
+         now);
   }
 }
 

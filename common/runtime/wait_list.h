@@ -1,5 +1,5 @@
-// Questions that a partition answers later: when it has read far enough, for example. Bounded; policy
-// when full: refuse. Checked after each turn.
+// Questions that a partition answers later: when it has read far enough, for example. Bounded;
+// policy when full: refuse. Checked after each turn.
 //
 // The partition's thread only.
 #pragma once

@@ -40,30 +40,34 @@ std::string Aes(bool encrypt, absl::string_view key, absl::string_view input) {
   auto* out = reinterpret_cast<unsigned char*>(output.data());
   int first = 0;
   int last = 0;
-  const bool ok =
-      EVP_CipherInit_ex(context.get(), EVP_aes_256_cbc(), nullptr, Bytes(key), Bytes(key), encrypt ? 1 : 0) == 1 &&
-      EVP_CIPHER_CTX_set_padding(context.get(), 0) == 1 &&
-      EVP_CipherUpdate(context.get(), out, &first, Bytes(input), static_cast<int>(input.size())) == 1 &&
-      EVP_CipherFinal_ex(context.get(), out + first, &last) == 1;
+  const bool ok = EVP_CipherInit_ex(context.get(), EVP_aes_256_cbc(), nullptr, Bytes(key),
+                                    Bytes(key), encrypt ? 1 : 0) == 1 &&
+                  EVP_CIPHER_CTX_set_padding(context.get(), 0) == 1 &&
+                  EVP_CipherUpdate(context.get(), out, &first, Bytes(input),
+                                   static_cast<int>(input.size())) == 1 &&
+                  EVP_CipherFinal_ex(context.get(), out + first, &last) == 1;
   output.resize(ok ? static_cast<size_t>(first + last) : 0);
   return output;
 }
 
 }  // namespace
 
-absl::StatusOr<CallbackCrypto> CallbackCrypto::Create(std::string token, absl::string_view encoding_aes_key,
+absl::StatusOr<CallbackCrypto> CallbackCrypto::Create(std::string token,
+                                                      absl::string_view encoding_aes_key,
                                                       std::string receive_id) {
   const auto invalid = [] {
-    return absl::InvalidArgumentError("EncodingAESKey must have 43 letters and digits, as WeCom's console shows it");
+    return absl::InvalidArgumentError(
+        "EncodingAESKey must have 43 letters and digits, as WeCom's console shows it");
   };
   if (encoding_aes_key.size() != kKeyCharacters) return invalid();
   for (const char c : encoding_aes_key) {
     if (!absl::ascii_isalnum(c) && c != '+' && c != '/') return invalid();
   }
-  // 43 characters hold 258 bits. With an "A" behind them a strict decoder reads 33 bytes: the first 32
-  // are the key, whatever the two surplus bits are.
+  // 43 characters hold 258 bits. With an "A" behind them a strict decoder reads 33 bytes: the first
+  // 32 are the key, whatever the two surplus bits are.
   std::string key;
-  if (!absl::Base64Unescape(absl::StrCat(encoding_aes_key, "A"), &key) || key.size() != kKeyBytes + 1) {
+  if (!absl::Base64Unescape(absl::StrCat(encoding_aes_key, "A"), &key) ||
+      key.size() != kKeyBytes + 1) {
     return invalid();
   }
   key.resize(kKeyBytes);
@@ -81,8 +85,10 @@ std::string CallbackCrypto::Sign(absl::string_view timestamp, absl::string_view 
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<char*>(digest), length));
 }
 
-absl::StatusOr<std::string> CallbackCrypto::Open(absl::string_view signature, absl::string_view timestamp,
-                                                 absl::string_view nonce, absl::string_view cipher) const {
+absl::StatusOr<std::string> CallbackCrypto::Open(absl::string_view signature,
+                                                 absl::string_view timestamp,
+                                                 absl::string_view nonce,
+                                                 absl::string_view cipher) const {
   if (cipher.empty() || cipher.size() > kCipherBytesMax) return Refused();
   const std::string expected = Sign(timestamp, nonce, cipher);
   if (signature.size() != expected.size() ||
@@ -108,14 +114,16 @@ absl::StatusOr<std::string> CallbackCrypto::Open(absl::string_view signature, ab
     length = length << 8 | static_cast<unsigned char>(plain[kRandomBytes + i]);
   }
   const absl::string_view rest = absl::string_view(plain).substr(kRandomBytes + kLengthBytes);
-  if (length > rest.size() || rest.substr(length) != absl::string_view(receive_id_)) return Refused();
+  if (length > rest.size() || rest.substr(length) != absl::string_view(receive_id_))
+    return Refused();
   return std::string(rest.substr(0, length));
 }
 
 std::string CallbackCrypto::Encrypt(absl::string_view message, absl::string_view random) const {
   CHECK(random.size() == kRandomBytes);
   std::string plain(random);
-  for (int shift = 24; shift >= 0; shift -= 8) plain.push_back(static_cast<char>(message.size() >> shift & 0xFF));
+  for (int shift = 24; shift >= 0; shift -= 8)
+    plain.push_back(static_cast<char>(message.size() >> shift & 0xFF));
   absl::StrAppend(&plain, message, receive_id_);
   const size_t pad = kPadBlock - plain.size() % kPadBlock;
   plain.append(pad, static_cast<char>(pad));

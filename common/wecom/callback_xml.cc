@@ -37,12 +37,13 @@ absl::Status Load(absl::string_view xml, pugi::xml_document* document, pugi::xml
     depth += xml[i + 1] == '/' ? -1 : 1;
     if (depth > kNodesMax) return absl::InvalidArgumentError("XML is nested too deep");
   }
-  const auto result = document->load_buffer(xml.data(), xml.size(),
-                                            pugi::parse_default | pugi::parse_doctype, pugi::encoding_utf8);
+  const auto result = document->load_buffer(
+      xml.data(), xml.size(), pugi::parse_default | pugi::parse_doctype, pugi::encoding_utf8);
   if (!result) return absl::InvalidArgumentError(absl::StrCat("XML: ", result.description()));
   Limits limits;
   document->traverse(limits);
-  if (limits.fault() != nullptr) return absl::InvalidArgumentError(absl::StrCat("XML ", limits.fault()));
+  if (limits.fault() != nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("XML ", limits.fault()));
   *root = document->child("xml");
   if (!*root) return absl::InvalidArgumentError("XML: the root element is not xml");
   return absl::OkStatus();
@@ -76,7 +77,8 @@ absl::StatusOr<CallbackEvent> ParseEvent(absl::string_view xml) {
                       .external_user_id = Text(root, "ExternalUserID"),
                       .state = Text(root, "State"),
                       .welcome_code = Text(root, "WelcomeCode")};
-  if (!absl::SimpleAtoi(Text(root, "CreateTime"), &event.create_time_s) || event.create_time_s < 0) {
+  if (!absl::SimpleAtoi(Text(root, "CreateTime"), &event.create_time_s) ||
+      event.create_time_s < 0) {
     return absl::InvalidArgumentError("XML: CreateTime is not a number");
   }
   return event;

@@ -19,7 +19,8 @@ constexpr int64_t kFetchGapNs = kNanosPerSecond;
 constexpr int64_t kWrongSecretGapNs = 60 * kNanosPerSecond;
 
 bool IsWrongSecret(int errcode) {
-  return errcode == 40001 || errcode == 40013 || errcode == 40091 || errcode == 45009 || errcode == 45031;
+  return errcode == 40001 || errcode == 40013 || errcode == 40091 || errcode == 45009 ||
+         errcode == 45031;
 }
 
 }  // namespace
@@ -38,10 +39,12 @@ TokenAnswer ParseTokenAnswer(const absl::Status& transport, absl::string_view bo
   if (const auto* value = object->if_contains("errcode"); value != nullptr && value->is_int64()) {
     answer.errcode = static_cast<int>(value->as_int64());
   }
-  if (const auto* value = object->if_contains("access_token"); value != nullptr && value->is_string()) {
+  if (const auto* value = object->if_contains("access_token");
+      value != nullptr && value->is_string()) {
     answer.token = std::string(value->as_string());
   }
-  if (const auto* value = object->if_contains("expires_in"); value != nullptr && value->is_int64()) {
+  if (const auto* value = object->if_contains("expires_in");
+      value != nullptr && value->is_int64()) {
     answer.expires_in_s = value->as_int64();
   }
   if (answer.errcode != 0 || answer.token.empty()) {
@@ -56,8 +59,9 @@ std::string PercentEncode(absl::string_view text) {
     if (absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
       out.push_back(c);
     } else {
-      absl::StrAppend(&out, "%", absl::AsciiStrToUpper(absl::StrCat(
-                                     absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
+      absl::StrAppend(&out, "%",
+                      absl::AsciiStrToUpper(
+                          absl::StrCat(absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2))));
     }
   }
   return out;
@@ -112,9 +116,11 @@ void TokenCache::Fetched(const AppKey& app, TokenAnswer answer) {
       entry.expires_boot_ns = now + life - std::min(kEarlyNs, life / 10);
       // What WeCom refuses at once is not fetched in a loop.
       entry.no_fetch_before_boot_ns = now + kFetchGapNs;
-      entry.last_failure = absl::UnavailableError("the new token was refused too; trying again in a second");
+      entry.last_failure =
+          absl::UnavailableError("the new token was refused too; trying again in a second");
     } else {
-      entry.no_fetch_before_boot_ns = now + (IsWrongSecret(answer.errcode) ? kWrongSecretGapNs : kFetchGapNs);
+      entry.no_fetch_before_boot_ns =
+          now + (IsWrongSecret(answer.errcode) ? kWrongSecretGapNs : kFetchGapNs);
     }
     waiting.swap(entry.waiting);
   }

@@ -1,8 +1,8 @@
 // Access tokens of WeCom: cached per (corp, app), fetched by one at a time while the others wait.
 //
-// A token is valid for its app only; an early refusal (40014, 42001, 40001) drops it, unless somebody
-// has fetched a newer one meanwhile. Wrong secrets are not tried again for a minute: WeCom blocks the
-// address of a caller that repeats them.
+// A token is valid for its app only; an early refusal (40014, 42001, 40001) drops it, unless
+// somebody has fetched a newer one meanwhile. Wrong secrets are not tried again for a minute: WeCom
+// blocks the address of a caller that repeats them.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct AppKey {
 
 // What gettoken answered.
 struct TokenAnswer {
-  absl::Status status;        // of the transport and the body
+  absl::Status status;  // of the transport and the body
   int errcode = 0;
   std::string token;
   int64_t expires_in_s = 0;

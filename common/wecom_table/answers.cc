@@ -41,7 +41,8 @@ class Fields {
     return kEmpty;
   }
   void Fault(const char* key) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat("answer: ", key, " has another type"));
+    if (status_.ok())
+      status_ = absl::InvalidArgumentError(absl::StrCat("answer: ", key, " has another type"));
   }
   const absl::Status& status() const { return status_; }
 
@@ -84,7 +85,8 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view, absl::string_view body) {
     const json::object& item = fields.Object(value, "group_msg_list");
     Answer::Message message{.msgid = fields.Text(item, "msgid")};
     // Seen as a number and as a text of digits.
-    if (const json::value* time = item.if_contains("create_time"); time != nullptr && time->is_int64()) {
+    if (const json::value* time = item.if_contains("create_time");
+        time != nullptr && time->is_int64()) {
       message.create_time_s = time->as_int64();
     }
     for (const json::value& attachment_value : fields.Array(item, "attachments")) {

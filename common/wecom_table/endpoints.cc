@@ -6,12 +6,15 @@ namespace {
 constexpr Endpoint kEndpoints[] = {
     {"gettoken", "GET", "/cgi-bin/gettoken", Idempotency::kRead},
     {"mark_tag", "POST", "/cgi-bin/externalcontact/mark_tag", Idempotency::kRepeatable},
-    {"add_msg_template", "POST", "/cgi-bin/externalcontact/add_msg_template", Idempotency::kCreates},
-    {"get_groupmsg_list_v2", "POST", "/cgi-bin/externalcontact/get_groupmsg_list_v2", Idempotency::kRead},
+    {"add_msg_template", "POST", "/cgi-bin/externalcontact/add_msg_template",
+     Idempotency::kCreates},
+    {"get_groupmsg_list_v2", "POST", "/cgi-bin/externalcontact/get_groupmsg_list_v2",
+     Idempotency::kRead},
     {"get_groupmsg_task", "POST", "/cgi-bin/externalcontact/get_groupmsg_task", Idempotency::kRead},
     {"get_groupmsg_send_result", "POST", "/cgi-bin/externalcontact/get_groupmsg_send_result",
      Idempotency::kRead},
-    {"send_welcome_msg", "POST", "/cgi-bin/externalcontact/send_welcome_msg", Idempotency::kSingleUse},
+    {"send_welcome_msg", "POST", "/cgi-bin/externalcontact/send_welcome_msg",
+     Idempotency::kSingleUse},
 };
 
 }  // namespace

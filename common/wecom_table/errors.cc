@@ -8,16 +8,18 @@ namespace {
 
 // Documented refusals of a create: definite, the same call never works (classes RCPT, REQ, OPS).
 constexpr int kDefiniteRefusals[] = {
-    40003, 40007, 40008, 40031, 40032, 40033, 40035, 40039, 40050, 40056, 40058, 40063, 40068, 40072, 40094,
-    40096, 40098, 40123, 40127, 40144, 40145, 40201, 40203, 40204, 40206, 41001, 41008, 41010, 41011, 41035,
-    41044, 41046, 41047, 41048, 41049, 41050, 41053, 41054, 41056, 41057, 41064, 41065, 41072, 41088, 41089,
-    41110, 41111, 44001, 44004, 45002, 45008, 45034, 46004, 48001, 48002, 48003, 48004, 48005, 48006, 48010,
-    48011, 50002, 50003, 50006, 60011, 60020, 60021, 60030, 60031, 60111, 81011, 82001, 82004, 84061, 84074,
-    84083, 84084, 85002, 86214, 90500, 301002, 301007, 301021, 301023, 301039, 301042, 610004, 610014,
-    610023, 610024, 701008, 701099};
+    40003,  40007,  40008,  40031,  40032,  40033,  40035,  40039, 40050,  40056,  40058,  40063,
+    40068,  40072,  40094,  40096,  40098,  40123,  40127,  40144, 40145,  40201,  40203,  40204,
+    40206,  41001,  41008,  41010,  41011,  41035,  41044,  41046, 41047,  41048,  41049,  41050,
+    41053,  41054,  41056,  41057,  41064,  41065,  41072,  41088, 41089,  41110,  41111,  44001,
+    44004,  45002,  45008,  45034,  46004,  48001,  48002,  48003, 48004,  48005,  48006,  48010,
+    48011,  50002,  50003,  50006,  60011,  60020,  60021,  60030, 60031,  60111,  81011,  82001,
+    82004,  84061,  84074,  84083,  84084,  85002,  86214,  90500, 301002, 301007, 301021, 301023,
+    301039, 301042, 610004, 610014, 610023, 610024, 701008, 701099};
 
 // Documented refusals that pass: nothing was executed, the same call may work later.
-constexpr int kPassingRefusals[] = {6000, 40001, 40014, 41063, 41096, 42001, 45009, 45011, 45033, 45035, 45036};
+constexpr int kPassingRefusals[] = {6000,  40001, 40014, 41063, 41096, 42001,
+                                    45009, 45011, 45033, 45035, 45036};
 
 template <size_t N>
 bool Contains(const int (&codes)[N], int code) {
@@ -33,9 +35,11 @@ AnswerClass ClassifyCreate(const AnswerFacts& facts) {
 }
 
 AnswerClass ClassifyRepeatable(const AnswerFacts& facts) {
-  if (!facts.answered || !facts.body_parsed || facts.http_status != 200) return AnswerClass::kNotExecuted;
+  if (!facts.answered || !facts.body_parsed || facts.http_status != 200)
+    return AnswerClass::kNotExecuted;
   if (facts.errcode == 0) return AnswerClass::kAccepted;
-  return Contains(kDefiniteRefusals, facts.errcode) ? AnswerClass::kRefused : AnswerClass::kNotExecuted;
+  return Contains(kDefiniteRefusals, facts.errcode) ? AnswerClass::kRefused
+                                                    : AnswerClass::kNotExecuted;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What an answer of WeCom means for the call (reliability 3.1 and 3.4). Only errcode decides; errmsg
-// may change at any time.
+// What an answer of WeCom means for the call (reliability 3.1 and 3.4). Only errcode decides;
+// errmsg may change at any time.
 #pragma once
 
 #include <cstdint>

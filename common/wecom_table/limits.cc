@@ -32,7 +32,8 @@ class Reader {
     if (value == nullptr) return;
     std::optional<int64_t> number;
     if (value->is_int64()) number = value->as_int64();
-    if (value->is_uint64() && value->as_uint64() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+    if (value->is_uint64() &&
+        value->as_uint64() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
       number = static_cast<int64_t>(value->as_uint64());
     }
     if (!number.has_value() || *number < min || *number > max) {
@@ -48,7 +49,7 @@ class Reader {
   void Factor(const char* key, double* target) {
     const json::value* value = Find(key);
     if (value == nullptr) return;
-    const double number = value->is_double() ? value->as_double()
+    const double number = value->is_double()  ? value->as_double()
                           : value->is_int64() ? static_cast<double>(value->as_int64())
                                               : -1;
     if (!(number >= 1 && number <= 100)) return Fault(Path(key), "write a number from 1 to 100");
@@ -57,7 +58,8 @@ class Reader {
   void Text(const char* key, std::string* target) {
     const json::value* value = Find(key);
     if (value == nullptr) return;
-    if (!value->is_string() || value->as_string().empty()) return Fault(Path(key), "write a non-empty string");
+    if (!value->is_string() || value->as_string().empty())
+      return Fault(Path(key), "write a non-empty string");
     *target = std::string(value->as_string());
   }
   const json::value* Find(const char* key) {
@@ -67,9 +69,12 @@ class Reader {
   void Require(const char* key) {
     if (object_ != nullptr && object_->if_contains(key) == nullptr) Fault(Path(key), "is required");
   }
-  std::string Path(const std::string& key) const { return where_.empty() ? key : absl::StrCat(where_, ".", key); }
+  std::string Path(const std::string& key) const {
+    return where_.empty() ? key : absl::StrCat(where_, ".", key);
+  }
   void Fault(const std::string& path, const std::string& remedy) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(absl::StrCat("limits file: ", path, ": ", remedy));
+    if (status_.ok())
+      status_ = absl::InvalidArgumentError(absl::StrCat("limits file: ", path, ": ", remedy));
   }
   absl::Status Finish() {
     if (status_.ok() && object_ != nullptr) {
@@ -99,7 +104,8 @@ absl::StatusOr<WindowLimit> ParseWindow(const json::value& value, const std::str
   reader.Millis("window_ms", 1, &limit.window_ns);
   limit.lockout_ns = limit.window_ns;
   reader.Millis("lockout_ms", 0, &limit.lockout_ns);
-  if (scope != "corp" && scope != "ip") reader.Fault(reader.Path("scope"), "write \"corp\" or \"ip\"");
+  if (scope != "corp" && scope != "ip")
+    reader.Fault(reader.Path("scope"), "write \"corp\" or \"ip\"");
   limit.scope = scope == "ip" ? Scope::kIp : Scope::kCorp;
   RETURN_IF_ERROR(reader.Finish());
   return limit;
@@ -112,9 +118,21 @@ Limits DefaultLimits() {
   constexpr int64_t kHour = 3600 * kNanosPerSecond;
   Limits limits;
   limits.windows = {
-      {.api = "*", .scope = Scope::kCorp, .amount = 10'000, .window_ns = kMinute, .lockout_ns = kMinute},
-      {.api = "*", .scope = Scope::kCorp, .amount = 150'000, .window_ns = kHour, .lockout_ns = kHour},
-      {.api = "*", .scope = Scope::kIp, .amount = 20'000, .window_ns = kMinute, .lockout_ns = kMinute},
+      {.api = "*",
+       .scope = Scope::kCorp,
+       .amount = 10'000,
+       .window_ns = kMinute,
+       .lockout_ns = kMinute},
+      {.api = "*",
+       .scope = Scope::kCorp,
+       .amount = 150'000,
+       .window_ns = kHour,
+       .lockout_ns = kHour},
+      {.api = "*",
+       .scope = Scope::kIp,
+       .amount = 20'000,
+       .window_ns = kMinute,
+       .lockout_ns = kMinute},
       {.api = "*", .scope = Scope::kIp, .amount = 600'000, .window_ns = kHour, .lockout_ns = kHour},
   };
   limits.in_flight = {{"mark_tag", 5}};
@@ -144,15 +162,18 @@ int64_t Limits::SettleWaitNs() const {
 
 absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
   boost::system::error_code error;
-  const json::value root = json::parse(json::string_view(json_text.data(), json_text.size()), error);
-  if (error) return absl::InvalidArgumentError(absl::StrCat("limits file: not JSON: ", error.message()));
+  const json::value root =
+      json::parse(json::string_view(json_text.data(), json_text.size()), error);
+  if (error)
+    return absl::InvalidArgumentError(absl::StrCat("limits file: not JSON: ", error.message()));
   Limits limits = DefaultLimits();
   Reader reader(root, "");
   if (const json::value* windows = reader.Find("limits")) {
     if (!windows->is_array()) {
       reader.Fault("limits", "write an array");
     } else {
-      // A file that speaks of a scope's "*" replaces its defaults; one api's own limits stand beside them.
+      // A file that speaks of a scope's "*" replaces its defaults; one api's own limits stand
+      // beside them.
       std::vector<WindowLimit> given;
       for (size_t i = 0; i < windows->as_array().size(); ++i) {
         ASSIGN_OR_RETURN(WindowLimit limit,

@@ -29,11 +29,11 @@ struct WindowLimit {
 // How long a call may still take effect, and how late a list may show it.
 struct Settle {
   int64_t user_timeout_ns = 5 * kNanosPerSecond;  // TCP_USER_TIMEOUT of the WeCom route
-  int64_t hold_ns = 30 * kNanosPerSecond;         // WeCom executes nothing later than this after arrival
-  int64_t list_lag_ns = 30 * kNanosPerSecond;     // what was executed is listed after this
-  int64_t skew_ns = 5 * kNanosPerSecond;          // between our clock and WeCom's
+  int64_t hold_ns = 30 * kNanosPerSecond;  // WeCom executes nothing later than this after arrival
+  int64_t list_lag_ns = 30 * kNanosPerSecond;  // what was executed is listed after this
+  int64_t skew_ns = 5 * kNanosPerSecond;       // between our clock and WeCom's
   double factor = 1.5;
-  int64_t list_gap_ns = 10 * kNanosPerSecond;     // between the two clean listings
+  int64_t list_gap_ns = 10 * kNanosPerSecond;  // between the two clean listings
 };
 
 struct Results {
@@ -50,7 +50,7 @@ struct Limits {
   int64_t http_deadline_ns = 5 * kNanosPerSecond;
   Settle settle;
   Results results;
-  int64_t slots_per_window = 240;            // a token returns at most this part of a window late
+  int64_t slots_per_window = 240;  // a token returns at most this part of a window late
 
   // The window limits of an api in a scope: its own, else those of "*".
   std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;
@@ -60,7 +60,8 @@ struct Limits {
 };
 
 Limits DefaultLimits();
-// INVALID_ARGUMENT names the place in the JSON and what to write. What is left out keeps its default.
+// INVALID_ARGUMENT names the place in the JSON and what to write. What is left out keeps its
+// default.
 absl::StatusOr<Limits> ParseLimits(absl::string_view json_text);
 
 }  // namespace tidegate::wecom_table

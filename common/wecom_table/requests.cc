@@ -35,8 +35,9 @@ std::string AddMsgTemplateBody(absl::string_view sender, std::span<const std::st
   body["external_userid"] = Array(customers);
   body["sender"] = View(sender);
   body["text"] = json::object{{"content", View(text)}};
-  body["attachments"] = json::array{json::object{
-      {"msgtype", "link"}, {"link", json::object{{"title", View(link_title)}, {"url", View(link_url)}}}}};
+  body["attachments"] = json::array{
+      json::object{{"msgtype", "link"},
+                   {"link", json::object{{"title", View(link_title)}, {"url", View(link_url)}}}}};
   return json::serialize(body);
 }
 
@@ -57,7 +58,8 @@ std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text) 
   return json::serialize(body);
 }
 
-std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor, int limit) {
+std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor,
+                             int limit) {
   json::object body;
   body["chat_type"] = "single";
   body["start_time"] = start_time_s;
@@ -84,11 +86,12 @@ std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view me
 }
 
 std::string WithMarker(absl::string_view url, absl::string_view marker) {
-  const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(url, absl::MaxSplits('#', 1));
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(url, absl::MaxSplits('#', 1));
   const bool has_fragment = parts.first.size() < url.size();
-  const char* joint = !absl::StrContains(parts.first, '?')   ? "?"
+  const char* joint = !absl::StrContains(parts.first, '?')                                   ? "?"
                       : absl::EndsWith(parts.first, "?") || absl::EndsWith(parts.first, "&") ? ""
-                                                                                               : "&";
+                                                                                             : "&";
   return absl::StrCat(parts.first, joint, "tg=", marker, has_fragment ? "#" : "", parts.second);
 }
 

@@ -17,7 +17,8 @@ std::string MarkTagBody(absl::string_view member, absl::string_view customer,
                         std::span<const std::string> add, std::span<const std::string> remove);
 std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text);
 // Corp-created sends to customers; times in Unix seconds, inclusive.
-std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor, int limit);
+std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor,
+                             int limit);
 std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, int limit);
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit);

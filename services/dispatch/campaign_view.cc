@@ -19,8 +19,10 @@ void SetTime(int64_t wall_ns, google::protobuf::Timestamp* time) {
   time->set_nanos(static_cast<int32_t>(wall_ns % kNanosPerSecond));
 }
 
-v1::CampaignState StateOf(const ::tidegate::log::v1::Campaign& definition, const CampaignState* state) {
-  if (state != nullptr && state->phase == CAMPAIGN_PHASE_COMPLETED) return v1::CAMPAIGN_STATE_COMPLETED;
+v1::CampaignState StateOf(const ::tidegate::log::v1::Campaign& definition,
+                          const CampaignState* state) {
+  if (state != nullptr && state->phase == CAMPAIGN_PHASE_COMPLETED)
+    return v1::CAMPAIGN_STATE_COMPLETED;
   if (definition.intent() == CAMPAIGN_INTENT_DRAFT) return v1::CAMPAIGN_STATE_DRAFT;
   if (definition.intent() == CAMPAIGN_INTENT_PAUSE) return v1::CAMPAIGN_STATE_PAUSED;
   if (state == nullptr || state->phase == CAMPAIGN_PHASE_UNSPECIFIED ||
@@ -34,7 +36,8 @@ void CountTouches(const CampaignCallState& call, v1::Campaign* campaign) {
   for (const uint8_t status : call.statuses) {
     switch (status) {
       case kTouchOpen:
-        if (call.phase == Phase::kAccepted) campaign->set_touches_waiting(campaign->touches_waiting() + 1);
+        if (call.phase == Phase::kAccepted)
+          campaign->set_touches_waiting(campaign->touches_waiting() + 1);
         break;
       case kTouchSent:
         campaign->set_touches_sent(campaign->touches_sent() + 1);
@@ -56,7 +59,8 @@ void CountTouches(const CampaignCallState& call, v1::Campaign* campaign) {
 
 }  // namespace
 
-v1::CampaignSpec ToSpec(const std::string& campaign_id, const ::tidegate::log::v1::Campaign& definition) {
+v1::CampaignSpec ToSpec(const std::string& campaign_id,
+                        const ::tidegate::log::v1::Campaign& definition) {
   v1::CampaignSpec spec;
   spec.set_campaign_id(campaign_id);
   spec.set_audience_expression(definition.audience_expression());
@@ -69,7 +73,8 @@ v1::CampaignSpec ToSpec(const std::string& campaign_id, const ::tidegate::log::v
   return spec;
 }
 
-v1::Campaign ToCampaign(const std::string& campaign_id, const ::tidegate::log::v1::Campaign& definition,
+v1::Campaign ToCampaign(const std::string& campaign_id,
+                        const ::tidegate::log::v1::Campaign& definition,
                         const CampaignState* state) {
   v1::Campaign campaign;
   *campaign.mutable_spec() = ToSpec(campaign_id, definition);
@@ -93,7 +98,8 @@ v1::Campaign ToCampaign(const std::string& campaign_id, const ::tidegate::log::v
   campaign.set_touches_planned(planned);
   campaign.set_touches_skipped(static_cast<int64_t>(state->skipped_no_sender));
   if (state->skipped_no_sender > 0) {
-    (*campaign.mutable_skipped_by_reason())["no_sender"] = static_cast<int64_t>(state->skipped_no_sender);
+    (*campaign.mutable_skipped_by_reason())["no_sender"] =
+        static_cast<int64_t>(state->skipped_no_sender);
   }
   if (state->first_attempt_wall_ns != 0) {
     SetTime(state->first_attempt_wall_ns, campaign.mutable_first_attempt_time());
@@ -117,7 +123,8 @@ std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignSt
     doubt.set_attempt(static_cast<int32_t>(call.attempts));
     doubt.set_campaign_id(campaign_id);
     doubt.set_touches(static_cast<int64_t>(call.customers.size()));
-    const bool settling = call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
+    const bool settling =
+        call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
     doubt.set_state(call.phase == Phase::kParked ? "parked" : settling ? "settling" : "listing");
     if (call.doubt.has_value()) {
       doubt.set_age_seconds(static_cast<double>(now.wall_ns - call.doubt->opened_wall_ns) * 1e-9);

@@ -18,21 +18,21 @@
 
 namespace tidegate::dispatch {
 
+using definitions::CorpDefinitions;
+using rpc::FieldViolation;
 using ::tidegate::log::v1::CAMPAIGN_INTENT_DRAFT;
 using ::tidegate::log::v1::CAMPAIGN_INTENT_PAUSE;
 using ::tidegate::log::v1::CAMPAIGN_INTENT_RUN;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_COMPLETED;
 using ::tidegate::log::v1::CampaignIntent;
 using ::tidegate::log::v1::Definition;
-using definitions::CorpDefinitions;
-using rpc::FieldViolation;
 namespace v1 = ::tidegate::dispatch::v1;
 
 namespace {
 
 constexpr int kVariantsMax = 20;
-constexpr size_t kTextBytesMax = 4000;      // M5 of WeCom's limits
-constexpr size_t kLinkUrlBytesMax = 2000;   // WeCom takes 2,048; the marker needs the rest
+constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
+constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
 constexpr size_t kLinkTitleBytesMax = 128;
 constexpr int64_t kWatchGapNs = 200 * kNanosPerMilli;
 // For the forecast: what a create takes where nothing was measured yet.
@@ -45,7 +45,8 @@ grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Sta
 }
 
 grpc::Status UnknownCorp() {
-  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"), "CORP_NOT_FOUND");
+  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
+                           "CORP_NOT_FOUND");
 }
 
 absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign of this id"); }
@@ -53,8 +54,8 @@ absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign
 void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong) {
   rpc::CheckId("campaign.campaign_id", spec.campaign_id(), wrong);
   if (spec.variants().empty() || spec.variants_size() > kVariantsMax) {
-    wrong->push_back({"campaign.variants", absl::StrCat("has ", spec.variants_size(), " entries; write 1 to ",
-                                                        kVariantsMax)});
+    wrong->push_back({"campaign.variants", absl::StrCat("has ", spec.variants_size(),
+                                                        " entries; write 1 to ", kVariantsMax)});
     return;
   }
   for (int i = 0; i < spec.variants_size(); ++i) {
@@ -70,7 +71,8 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
   }
 }
 
-::tidegate::log::v1::Campaign ToDefinition(const v1::CampaignSpec& spec, const std::string& canonical) {
+::tidegate::log::v1::Campaign ToDefinition(const v1::CampaignSpec& spec,
+                                           const std::string& canonical) {
   ::tidegate::log::v1::Campaign definition;
   definition.set_audience_expression(canonical);
   definition.set_intent(CAMPAIGN_INTENT_DRAFT);
@@ -84,7 +86,8 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
 }
 
 template <typename Request>
-definitions::DefinitionStore::Request ProposalOf(const Request& request, const std::string& reason) {
+definitions::DefinitionStore::Request ProposalOf(const Request& request,
+                                                 const std::string& reason) {
   Request body = request;
   body.clear_request_id();
   return {.corp = request.corp(),
@@ -94,16 +97,19 @@ definitions::DefinitionStore::Request ProposalOf(const Request& request, const s
           .reason = reason};
 }
 
-v1::CampaignPlan ToPlan(const std::string& campaign_id, const std::vector<AudienceCustomer>& audience,
-                        uint32_t variants, const wecom_table::Limits& limits) {
+v1::CampaignPlan ToPlan(const std::string& campaign_id,
+                        const std::vector<AudienceCustomer>& audience, uint32_t variants,
+                        const wecom_table::Limits& limits) {
   const Plan plan = MakePlan(campaign_id, audience, variants);
   v1::CampaignPlan proto;
   proto.set_audience(static_cast<int64_t>(audience.size()));
   if (!plan.skipped_no_sender.empty()) {
-    (*proto.mutable_skipped_by_reason())["no_sender"] = static_cast<int64_t>(plan.skipped_no_sender.size());
+    (*proto.mutable_skipped_by_reason())["no_sender"] =
+        static_cast<int64_t>(plan.skipped_no_sender.size());
   }
   proto.set_calls(static_cast<int64_t>(plan.calls.size()));
-  const Forecast forecast = ForecastCalls(limits, "add_msg_template", proto.calls(), kForecastLatencySeconds);
+  const Forecast forecast =
+      ForecastCalls(limits, "add_msg_template", proto.calls(), kForecastLatencySeconds);
   proto.set_forecast_seconds(forecast.seconds);
   proto.set_binding_limit(forecast.binding);
   std::set<std::string> senders;
@@ -187,14 +193,14 @@ Lane& Handler::LaneOf(const std::string& corp) {
   return (*lanes_)[PartitionOf(corp, static_cast<uint32_t>(lanes_->size()))];
 }
 
-grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context, const std::string& corp,
-                                           Ask ask) {
+grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
+                                           const std::string& corp, Ask ask) {
   if (corps_->Find(corp) == nullptr) return Finish(context, UnknownCorp());
   Lane& lane = LaneOf(corp);
   DispatchCore* core = lane.core.get();
   auto* reactor = context->DefaultReactor();
-  const absl::Status posted =
-      lane.thread->runner().PostQuery([core, reactor, ask = std::move(ask)](absl::Status status, const Now& now) {
+  const absl::Status posted = lane.thread->runner().PostQuery(
+      [core, reactor, ask = std::move(ask)](absl::Status status, const Now& now) {
         if (status.ok()) ask(*core, now);
         reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
       });
@@ -216,14 +222,16 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
   std::vector<expression::Violation> violations;
   const auto parsed = expression::Expression::Parse(text, {}, &violations);
   if (!parsed.ok()) {
-    return Finish(context, rpc::InvalidExpression("campaign.audience_expression", text, violations));
+    return Finish(context,
+                  rpc::InvalidExpression("campaign.audience_expression", text, violations));
   }
   Definition definition;
   definition.set_id(request->campaign().campaign_id());
   *definition.mutable_campaign() = ToDefinition(request->campaign(), parsed->canonical_text());
   const auto check_new = [](const CorpDefinitions& corp, const std::string& id) -> absl::Status {
     if (corp.campaigns.contains(id) || corp.audiences.contains(id)) {
-      return absl::AlreadyExistsError("a campaign or audience of this id exists; choose another campaign_id");
+      return absl::AlreadyExistsError(
+          "a campaign or audience of this id exists; choose another campaign_id");
     }
     return absl::OkStatus();
   };
@@ -235,24 +243,26 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
       reactor->Finish(rpc::ToGrpcStatus(status, "CAMPAIGN_EXISTS"));
       return reactor;
     }
-    preview_->Ask(request->corp(), definition.campaign().audience_expression(), rpc::DeadlineOf(*context),
-                  [this, reactor, response, definition](grpc::Status status,
-                                                        std::vector<AudienceCustomer> audience) {
-                    if (status.ok()) {
-                      *response->mutable_campaign() =
-                          ToCampaign(definition.id(), definition.campaign(), nullptr);
-                      *response->mutable_plan() =
-                          ToPlan(definition.id(), audience,
-                                 static_cast<uint32_t>(definition.campaign().variants_size()), *limits_);
-                    }
-                    reactor->Finish(std::move(status));
-                  });
+    preview_->Ask(
+        request->corp(), definition.campaign().audience_expression(), rpc::DeadlineOf(*context),
+        [this, reactor, response, definition](grpc::Status status,
+                                              std::vector<AudienceCustomer> audience) {
+          if (status.ok()) {
+            *response->mutable_campaign() =
+                ToCampaign(definition.id(), definition.campaign(), nullptr);
+            *response->mutable_plan() =
+                ToPlan(definition.id(), audience,
+                       static_cast<uint32_t>(definition.campaign().variants_size()), *limits_);
+          }
+          reactor->Finish(std::move(status));
+        });
     return reactor;
   }
 
   store_->Propose(
       ProposalOf(*request, ""),
-      [definition, check_new](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
+      [definition,
+       check_new](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (absl::Status status = check_new(corp, definition.id()); !status.ok()) return status;
         return std::vector<Definition>{definition};
       },
@@ -266,26 +276,34 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
   return reactor;
 }
 
-void Handler::ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
-                             absl::Time deadline, std::function<void(absl::Status)> done) {
+void Handler::ReplyWhenTaken(const std::string& corp, const std::string& campaign,
+                             uint64_t revision, absl::Time deadline,
+                             std::function<void(absl::Status)> done) {
   Lane& lane = LaneOf(corp);
   const DispatchCore* core = lane.core.get();
   runtime::WaitList* waiting = lane.waiting.get();
-  const int64_t deadline_raw_ns = clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
-  const absl::Status posted = lane.thread->runner().PostQuery([=](absl::Status status, const Now& now) {
-    if (!status.ok()) return done(std::move(status));
-    waiting->Add(
-        now, deadline_raw_ns,
-        [=] { return core->revision(corp) >= revision && !core->campaigns().HasUndecidedCreate({corp, campaign}); },
-        [done](absl::Status waited, const Now&) { done(std::move(waited)); });
-  });
+  const int64_t deadline_raw_ns =
+      clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
+  const absl::Status posted =
+      lane.thread->runner().PostQuery([=](absl::Status status, const Now& now) {
+        if (!status.ok()) return done(std::move(status));
+        waiting->Add(
+            now, deadline_raw_ns,
+            [=] {
+              return core->revision(corp) >= revision &&
+                     !core->campaigns().HasUndecidedCreate({corp, campaign});
+            },
+            [done](absl::Status waited, const Now&) { done(std::move(waited)); });
+      });
   if (!posted.ok()) done(posted);
 }
 
 template <typename Request, typename Response>
-grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* context, const Request& request,
-                                                Response* response, CampaignIntent from, CampaignIntent to,
-                                                const std::string& reason, const std::string& needed) {
+grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* context,
+                                                const Request& request, Response* response,
+                                                CampaignIntent from, CampaignIntent to,
+                                                const std::string& reason,
+                                                const std::string& needed) {
   if (corps_->Find(request.corp()) == nullptr) return Finish(context, UnknownCorp());
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request.request_id(), &wrong);
@@ -315,7 +333,8 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
         return definitions;
       },
       [=, this](absl::StatusOr<definitions::AcceptedRequest> accepted) {
-        if (!accepted.ok()) return reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "CAMPAIGN_NOT_CHANGED"));
+        if (!accepted.ok())
+          return reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "CAMPAIGN_NOT_CHANGED"));
         response->set_corp_revision(accepted->revision);
         ReplyWhenTaken(corp_id, id, accepted->revision, deadline, [reactor](absl::Status status) {
           reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
@@ -355,23 +374,27 @@ grpc::ServerUnaryReactor* Handler::GetCampaign(grpc::CallbackServerContext* cont
   if (corps_->Find(request->corp()) != nullptr && it == corp->campaigns.end()) {
     return Finish(context, rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
   }
-  return AskLane(context, request->corp(), [corp, request, response](DispatchCore& core, const Now&) {
-    const std::string& id = request->campaign_id();
-    *response->mutable_campaign() =
-        ToCampaign(id, corp->campaigns.at(id), core.campaigns().Find({request->corp(), id}));
-  });
+  return AskLane(
+      context, request->corp(), [corp, request, response](DispatchCore& core, const Now&) {
+        const std::string& id = request->campaign_id();
+        *response->mutable_campaign() =
+            ToCampaign(id, corp->campaigns.at(id), core.campaigns().Find({request->corp(), id}));
+      });
 }
 
 grpc::ServerUnaryReactor* Handler::ListCampaigns(grpc::CallbackServerContext* context,
                                                  const v1::ListCampaignsRequest* request,
                                                  v1::ListCampaignsResponse* response) {
   const auto corp = store_->Corp(request->corp());
-  return AskLane(context, request->corp(), [corp, request, response](DispatchCore& core, const Now&) {
-    for (const auto& [id, definition] : rpc::Page(corp->campaigns, request->page_size(), request->page_token(),
-                                                  response->mutable_next_page_token())) {
-      *response->add_campaigns() = ToCampaign(id, definition, core.campaigns().Find({request->corp(), id}));
-    }
-  });
+  return AskLane(context, request->corp(),
+                 [corp, request, response](DispatchCore& core, const Now&) {
+                   for (const auto& [id, definition] :
+                        rpc::Page(corp->campaigns, request->page_size(), request->page_token(),
+                                  response->mutable_next_page_token())) {
+                     *response->add_campaigns() =
+                         ToCampaign(id, definition, core.campaigns().Find({request->corp(), id}));
+                   }
+                 });
 }
 
 grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
@@ -399,7 +422,8 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
     if (strong == nullptr || !alive->load()) return false;
     if (now.raw_ns < next_raw_ns) return true;
     next_raw_ns = now.raw_ns + kWatchGapNs;
-    v1::Campaign campaign = ToCampaign(id, store_->Corp(corp)->campaigns.at(id), core->campaigns().Find({corp, id}));
+    v1::Campaign campaign =
+        ToCampaign(id, store_->Corp(corp)->campaigns.at(id), core->campaigns().Find({corp, id}));
     std::string text = campaign.SerializeAsString();
     if (text == last) return true;
     last = std::move(text);
@@ -440,10 +464,12 @@ grpc::ServerUnaryReactor* Handler::ListDoubts(grpc::CallbackServerContext* conte
     std::vector<v1::Doubt> doubts;
     for (const auto& [key, campaign] : core.campaigns().campaigns()) {
       if (key.first != request->corp()) continue;
-      for (v1::Doubt& doubt : ToDoubts(key.second, campaign, now)) doubts.push_back(std::move(doubt));
+      for (v1::Doubt& doubt : ToDoubts(key.second, campaign, now))
+        doubts.push_back(std::move(doubt));
     }
-    std::sort(doubts.begin(), doubts.end(),
-              [](const v1::Doubt& a, const v1::Doubt& b) { return a.age_seconds() > b.age_seconds(); });
+    std::sort(doubts.begin(), doubts.end(), [](const v1::Doubt& a, const v1::Doubt& b) {
+      return a.age_seconds() > b.age_seconds();
+    });
     for (v1::Doubt& doubt : doubts) *response->add_doubts() = std::move(doubt);
   });
 }

@@ -71,13 +71,14 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   // Answers the call with what `ask` fills in on the lane's thread.
   grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const std::string& corp,
                                     Ask ask);
-  // Proposes the campaign's new intent; `allowed` names the state it needs. The reply waits until the
-  // lane has taken it in.
+  // Proposes the campaign's new intent; `allowed` names the state it needs. The reply waits until
+  // the lane has taken it in.
   template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* ChangeIntent(grpc::CallbackServerContext* context, const Request& request,
-                                         Response* response, ::tidegate::log::v1::CampaignIntent from,
-                                         ::tidegate::log::v1::CampaignIntent to, const std::string& reason,
-                                         const std::string& needed);
+  grpc::ServerUnaryReactor* ChangeIntent(grpc::CallbackServerContext* context,
+                                         const Request& request, Response* response,
+                                         ::tidegate::log::v1::CampaignIntent from,
+                                         ::tidegate::log::v1::CampaignIntent to,
+                                         const std::string& reason, const std::string& needed);
   void ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
                       absl::Time deadline, std::function<void(absl::Status)> done);
 

@@ -27,20 +27,21 @@ std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config, const Environment& environment) {
+absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
+                                                         const Environment& environment) {
   std::unique_ptr<Service> service(new Service(config, environment));
   for (Lane& lane : service->lanes_) {
     PartitionRunner* runner = &lane.thread->runner();
-    ASSIGN_OR_RETURN(auto caller,
-                     WecomCaller::Create(config.wecom_url, environment.corps, &service->config_.limits,
-                                         environment.clock, [runner](std::unique_ptr<CallAnswer> answer) {
-                                           // Refused only when the lane is gone: then it is doubt anyway.
-                                           if (absl::Status status = runner->PostLocal(std::move(answer));
-                                               !status.ok()) {
-                                             LogEvent(LogLevel::kWarning, "answer_not_taken",
-                                                      {{"status", status.ToString()}});
-                                           }
-                                         }));
+    ASSIGN_OR_RETURN(
+        auto caller,
+        WecomCaller::Create(
+            config.wecom_url, environment.corps, &service->config_.limits, environment.clock,
+            [runner](std::unique_ptr<CallAnswer> answer) {
+              // Refused only when the lane is gone: then it is doubt anyway.
+              if (absl::Status status = runner->PostLocal(std::move(answer)); !status.ok()) {
+                LogEvent(LogLevel::kWarning, "answer_not_taken", {{"status", status.ToString()}});
+              }
+            }));
     lane.core->OnCalls([caller = caller.get()](std::vector<CallToMake> calls) {
       for (CallToMake& call : calls) caller->Make(std::move(call));
     });
@@ -54,7 +55,8 @@ Service::Service(const Config& config, const Environment& environment)
   for (uint32_t n = 0; n < config_.lanes; ++n) {
     Lane lane;
     lane.core = std::make_unique<DispatchCore>(
-        DispatchOptions{.lane = n, .partitions = config_.partitions, .agent_ids = AgentIds(*environment.corps)},
+        DispatchOptions{
+            .lane = n, .partitions = config_.partitions, .agent_ids = AgentIds(*environment.corps)},
         &config_.limits);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
@@ -68,19 +70,21 @@ Service::Service(const Config& config, const Environment& environment)
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
     options.after_turn = [this, core = lane.core.get(), waiting = lane.waiting.get(),
-                          watchers = lane.watchers.get(), next_raw_ns = int64_t{0}](const Now& now) mutable {
+                          watchers = lane.watchers.get(),
+                          next_raw_ns = int64_t{0}](const Now& now) mutable {
       waiting->Check(now);
       std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
       if (now.raw_ns < next_raw_ns) return;
       next_raw_ns = now.raw_ns + kMetricsGapNs;
       PublishMetrics(*core, core->buckets(), now);
     };
-    lane.thread = std::make_unique<runtime::PartitionThread>(
-        std::move(options), environment.log, lane.core.get(), environment.clock, environment.on_end);
+    lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
+                                                             lane.core.get(), environment.clock,
+                                                             environment.on_end);
     lanes_.push_back(std::move(lane));
   }
-  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions, environment.clock,
-                                       &config_.limits, &lanes_);
+  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions,
+                                       environment.clock, &config_.limits, &lanes_);
 }
 
 void Service::ConnectSegmentation(std::shared_ptr<grpc::Channel> channel) {
@@ -122,7 +126,8 @@ void Service::Drain(absl::Duration patience) {
           });
       if (!posted.ok()) break;
       std::unique_lock lock(progress->mu);
-      progress->changed.wait_for(lock, std::chrono::milliseconds(500), [&] { return progress->answered; });
+      progress->changed.wait_for(lock, std::chrono::milliseconds(500),
+                                 [&] { return progress->answered; });
       if (progress->answered && progress->open == 0) break;
       // An answer is at most one HTTP deadline away.
       progress->changed.wait_for(lock, std::chrono::milliseconds(20));
@@ -148,12 +153,14 @@ void Service::PublishMetrics(const DispatchCore& core, BucketSet& buckets, const
   metrics::Metrics& metrics = *environment_.metrics;
   for (const config::Corp& corp : environment_.corps->corps) {
     for (const BucketRow& row : buckets.Rows(corp.corp_id, now.raw_ns)) {
-      metrics.SetBucket(row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
-                        static_cast<double>(row.tokens), static_cast<double>(row.capacity),
-                        static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
+      metrics.SetBucket(
+          row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
+          static_cast<double>(row.tokens), static_cast<double>(row.capacity),
+          static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
     }
   }
-  for (const auto& [label, total] : core.counters().calls) metrics.SetCalls(label.first, label.second, total);
+  for (const auto& [label, total] : core.counters().calls)
+    metrics.SetCalls(label.first, label.second, total);
   for (const auto& [cause, total] : core.counters().delayed) metrics.SetDelayed(cause, total);
   double open = 0, parked = 0;
   int64_t oldest_ns = 0;

@@ -35,7 +35,8 @@ class Service {
     std::function<void(runtime::PartitionRunner::State)> on_end;
   };
   // INVALID_ARGUMENT: the WeCom URL is not usable.
-  static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config, const Environment& environment);
+  static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
+                                                         const Environment& environment);
   ~Service() { Stop(); }
 
   // Where campaigns that are only validated learn their audience; before Start().

@@ -22,7 +22,8 @@ namespace {
 constexpr int kEventsMax = 1000;
 
 bool IsSourceName(const std::string& source) {
-  if (source.empty() || source.size() > 64 || source == "wecom" || source == "dispatch") return false;
+  if (source.empty() || source.size() > 64 || source == "wecom" || source == "dispatch")
+    return false;
   for (const char c : source) {
     if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-' && c != '_') return false;
   }
@@ -50,7 +51,8 @@ struct Publication {
     }
     if (--left > 0) return;
     lock.unlock();
-    reactor->Finish(log_closed ? rpc::ToGrpcStatus(absl::UnavailableError("the log is closed; publish again later"),
+    reactor->Finish(log_closed ? rpc::ToGrpcStatus(absl::UnavailableError(
+                                                       "the log is closed; publish again later"),
                                                    "LOG_CLOSED")
                                : grpc::Status::OK);
   }
@@ -63,16 +65,19 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
                                                       v1::BatchPublishEventsResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (corps_->Find(request->corp()) == nullptr) {
-    reactor->Finish(rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
-                                      "CORP_NOT_FOUND"));
+    reactor->Finish(rpc::ToGrpcStatus(
+        absl::NotFoundError("corp is not known here; see the corps file"), "CORP_NOT_FOUND"));
     return reactor;
   }
   std::vector<rpc::FieldViolation> wrong;
   if (!IsSourceName(request->source())) {
-    wrong.push_back({"source", "write 1 to 64 characters of a-z 0-9 - _; \"wecom\" and \"dispatch\" are taken"});
+    wrong.push_back(
+        {"source",
+         "write 1 to 64 characters of a-z 0-9 - _; \"wecom\" and \"dispatch\" are taken"});
   }
   if (request->events().empty() || request->events_size() > kEventsMax) {
-    wrong.push_back({"events", absl::StrCat("has ", request->events_size(), " entries; send 1 to ", kEventsMax)});
+    wrong.push_back({"events", absl::StrCat("has ", request->events_size(), " entries; send 1 to ",
+                                            kEventsMax)});
   }
   if (!wrong.empty()) {
     reactor->Finish(rpc::InvalidArgument(wrong));
@@ -101,7 +106,8 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
     event->set_corp_revision(revision);
     std::string key = CustomerKey(request->corp(), event->customer());
     Part& part = parts[PartitionOf(key, partitions_)];
-    part.records.push_back({.key = std::move(key), .header = "", .value = event->SerializeAsString()});
+    part.records.push_back(
+        {.key = std::move(key), .header = "", .value = event->SerializeAsString()});
     part.items.push_back(i);
   }
   events_in_.fetch_add(static_cast<uint64_t>(request->events_size()), std::memory_order_relaxed);

@@ -16,7 +16,11 @@ class Handler final : public ::tidegate::ingestion::v1::IngestionService::Callba
  public:
   Handler(const config::Corps* corps, definitions::DefinitionStore* definitions, log::Log* log,
           const Clock* clock, uint32_t partitions)
-      : corps_(corps), definitions_(definitions), log_(log), clock_(clock), partitions_(partitions) {}
+      : corps_(corps),
+        definitions_(definitions),
+        log_(log),
+        clock_(clock),
+        partitions_(partitions) {}
 
   grpc::ServerUnaryReactor* BatchPublishEvents(
       grpc::CallbackServerContext* context,

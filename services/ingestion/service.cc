@@ -11,7 +11,8 @@ Service::Service(const Config& config, const Environment& environment)
       handler_(environment.corps, environment.definitions, environment.log, environment.clock,
                config.partitions) {}
 
-absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config, const Environment& environment) {
+absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
+                                                         const Environment& environment) {
   std::unique_ptr<Service> service(new Service(config, environment));
   ASSIGN_OR_RETURN(service->endpoint_,
                    CallbackEndpoint::Create(config, *environment.corps,
@@ -23,10 +24,11 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config, c
 }
 
 absl::Status Service::Start() {
-  ASSIGN_OR_RETURN(server_, http::Server::Start({.address = config_.callback_address},
-                                                [this](http::Request request, http::Responder respond) {
-                                                  endpoint_->Handle(std::move(request), std::move(respond));
-                                                }));
+  ASSIGN_OR_RETURN(server_,
+                   http::Server::Start({.address = config_.callback_address},
+                                       [this](http::Request request, http::Responder respond) {
+                                         endpoint_->Handle(std::move(request), std::move(respond));
+                                       }));
   return absl::OkStatus();
 }
 

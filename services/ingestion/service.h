@@ -28,7 +28,8 @@ class Service {
     metrics::Metrics* metrics;
   };
   // Errors: a key file, or the callback address (its text names the file or address).
-  static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config, const Environment& environment);
+  static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
+                                                         const Environment& environment);
 
   // Begins to take callbacks.
   absl::Status Start();

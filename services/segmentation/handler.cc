@@ -51,7 +51,8 @@ grpc::Status Check(const config::Corps& corps, const std::string& corp, const st
   }
   if (!as_of_day.empty()) {
     const auto day = ParseCivilDay(as_of_day);
-    if (!day.ok()) return rpc::InvalidArgument({{"as_of_day", std::string(day.status().message())}});
+    if (!day.ok())
+      return rpc::InvalidArgument({{"as_of_day", std::string(day.status().message())}});
     question->as_of_day = *day;
   }
   std::vector<expression::Violation> violations;
@@ -61,7 +62,8 @@ grpc::Status Check(const config::Corps& corps, const std::string& corp, const st
   return grpc::Status::OK;
 }
 
-// Collects the answers of all shards; a missing one makes the whole an error, never a partial count.
+// Collects the answers of all shards; a missing one makes the whole an error, never a partial
+// count.
 class Gathering {
  public:
   Gathering(size_t shards, std::function<void(absl::Status)> done)
@@ -96,13 +98,13 @@ void Handler::AskShard(uint32_t shard, absl::Time deadline,
   const uint64_t events_end = log_->End({log::Topic::kEvents, shard});
   const int64_t deadline_raw_ns =
       clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
-  const absl::Status posted = at.thread->runner().PostQuery(
-      [=](absl::Status status, const Now& now) {
-        if (!status.ok()) return ask(std::move(status), *core, now);
-        waiting->Add(
-            now, deadline_raw_ns, [core, events_end] { return core->events_position() >= events_end; },
-            [core, ask](absl::Status waited, const Now& then) { ask(std::move(waited), *core, then); });
-      });
+  const absl::Status posted = at.thread->runner().PostQuery([=](absl::Status status,
+                                                                const Now& now) {
+    if (!status.ok()) return ask(std::move(status), *core, now);
+    waiting->Add(
+        now, deadline_raw_ns, [core, events_end] { return core->events_position() >= events_end; },
+        [core, ask](absl::Status waited, const Now& then) { ask(std::move(waited), *core, then); });
+  });
   if (!posted.ok()) ask(posted, *core, Now{});
 }
 
@@ -110,7 +112,8 @@ grpc::ServerUnaryReactor* Handler::CountCustomers(grpc::CallbackServerContext* c
                                                   const v1::CountCustomersRequest* request,
                                                   v1::CountCustomersResponse* response) {
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(), question.get());
+  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
+                          question.get());
       !status.ok()) {
     return Finish(context, std::move(status));
   }
@@ -140,7 +143,8 @@ grpc::ServerUnaryReactor* Handler::ContainsCustomer(grpc::CallbackServerContext*
                                                     const v1::ContainsCustomerRequest* request,
                                                     v1::ContainsCustomerResponse* response) {
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(), question.get());
+  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
+                          question.get());
       !status.ok()) {
     return Finish(context, std::move(status));
   }
@@ -150,7 +154,8 @@ grpc::ServerUnaryReactor* Handler::ContainsCustomer(grpc::CallbackServerContext*
   auto* reactor = context->DefaultReactor();
   const std::string corp = request->corp();
   const std::string customer = request->customer();
-  const auto shard = PartitionOf(CustomerKey(corp, customer), static_cast<uint32_t>(shards_->size()));
+  const auto shard =
+      PartitionOf(CustomerKey(corp, customer), static_cast<uint32_t>(shards_->size()));
   AskShard(shard, rpc::DeadlineOf(*context),
            [=](absl::Status status, const SegmentationCore& core, const Now& now) {
              if (status.ok()) {
@@ -196,19 +201,21 @@ grpc::ServerWriteReactor<v1::PreviewAudienceResponse>* Handler::PreviewAudience(
     grpc::CallbackServerContext* context, const v1::PreviewAudienceRequest* request) {
   auto* reactor = new PreviewReactor;
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), "", question.get()); !status.ok()) {
+  if (auto status = Check(*corps_, request->corp(), request->expression(), "", question.get());
+      !status.ok()) {
     reactor->Refuse(std::move(status));
     return reactor;
   }
   using Messages = std::deque<v1::PreviewAudienceResponse>;
   auto by_shard = std::make_shared<std::vector<Messages>>(shards_->size());
-  auto gathering = std::make_shared<Gathering>(shards_->size(), [reactor, by_shard](absl::Status status) {
-    Messages all;
-    for (Messages& messages : *by_shard) {
-      for (auto& message : messages) all.push_back(std::move(message));
-    }
-    reactor->Begin(std::move(status), std::move(all));
-  });
+  auto gathering =
+      std::make_shared<Gathering>(shards_->size(), [reactor, by_shard](absl::Status status) {
+        Messages all;
+        for (Messages& messages : *by_shard) {
+          for (auto& message : messages) all.push_back(std::move(message));
+        }
+        reactor->Begin(std::move(status), std::move(all));
+      });
   const std::string corp = request->corp();
   for (uint32_t shard = 0; shard < shards_->size(); ++shard) {
     AskShard(shard, rpc::DeadlineOf(*context),
@@ -238,7 +245,8 @@ grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* c
                                                   const v1::FreezeAudienceRequest* request,
                                                   v1::FreezeAudienceResponse* response) {
   Question question;
-  if (auto status = Check(*corps_, request->corp(), request->expression(), "", &question); !status.ok()) {
+  if (auto status = Check(*corps_, request->corp(), request->expression(), "", &question);
+      !status.ok()) {
     return Finish(context, std::move(status));
   }
   std::vector<rpc::FieldViolation> wrong;
@@ -257,7 +265,8 @@ grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* c
        .request_id = request->request_id(),
        .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
        .reason = ""},
-      [definition](const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
+      [definition](
+          const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (corp.audiences.contains(definition.id()) || corp.campaigns.contains(definition.id())) {
           return absl::AlreadyExistsError("an audience is frozen once; choose another audience_id");
         }
@@ -265,7 +274,8 @@ grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* c
       },
       [reactor, response](absl::StatusOr<definitions::AcceptedRequest> accepted) {
         if (accepted.ok()) {
-          response->set_canonical_expression(accepted->proposal.definitions(0).audience().expression());
+          response->set_canonical_expression(
+              accepted->proposal.definitions(0).audience().expression());
           response->set_corp_revision(accepted->revision);
         }
         reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "AUDIENCE_NOT_STORED"));

@@ -25,13 +25,15 @@ Service::Service(const Config& config, const Environment& environment) {
     options.boot_id = BootId();
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
-    options.after_turn = [core = shard.core.get(), waiting = shard.waiting.get(),
-                          stage = environment.metrics->MakeStage("segmentation", p)](const Now& now) mutable {
-      waiting->Check(now);
-      stage.Set(core->profiles_folded(), core->profiles_folded(), 0, 0);
-    };
-    shard.thread = std::make_unique<runtime::PartitionThread>(
-        std::move(options), environment.log, shard.core.get(), environment.clock, environment.on_end);
+    options.after_turn =
+        [core = shard.core.get(), waiting = shard.waiting.get(),
+         stage = environment.metrics->MakeStage("segmentation", p)](const Now& now) mutable {
+          waiting->Check(now);
+          stage.Set(core->profiles_folded(), core->profiles_folded(), 0, 0);
+        };
+    shard.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
+                                                              shard.core.get(), environment.clock,
+                                                              environment.on_end);
     shards_.push_back(std::move(shard));
   }
   handler_ = std::make_unique<Handler>(environment.corps, environment.definitions, environment.log,

@@ -13,8 +13,8 @@
 
 namespace tidegate::tagging {
 
-using ::tidegate::log::v1::Definition;
 using rpc::FieldViolation;
+using ::tidegate::log::v1::Definition;
 namespace v1 = ::tidegate::tagging::v1;
 
 namespace {
@@ -29,13 +29,15 @@ grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Sta
 }
 
 grpc::Status UnknownCorp() {
-  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"), "CORP_NOT_FOUND");
+  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
+                           "CORP_NOT_FOUND");
 }
 
 void CheckTags(absl::string_view field, const google::protobuf::RepeatedPtrField<std::string>& tags,
                std::vector<FieldViolation>* wrong) {
   if (static_cast<size_t>(tags.size()) > kTagsMax) {
-    wrong->push_back({std::string(field), absl::StrCat("has ", tags.size(), " tags; at most ", kTagsMax)});
+    wrong->push_back(
+        {std::string(field), absl::StrCat("has ", tags.size(), " tags; at most ", kTagsMax)});
     return;
   }
   for (int i = 0; i < tags.size(); ++i) {
@@ -45,8 +47,8 @@ void CheckTags(absl::string_view field, const google::protobuf::RepeatedPtrField
 
 void CheckEventKind(const std::string& kind, std::vector<FieldViolation>* wrong) {
   static const std::set<std::string> kKinds = {
-      kFollowAdded, kFollowHalfAdded, kFollowDeleted,     kFollowLost,       kOrderPaid, kCustomerImported,
-      kTouchSent,   kTouchFailed,     kTouchUnconfirmed, kTouchSkipped};
+      kFollowAdded,      kFollowHalfAdded, kFollowDeleted, kFollowLost,       kOrderPaid,
+      kCustomerImported, kTouchSent,       kTouchFailed,   kTouchUnconfirmed, kTouchSkipped};
   if (kind.empty() || kKinds.contains(kind)) return;
   std::string known;
   for (const std::string& name : kKinds) absl::StrAppend(&known, known.empty() ? "" : ", ", name);
@@ -154,7 +156,8 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
   auto* reactor = context->DefaultReactor();
   store_->Propose(
       ProposalOf(*request),
-      [definition](const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
+      [definition](
+          const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         for (const auto& [id, other] : corp.channels) {
           if (id == definition.id() || other.state() != definition.channel().state()) continue;
           return absl::AlreadyExistsError(
@@ -190,8 +193,9 @@ grpc::ServerUnaryReactor* Handler::ListChannels(grpc::CallbackServerContext* con
                                                 v1::ListChannelsResponse* response) {
   if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
   const auto corp = store_->Corp(request->corp());
-  for (const auto& [id, channel] : rpc::Page(corp->channels, request->page_size(), request->page_token(),
-                                             response->mutable_next_page_token())) {
+  for (const auto& [id, channel] :
+       rpc::Page(corp->channels, request->page_size(), request->page_token(),
+                 response->mutable_next_page_token())) {
     *response->add_channels() = ToProto(id, channel);
   }
   return Finish(context, grpc::Status::OK);

@@ -16,15 +16,18 @@ class Handler final : public ::tidegate::tagging::v1::TaggingService::CallbackSe
   grpc::ServerUnaryReactor* PutRule(grpc::CallbackServerContext* context,
                                     const ::tidegate::tagging::v1::PutRuleRequest* request,
                                     ::tidegate::tagging::v1::PutRuleResponse* response) override;
-  grpc::ServerUnaryReactor* ListRules(grpc::CallbackServerContext* context,
-                                      const ::tidegate::tagging::v1::ListRulesRequest* request,
-                                      ::tidegate::tagging::v1::ListRulesResponse* response) override;
-  grpc::ServerUnaryReactor* PutChannel(grpc::CallbackServerContext* context,
-                                       const ::tidegate::tagging::v1::PutChannelRequest* request,
-                                       ::tidegate::tagging::v1::PutChannelResponse* response) override;
-  grpc::ServerUnaryReactor* ListChannels(grpc::CallbackServerContext* context,
-                                         const ::tidegate::tagging::v1::ListChannelsRequest* request,
-                                         ::tidegate::tagging::v1::ListChannelsResponse* response) override;
+  grpc::ServerUnaryReactor* ListRules(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::tagging::v1::ListRulesRequest* request,
+      ::tidegate::tagging::v1::ListRulesResponse* response) override;
+  grpc::ServerUnaryReactor* PutChannel(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::tagging::v1::PutChannelRequest* request,
+      ::tidegate::tagging::v1::PutChannelResponse* response) override;
+  grpc::ServerUnaryReactor* ListChannels(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::tagging::v1::ListChannelsRequest* request,
+      ::tidegate::tagging::v1::ListChannelsResponse* response) override;
 
  private:
   const config::Corps* const corps_;

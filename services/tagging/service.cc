@@ -23,14 +23,15 @@ Service::Service(const Config& config, const Environment& environment)
     options.boot_id = BootId();
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
-    options.after_turn = [core = partition.core.get(),
-                          stage = environment.metrics->MakeStage("tagging", p)](const Now&) mutable {
+    options.after_turn = [core = partition.core.get(), stage = environment.metrics->MakeStage(
+                                                           "tagging", p)](const Now&) mutable {
       const TaggingCounters& counters = core->counters();
       stage.Set(counters.events, counters.events - counters.repeats - counters.dead_letters,
                 counters.dead_letters, counters.last_event_age_ns);
     };
     partition.thread = std::make_unique<runtime::PartitionThread>(
-        std::move(options), environment.log, partition.core.get(), environment.clock, environment.on_end);
+        std::move(options), environment.log, partition.core.get(), environment.clock,
+        environment.on_end);
     partitions_.push_back(std::move(partition));
   }
 }

@@ -63,8 +63,8 @@ std::string Owner() {
 }
 
 // Written aside and renamed, so that who waits for the file reads a whole one.
-absl::Status WritePortsFile(const std::string& path, const std::string& grpc, const std::string& callback,
-                            const std::string& admin) {
+absl::Status WritePortsFile(const std::string& path, const std::string& grpc,
+                            const std::string& callback, const std::string& admin) {
   if (path.empty()) return absl::OkStatus();
   const std::string aside = absl::StrCat(path, ".", getpid());
   {
@@ -119,12 +119,14 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const ServeOptions& opti
 absl::Status Process::Build(const ServeOptions& options) {
   ASSIGN_OR_RETURN(corps_, config::LoadCorps(options.corps_file));
   ASSIGN_OR_RETURN(wecom_table::Limits limits, LoadLimits(options.limits_file));
-  ASSIGN_OR_RETURN(directory_, log::DataDirectory::Open(options.data_dir, options.partitions, options.lanes));
+  ASSIGN_OR_RETURN(directory_,
+                   log::DataDirectory::Open(options.data_dir, options.partitions, options.lanes));
   // The addresses are taken before the long replay, so that a taken port is told at once.
-  ASSIGN_OR_RETURN(admin_, http::Server::Start({.address = options.admin_address},
-                                               [this](http::Request request, http::Responder respond) {
-                                                 respond(Admin(request));
-                                               }));
+  ASSIGN_OR_RETURN(admin_,
+                   http::Server::Start({.address = options.admin_address},
+                                       [this](http::Request request, http::Responder respond) {
+                                         respond(Admin(request));
+                                       }));
   ASSIGN_OR_RETURN(log_, log::EmbeddedLog::Open(directory_->path()));
   definitions_ = std::make_unique<definitions::DefinitionStore>(log_.get(), &clock_);
 
@@ -136,26 +138,29 @@ absl::Status Process::Build(const ServeOptions& options) {
   constexpr bool kPredecessorDead = true;
   tagging_ = std::make_unique<tagging::Service>(
       tagging::Config{.partitions = partitions, .lanes = lanes},
-      tagging::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(), &metrics_, owner,
-                                    kPredecessorDead, on_end});
+      tagging::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(), &metrics_,
+                                    owner, kPredecessorDead, on_end});
   segmentation_ = std::make_unique<segmentation::Service>(
       segmentation::Config{.partitions = partitions, .lanes = lanes},
-      segmentation::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(), &metrics_, owner,
-                                         kPredecessorDead, on_end});
-  dispatch::Config dispatch_config{.partitions = partitions, .lanes = lanes, .limits = std::move(limits)};
+      segmentation::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(),
+                                         &metrics_, owner, kPredecessorDead, on_end});
+  dispatch::Config dispatch_config{
+      .partitions = partitions, .lanes = lanes, .limits = std::move(limits)};
   if (!options.wecom_url.empty()) dispatch_config.wecom_url = options.wecom_url;
-  ASSIGN_OR_RETURN(dispatch_, dispatch::Service::Create(
-                                  dispatch_config,
-                                  dispatch::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(),
-                                                                 &metrics_, owner, kPredecessorDead, on_end}));
+  ASSIGN_OR_RETURN(dispatch_,
+                   dispatch::Service::Create(dispatch_config,
+                                             dispatch::Service::Environment{
+                                                 log_.get(), &clock_, &corps_, definitions_.get(),
+                                                 &metrics_, owner, kPredecessorDead, on_end}));
   ASSIGN_OR_RETURN(ingestion_, ingestion::Service::Create(
                                    ingestion::Config{.partitions = partitions,
                                                      .callback_address = options.callback_address},
                                    ingestion::Service::Environment{log_.get(), &clock_, &corps_,
                                                                    definitions_.get(), &metrics_}));
-  ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(options.grpc_address,
-                                                   {ingestion_->handler(), tagging_->handler(),
-                                                    segmentation_->handler(), dispatch_->handler()}));
+  ASSIGN_OR_RETURN(grpc_,
+                   rpc::ServerRunner::Start(options.grpc_address,
+                                            {ingestion_->handler(), tagging_->handler(),
+                                             segmentation_->handler(), dispatch_->handler()}));
   dispatch_->ConnectSegmentation(grpc_->InProcessChannel());
   tagging_->Start();
   segmentation_->Start();
@@ -163,15 +168,16 @@ absl::Status Process::Build(const ServeOptions& options) {
   RETURN_IF_ERROR(definitions_->WaitUntilRead());
   RETURN_IF_ERROR(WaitUntilReady());
   RETURN_IF_ERROR(ingestion_->Start());
-  RETURN_IF_ERROR(
-      WritePortsFile(options.ports_file, grpc_->address(), ingestion_->callback_address(), admin_->address()));
+  RETURN_IF_ERROR(WritePortsFile(options.ports_file, grpc_->address(),
+                                 ingestion_->callback_address(), admin_->address()));
   serving_.store(true);
   grpc_->SetServing(true);
   std::fprintf(stderr,
                "tidegate is ready\n  gRPC      %s\n  callbacks http://%s/callback/CORP/APP\n"
                "  admin     http://%s  (/livez /readyz /metrics)\n  state     %s\n  WeCom     %s\n",
-               grpc_->address().c_str(), ingestion_->callback_address().c_str(), admin_->address().c_str(),
-               directory_->path().c_str(), dispatch_config.wecom_url.c_str());
+               grpc_->address().c_str(), ingestion_->callback_address().c_str(),
+               admin_->address().c_str(), directory_->path().c_str(),
+               dispatch_config.wecom_url.c_str());
   return absl::OkStatus();
 }
 

@@ -43,7 +43,8 @@ class Reader : public grpc::ClientReadReactor<v1::PreviewAudienceResponse> {
 
 }  // namespace
 
-void AudiencePreview::Ask(const std::string& corp, const std::string& expression, absl::Time deadline,
+void AudiencePreview::Ask(const std::string& corp, const std::string& expression,
+                          absl::Time deadline,
                           std::function<void(grpc::Status, std::vector<AudienceCustomer>)> done) {
   auto* reader = new Reader(std::move(done));
   reader->request.set_corp(corp);

@@ -20,17 +20,19 @@ constexpr size_t kConnectionsMax = 64;
 absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const std::string& base_url,
                                                                  const config::Corps* corps,
                                                                  const wecom_table::Limits* limits,
-                                                                 const Clock* clock, OnAnswer on_answer) {
+                                                                 const Clock* clock,
+                                                                 OnAnswer on_answer) {
   std::unique_ptr<WecomCaller> caller(new WecomCaller(corps, limits, clock, std::move(on_answer)));
-  ASSIGN_OR_RETURN(caller->client_,
-                   http::Client::Create({.base_url = base_url,
-                                         .connections_max = kConnectionsMax,
-                                         .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)}));
+  ASSIGN_OR_RETURN(
+      caller->client_,
+      http::Client::Create({.base_url = base_url,
+                            .connections_max = kConnectionsMax,
+                            .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)}));
   return caller;
 }
 
-WecomCaller::WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits, const Clock* clock,
-                         OnAnswer on_answer)
+WecomCaller::WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits,
+                         const Clock* clock, OnAnswer on_answer)
     : corps_(corps), limits_(limits), clock_(clock), on_answer_(std::move(on_answer)) {
   tokens_ = std::make_unique<wecom::TokenCache>(
       [this](const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done) {
@@ -44,7 +46,8 @@ WecomCaller::~WecomCaller() {
   client_.reset();
 }
 
-void WecomCaller::FetchToken(const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done) {
+void WecomCaller::FetchToken(const wecom::AppKey& app,
+                             std::function<void(wecom::TokenAnswer)> done) {
   const config::Corp* corp = corps_->Find(app.corp);
   CHECK(corp != nullptr);
   std::string secret_file;
@@ -69,15 +72,16 @@ void WecomCaller::FetchToken(const wecom::AppKey& app, std::function<void(wecom:
 
 void WecomCaller::Make(CallToMake call) {
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
-  tokens_->Get(app, [this, call = std::move(call)](absl::StatusOr<std::string> token, int errcode) mutable {
-    if (token.ok()) return Send(std::move(call), *token);
-    auto answer = std::make_unique<CallAnswer>();
-    answer->call_id = call.call_id;
-    answer->attempt = call.attempt;
-    answer->token_errcode = errcode;
-    answer->completed = clock_->Read();
-    on_answer_(std::move(answer));
-  });
+  tokens_->Get(
+      app, [this, call = std::move(call)](absl::StatusOr<std::string> token, int errcode) mutable {
+        if (token.ok()) return Send(std::move(call), *token);
+        auto answer = std::make_unique<CallAnswer>();
+        answer->call_id = call.call_id;
+        answer->attempt = call.attempt;
+        answer->token_errcode = errcode;
+        answer->completed = clock_->Read();
+        on_answer_(std::move(answer));
+      });
 }
 
 void WecomCaller::Send(CallToMake call, const std::string& token) {
@@ -95,29 +99,31 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
     return clock->Read().boot_ns <= deadline;
   };
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
-  client_->Send(std::move(request), [this, app, token, call_id = call.call_id, attempt = call.attempt,
-                                     api = call.api](http::HttpResult result) {
-    auto answer = std::make_unique<CallAnswer>();
-    answer->call_id = call_id;
-    answer->attempt = attempt;
-    answer->bytes_written = result.bytes_written;
-    answer->answered = result.status.ok();
-    answer->http_status = result.http_status;
-    answer->completed = clock_->Read();
-    if (result.completed_raw_ns != 0) {
-      // The moment the answer was read, whenever this callback runs.
-      const int64_t since = answer->completed.raw_ns - result.completed_raw_ns;
-      answer->completed.raw_ns -= since;
-      answer->completed.boot_ns -= since;
-      answer->completed.wall_ns -= since;
-    }
-    if (answer->answered) {
-      const auto parsed = wecom_table::ParseAnswer(api, result.body);
-      if (parsed.ok() && wecom_table::IsTokenError(parsed->errcode)) tokens_->Invalidate(app, token);
-    }
-    answer->body = std::move(result.body);
-    on_answer_(std::move(answer));
-  });
+  client_->Send(std::move(request),
+                [this, app, token, call_id = call.call_id, attempt = call.attempt,
+                 api = call.api](http::HttpResult result) {
+                  auto answer = std::make_unique<CallAnswer>();
+                  answer->call_id = call_id;
+                  answer->attempt = attempt;
+                  answer->bytes_written = result.bytes_written;
+                  answer->answered = result.status.ok();
+                  answer->http_status = result.http_status;
+                  answer->completed = clock_->Read();
+                  if (result.completed_raw_ns != 0) {
+                    // The moment the answer was read, whenever this callback runs.
+                    const int64_t since = answer->completed.raw_ns - result.completed_raw_ns;
+                    answer->completed.raw_ns -= since;
+                    answer->completed.boot_ns -= since;
+                    answer->completed.wall_ns -= since;
+                  }
+                  if (answer->answered) {
+                    const auto parsed = wecom_table::ParseAnswer(api, result.body);
+                    if (parsed.ok() && wecom_table::IsTokenError(parsed->errcode))
+                      tokens_->Invalidate(app, token);
+                  }
+                  answer->body = std::move(result.body);
+                  on_answer_(std::move(answer));
+                });
 }
 
 }  // namespace tidegate::dispatch

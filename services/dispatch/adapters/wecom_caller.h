@@ -19,12 +19,13 @@ class WecomCaller {
  public:
   using OnAnswer = std::function<void(std::unique_ptr<CallAnswer>)>;
 
-  // Nothing is owned but the connections; all outlive the caller. `on_answer` is called once per call,
-  // from any thread.
+  // Nothing is owned but the connections; all outlive the caller. `on_answer` is called once per
+  // call, from any thread.
   static absl::StatusOr<std::unique_ptr<WecomCaller>> Create(const std::string& base_url,
                                                              const config::Corps* corps,
                                                              const wecom_table::Limits* limits,
-                                                             const Clock* clock, OnAnswer on_answer);
+                                                             const Clock* clock,
+                                                             OnAnswer on_answer);
   // Ends open calls; their answers may still be told while it runs.
   ~WecomCaller();
 

@@ -25,12 +25,13 @@ BucketSet::BucketSet(const Limits* limits, std::string address)
 
 BucketSet::Buckets& BucketSet::Find(const std::string& corp, const std::string& api, Scope scope) {
   const auto make = [&] {
-    Buckets buckets{.api = api,
-                    .scope = scope,
-                    .limits = limits_->WindowsOf(api, scope),
-                    .windows = {},
-                    // Calls in flight are limited per corp only.
-                    .in_flight = InFlight(scope == Scope::kCorp ? limits_->InFlight(api) : 1'000'000)};
+    Buckets buckets{
+        .api = api,
+        .scope = scope,
+        .limits = limits_->WindowsOf(api, scope),
+        .windows = {},
+        // Calls in flight are limited per corp only.
+        .in_flight = InFlight(scope == Scope::kCorp ? limits_->InFlight(api) : 1'000'000)};
     for (const WindowLimit& limit : buckets.limits) {
       buckets.windows.emplace_back(limit.amount, limit.window_ns, limits_->slots_per_window);
     }
@@ -44,7 +45,8 @@ BucketSet::Buckets& BucketSet::Find(const std::string& corp, const std::string& 
   return it != by_corp_.end() ? it->second : by_corp_.emplace(Key{corp, api}, make()).first->second;
 }
 
-void BucketSet::Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name, Verdict* verdict) {
+void BucketSet::Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name,
+                         Verdict* verdict) {
   if (earliest_ns <= now_ns) return;
   verdict->allowed = false;
   if (earliest_ns < verdict->earliest_ns) return;
@@ -52,7 +54,8 @@ void BucketSet::Restrict(int64_t earliest_ns, int64_t now_ns, const std::string&
   verdict->binding = name;
 }
 
-BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& api, int64_t now_ns) {
+BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& api,
+                                    int64_t now_ns) {
   Verdict verdict{.allowed = true, .earliest_ns = now_ns, .binding = ""};
   for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
     Buckets& buckets = Find(corp, api, scope);
@@ -61,7 +64,8 @@ BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& 
     if (buckets.canary && buckets.reserved + buckets.in_flight.under_way() > 0) {
       Restrict(kNever, now_ns, "canary", &verdict);
     }
-    Restrict(buckets.in_flight.EarliestNs(cost, now_ns), now_ns, absl::StrCat(api, " in flight"), &verdict);
+    Restrict(buckets.in_flight.EarliestNs(cost, now_ns), now_ns, absl::StrCat(api, " in flight"),
+             &verdict);
     for (size_t i = 0; i < buckets.windows.size(); ++i) {
       const int64_t earliest = buckets.windows[i].EarliestNs(cost, now_ns);
       if (earliest > now_ns) Restrict(earliest, now_ns, NameOf(buckets.limits[i], api), &verdict);
@@ -180,7 +184,8 @@ std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) 
   return rows;
 }
 
-Forecast ForecastCalls(const Limits& limits, const std::string& api, int64_t calls, double latency_seconds) {
+Forecast ForecastCalls(const Limits& limits, const std::string& api, int64_t calls,
+                       double latency_seconds) {
   Forecast forecast;
   if (calls <= 0) return forecast;
   std::vector<WindowLimit> windows = limits.WindowsOf(api, Scope::kCorp);

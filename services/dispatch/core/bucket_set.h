@@ -1,5 +1,5 @@
-// All token buckets of one egress lane: per (corp, api) and (address, api) windows and calls in flight,
-// and lockouts. A call takes all of its tokens or none.
+// All token buckets of one egress lane: per (corp, api) and (address, api) windows and calls in
+// flight, and lockouts. A call takes all of its tokens or none.
 //
 // A fold of the ledger: Take and its ends are called in apply, Check and Reserve in decide.
 // Times are CLOCK_MONOTONIC_RAW in nanoseconds. Not thread-safe.
@@ -18,8 +18,8 @@ namespace tidegate::dispatch {
 
 struct BucketRow {
   std::string api;
-  std::string scope;          // "corp", "ip", "in_flight"
-  int64_t window_ns = 0;      // 0 for in_flight
+  std::string scope;      // "corp", "ip", "in_flight"
+  int64_t window_ns = 0;  // 0 for in_flight
   int64_t capacity = 0;
   int64_t tokens = 0;
   int64_t lockout_until_ns = 0;
@@ -44,7 +44,8 @@ class BucketSet {
 
   void Take(const std::string& corp, const std::string& api);
   // `rate_limited`: it was answered 45009.
-  void Complete(const std::string& corp, const std::string& api, int64_t completed_ns, bool rate_limited);
+  void Complete(const std::string& corp, const std::string& api, int64_t completed_ns,
+                bool rate_limited);
   void HoldUntil(const std::string& corp, const std::string& api, int64_t until_ns);
   void ReturnUnused(const std::string& corp, const std::string& api);
 
@@ -73,7 +74,8 @@ class BucketSet {
   using Key = std::pair<std::string, std::string>;  // corp or "", api
 
   Buckets& Find(const std::string& corp, const std::string& api, wecom_table::Scope scope);
-  static void Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name, Verdict* verdict);
+  static void Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name,
+                       Verdict* verdict);
 
   const wecom_table::Limits* const limits_;
   const std::string address_;

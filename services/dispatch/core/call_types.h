@@ -22,8 +22,8 @@ struct WantedCall {
   std::string marker;
 };
 
-// Asks whether a call to (corp, api) may leave now. True takes the tokens for this batch; false notes
-// when to ask again.
+// Asks whether a call to (corp, api) may leave now. True takes the tokens for this batch; false
+// notes when to ask again.
 using Admit = std::function<bool(const std::string& corp, const std::string& api)>;
 
 // What the shell shall do with an attempt that counted.
@@ -47,7 +47,7 @@ struct CallAnswer : core::LocalInput {
   std::string body;
   // Where no request went out: WeCom's errcode for the token, or 0.
   int token_errcode = 0;
-  Now completed;               // answer read, or socket closed
+  Now completed;  // answer read, or socket closed
 };
 
 // What an answer means, as the ledger records it.

@@ -98,9 +98,9 @@ const CampaignState* CampaignBook::Find(const CampaignKey& key) const {
 bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
   const CampaignState* campaign = Find(key);
   if (campaign == nullptr) return false;
-  return std::any_of(campaign->calls.begin(), campaign->calls.end(), [](const CampaignCallState& call) {
-    return call.decided && call.phase == Phase::kPlanned;
-  });
+  return std::any_of(
+      campaign->calls.begin(), campaign->calls.end(),
+      [](const CampaignCallState& call) { return call.decided && call.phase == Phase::kPlanned; });
 }
 
 // ---- What is wanted, and to whom ----
@@ -119,7 +119,8 @@ void CampaignBook::FoldDefinitions(const Proposal& accepted) {
 void CampaignBook::FoldAudience(const AudienceChunk& chunk) {
   const CampaignKey key{chunk.corp(), chunk.audience()};
   // Rounds after the planned one are ignored.
-  if (const CampaignState* campaign = Find(key); campaign != nullptr && !campaign->calls.empty()) return;
+  if (const CampaignState* campaign = Find(key); campaign != nullptr && !campaign->calls.empty())
+    return;
   Audience& audience = audiences_[key];
   audience.shards = chunk.shards();
   auto& chunks = audience.by_shard[chunk.shard()].rounds[chunk.round()];
@@ -136,7 +137,8 @@ std::vector<uint32_t> CampaignBook::CompleteRounds(const CampaignKey& key) const
     if (found == it->second.by_shard.end()) return {};
     std::optional<uint32_t> complete;
     for (const auto& [round, chunks] : found->second.rounds) {
-      if (!chunks.back().has_manifest() || chunks.back().manifest().chunks() != chunks.size()) continue;
+      if (!chunks.back().has_manifest() || chunks.back().manifest().chunks() != chunks.size())
+        continue;
       complete = round;
       break;
     }
@@ -152,7 +154,8 @@ std::vector<AudienceCustomer> CampaignBook::Assemble(const CampaignKey& key,
   const auto audience = audiences_.find(key);
   CHECK(audience != audiences_.end());
   for (uint32_t shard = 0; shard < rounds.size(); ++shard) {
-    for (const AudienceChunk& chunk : audience->second.by_shard.at(shard).rounds.at(rounds[shard])) {
+    for (const AudienceChunk& chunk :
+         audience->second.by_shard.at(shard).rounds.at(rounds[shard])) {
       for (const auto& customer : chunk.customers()) {
         customers.push_back({.customer = customer.customer(), .owner = customer.owner()});
       }
@@ -166,15 +169,17 @@ std::vector<AudienceCustomer> CampaignBook::Assemble(const CampaignKey& key,
 void CampaignBook::QueueProgress(const CampaignKey& key) { progress_queue_.insert(key); }
 
 bool CampaignBook::AllCallsEnded(const CampaignState& campaign) const {
-  return std::all_of(campaign.calls.begin(), campaign.calls.end(), [](const CampaignCallState& call) {
-    return call.phase == Phase::kAccepted || call.phase == Phase::kRefused || call.phase == Phase::kParked;
-  });
+  return std::all_of(campaign.calls.begin(), campaign.calls.end(),
+                     [](const CampaignCallState& call) {
+                       return call.phase == Phase::kAccepted || call.phase == Phase::kRefused ||
+                              call.phase == Phase::kParked;
+                     });
 }
 
 bool CampaignBook::AllResultsFinal(const CampaignState& campaign) const {
-  return std::all_of(campaign.calls.begin(), campaign.calls.end(), [](const CampaignCallState& call) {
-    return call.final || call.phase == Phase::kParked;
-  });
+  return std::all_of(
+      campaign.calls.begin(), campaign.calls.end(),
+      [](const CampaignCallState& call) { return call.final || call.phase == Phase::kParked; });
 }
 
 std::optional<LedgerRecord> CampaignBook::PlanRecord(const CampaignKey& key,
@@ -227,7 +232,8 @@ std::optional<LedgerRecord> CampaignBook::NextProgress(const Now&) {
       case CAMPAIGN_PHASE_RUNNING:
         if (AllCallsEnded(campaign)) {
           progress(CAMPAIGN_PHASE_COLLECTING)
-              ->set_results_close_ns(campaign.last_accepted_wall_ns + limits_->results.close_after_ns);
+              ->set_results_close_ns(campaign.last_accepted_wall_ns +
+                                     limits_->results.close_after_ns);
         }
         break;
       case CAMPAIGN_PHASE_COLLECTING:
@@ -299,7 +305,8 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
 
 std::optional<WantedCall> CampaignBook::NextCreate(const Now& now, const Admit& admit) {
   for (auto& [key, campaign] : campaigns_) {
-    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) continue;
+    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING)
+      continue;
     // A call that waits for its next try must not hold back the others: each is looked at once.
     for (size_t left = campaign.to_send.size(); left > 0; --left) {
       const uint32_t batch = campaign.to_send.front();
@@ -325,7 +332,8 @@ std::optional<WantedCall> CampaignBook::NextCreate(const Now& now, const Admit& 
       wanted.marker = call.marker;
       std::vector<std::string> customers;
       customers.reserve(call.customers.size());
-      for (const uint32_t index : call.customers) customers.push_back(campaign.audience[index].customer);
+      for (const uint32_t index : call.customers)
+        customers.push_back(campaign.audience[index].customer);
       const ContentVariant& variant = campaign.variants[call.variant];
       wanted.body = wecom_table::AddMsgTemplateBody(
           call.sender, customers, variant.text,
@@ -376,7 +384,8 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
 
 // ---- Doubt ----
 
-void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt, int64_t settle_from_raw_ns) {
+void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
+                             int64_t settle_from_raw_ns) {
   CampaignState& campaign = campaigns_[ref.first];
   CampaignCallState& call = campaign.calls[ref.second];
   call.phase = Phase::kDoubt;
@@ -402,7 +411,8 @@ std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit&
   for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignCallState& call = CallAt(ref);
-    if (call.phase != Phase::kDoubt || call.doubt->under_way || call.doubt->next_raw_ns != it->first) {
+    if (call.phase != Phase::kDoubt || call.doubt->under_way ||
+        call.doubt->next_raw_ns != it->first) {
       it = doubt_queue_.erase(it);
       continue;
     }
@@ -427,7 +437,8 @@ std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit&
     list->set_start_time_s(doubt.start_time_s);
     list->set_end_time_s(doubt.end_time_s);
     list->set_cursor(doubt.cursor);
-    wanted.body = wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
+    wanted.body =
+        wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
     return wanted;
   }
   return std::nullopt;
@@ -602,7 +613,8 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
     TakeResultPage(outcome, &call);
     if (!call.result_cursor.empty()) next = completed;
   }
-  const bool last_page = accepted && end.attempt.target().has_read_result() && call.result_cursor.empty();
+  const bool last_page =
+      accepted && end.attempt.target().has_read_result() && call.result_cursor.empty();
   if (closed && (last_page || !accepted)) {
     if (last_page || ++call.reads_after_close >= kReadsAfterCloseMax) {
       std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
@@ -689,7 +701,8 @@ void CampaignBook::OnAttempt(const Attempt& attempt) {
     call->decided = false;
     call->phase = Phase::kUnderWay;
     call->attempts = attempt.attempt();
-    if (campaign.first_attempt_wall_ns == 0) campaign.first_attempt_wall_ns = attempt.stamp().wall_ns();
+    if (campaign.first_attempt_wall_ns == 0)
+      campaign.first_attempt_wall_ns = attempt.stamp().wall_ns();
   } else if (attempt.target().has_list()) {
     if (!call->doubt.has_value()) return;
     call->doubt->under_way = true;
@@ -712,7 +725,8 @@ void CampaignBook::OnOutcome(const AttemptEnd& end) {
   }
 }
 
-void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_ns, bool owner_dead) {
+void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_ns,
+                               bool owner_dead) {
   const CampaignCall& name = CallOf(attempt);
   CampaignCallState* call = FindCall(name);
   if (call == nullptr) return;
@@ -791,7 +805,8 @@ std::optional<int64_t> CampaignBook::NextRawNs(const Now& now) const {
     consider(it->first);
   }
   for (const auto& [key, campaign] : campaigns_) {
-    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) continue;
+    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING)
+      continue;
     for (const uint32_t batch : campaign.to_send) {
       const CampaignCallState& call = campaign.calls[batch];
       if (call.phase == Phase::kPlanned && call.not_before_raw_ns > now.raw_ns) {

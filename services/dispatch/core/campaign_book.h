@@ -1,7 +1,8 @@
 // Campaigns: from the wish to run, over the plan and its calls, to the end of every touch.
 //
-// A fold of tidegate.definitions (what is wanted), tidegate.audiences (to whom) and the ledger (what
-// was done). Part of DispatchCore; one thread. Times are CLOCK_MONOTONIC_RAW unless named wall.
+// A fold of tidegate.definitions (what is wanted), tidegate.audiences (to whom) and the ledger
+// (what was done). Part of DispatchCore; one thread. Times are CLOCK_MONOTONIC_RAW unless named
+// wall.
 #pragma once
 
 #include <array>
@@ -44,16 +45,16 @@ inline constexpr uint8_t kNotOnThisPage = 255;
 struct DoubtState {
   uint32_t attempt = 0;
   int64_t opened_raw_ns = 0;
-  int64_t opened_wall_ns = 0;      // of the attempt
-  int64_t start_time_s = 0;        // of the listings' window, wall
+  int64_t opened_wall_ns = 0;  // of the attempt
+  int64_t start_time_s = 0;    // of the listings' window, wall
   int64_t end_time_s = 0;
-  int64_t next_raw_ns = 0;         // when the next listing may begin
-  uint32_t listing = 0;            // under way or next: 1, 2; 3 = both are clean
-  uint32_t pages = 0;              // of all listings so far
+  int64_t next_raw_ns = 0;  // when the next listing may begin
+  uint32_t listing = 0;     // under way or next: 1, 2; 3 = both are clean
+  uint32_t pages = 0;       // of all listings so far
   std::string cursor;
-  std::set<std::string> matches;   // of the listing under way
+  std::set<std::string> matches;  // of the listing under way
   std::set<std::string> matches_before;
-  bool under_way = false;          // an attempt is open, or something was decided in this batch
+  bool under_way = false;  // an attempt is open, or something was decided in this batch
 };
 
 // One call of a campaign.
@@ -68,18 +69,18 @@ struct CampaignCallState {
   Phase phase = Phase::kPlanned;
   uint32_t attempts = 0;
   std::string msgid;
-  std::vector<uint8_t> statuses;    // TouchStatus of each customer
-  bool final = false;               // every status is an end, and told to others
-  bool decided = false;             // something about it was decided in this batch
-  int64_t not_before_raw_ns = 0;    // of the next attempt
+  std::vector<uint8_t> statuses;  // TouchStatus of each customer
+  bool final = false;             // every status is an end, and told to others
+  bool decided = false;           // something about it was decided in this batch
+  int64_t not_before_raw_ns = 0;  // of the next attempt
 
-  uint32_t reads = 0;               // result reads so far
+  uint32_t reads = 0;  // result reads so far
   uint32_t reads_after_close = 0;
   bool read_under_way = false;
   bool member_confirmed = false;
   std::string result_cursor;
-  std::vector<bool> listed;         // customers on the pages of this reading
-  bool found_by_list = false;       // its fail_list was never seen
+  std::vector<bool> listed;    // customers on the pages of this reading
+  bool found_by_list = false;  // its fail_list was never seen
   int64_t next_read_raw_ns = 0;
 
   std::optional<DoubtState> doubt;
@@ -98,8 +99,8 @@ struct CampaignState {
   uint64_t doubts_opened = 0;
   uint64_t doubts_accepted = 0;
   uint64_t doubts_not_executed = 0;
-  std::deque<uint32_t> to_send;     // batches in phase kPlanned; stale entries are skipped
-  bool decided = false;             // its progress was decided in this batch
+  std::deque<uint32_t> to_send;  // batches in phase kPlanned; stale entries are skipped
+  bool decided = false;          // its progress was decided in this batch
 };
 
 class CampaignBook {
@@ -120,11 +121,13 @@ class CampaignBook {
   std::optional<int64_t> NextRawNs(const Now& now) const;
 
   // Fills in what an answer says beyond its class: msgid, fail_list, statuses, matches.
-  void DescribeAnswer(const ::tidegate::log::v1::Attempt& attempt, const wecom_table::Answer& answer,
+  void DescribeAnswer(const ::tidegate::log::v1::Attempt& attempt,
+                      const wecom_table::Answer& answer,
                       ::tidegate::log::v1::Outcome* outcome) const;
 
   // Apply.
-  void OnPlanned(const ::tidegate::log::v1::Planned& planned, std::vector<core::OutboxRecord>* outbox);
+  void OnPlanned(const ::tidegate::log::v1::Planned& planned,
+                 std::vector<core::OutboxRecord>* outbox);
   void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
   void OnOutcome(const AttemptEnd& end);
   // `settle_from_raw_ns`: nothing of ours can write to the call's socket any more.

@@ -39,7 +39,8 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
     return;
   }
   if (!command.has_mark_tag()) return;
-  const std::string key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer());
+  const std::string key =
+      absl::StrCat(command.corp(), "/", command.member(), "/", command.customer());
   Pair& pair = pairs_[key];
   pair.corp = command.corp();
   pair.member = command.member();
@@ -177,7 +178,8 @@ void CommandBook::OnAttempt(const Attempt& attempt) {
 void CommandBook::OnOutcome(const AttemptEnd& end) {
   const auto& target = end.attempt.target();
   const auto outcome_class = end.outcome.outcome_class();
-  const bool over = outcome_class == OUTCOME_CLASS_ACCEPTED || outcome_class == OUTCOME_CLASS_REFUSED;
+  const bool over =
+      outcome_class == OUTCOME_CLASS_ACCEPTED || outcome_class == OUTCOME_CLASS_REFUSED;
   const End ended = outcome_class == OUTCOME_CLASS_ACCEPTED ? End::kDone : End::kRefused;
   if (target.has_welcome()) {
     const uint64_t position = target.welcome().positions(0);

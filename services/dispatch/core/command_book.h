@@ -34,7 +34,8 @@ class CommandBook {
   // A wish, in log order.
   void Fold(uint64_t position, const ::tidegate::log::v1::Command& command);
 
-  // Decide. Each call takes what it returns out of the queue; Rebuild() undoes that for a void batch.
+  // Decide. Each call takes what it returns out of the queue; Rebuild() undoes that for a void
+  // batch.
   std::optional<::tidegate::log::v1::CommandsDropped> NextExpiredWelcome(const Now& now);
   std::optional<WantedCall> NextWelcome(const Now& now, const Admit& admit);
   std::optional<WantedCall> NextMarkTag(const Now& now, const Admit& admit);
@@ -68,10 +69,10 @@ class CommandBook {
     std::string customer;
     std::map<std::string, TagWish> tags;
     std::vector<uint64_t> open_positions;
-    bool under_way = false;           // an attempt is open, or was decided in this batch
+    bool under_way = false;  // an attempt is open, or was decided in this batch
     int64_t not_before_raw_ns = 0;
-    uint32_t attempts = 0;            // of the call under way or next
-    std::string call_id;              // of the last attempt
+    uint32_t attempts = 0;  // of the call under way or next
+    std::string call_id;    // of the last attempt
   };
   struct Welcome {
     ::tidegate::log::v1::Command command;
@@ -83,13 +84,13 @@ class CommandBook {
   };
   WantedCall MarkTagCall(const std::string& key, Pair* pair);
 
-  absl::flat_hash_map<std::string, Pair> pairs_;          // by corp/member/customer
-  absl::flat_hash_map<uint64_t, std::string> pair_of_;    // open position -> key of pairs_
-  std::map<uint64_t, Welcome> welcomes_;                  // by position
+  absl::flat_hash_map<std::string, Pair> pairs_;        // by corp/member/customer
+  absl::flat_hash_map<uint64_t, std::string> pair_of_;  // open position -> key of pairs_
+  std::map<uint64_t, Welcome> welcomes_;                // by position
   // Queues: stale entries are skipped when they are met.
   std::deque<std::string> pair_queue_;
-  std::set<std::pair<int64_t, std::string>> pairs_waiting_;     // not before, key
-  std::set<std::pair<int64_t, uint64_t>> welcome_queue_;        // expires (wall), position
+  std::set<std::pair<int64_t, std::string>> pairs_waiting_;  // not before, key
+  std::set<std::pair<int64_t, uint64_t>> welcome_queue_;     // expires (wall), position
 };
 
 }  // namespace tidegate::dispatch

@@ -132,14 +132,16 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (draining_) return std::nullopt;
 
   const Admit admit = [&](const std::string& corp, const std::string& api) {
-    if (!options_.agent_ids.contains(corp)) return false;  // an unknown corp waits for its configuration
+    if (!options_.agent_ids.contains(corp))
+      return false;  // an unknown corp waits for its configuration
     const auto verdict = buckets_.Check(corp, api, now.raw_ns);
     if (verdict.allowed) {
       buckets_.Reserve(corp, api);
       return true;
     }
     if (verdict.earliest_ns != kNever) {
-      blocked_until_raw_ns_ = std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);
+      blocked_until_raw_ns_ =
+          std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);
     }
     return false;
   };
@@ -182,7 +184,8 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
 std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answer, const Now&) {
   const auto it = open_attempts_.find(answer.call_id);
   // A fence has turned it into a doubt meanwhile; the listing will tell.
-  if (it == open_attempts_.end() || it->second.attempt.attempt() != answer.attempt) return std::nullopt;
+  if (it == open_attempts_.end() || it->second.attempt.attempt() != answer.attempt)
+    return std::nullopt;
   const Attempt& attempt = it->second.attempt;
   const auto* endpoint = wecom_table::FindEndpoint(attempt.api());
   CHECK(endpoint != nullptr);
@@ -262,7 +265,8 @@ int64_t DispatchCore::HoldBound(int64_t closed_raw_ns) const {
          limits_->settle.skew_ns;
 }
 
-void DispatchCore::Apply(absl::string_view, absl::string_view value, const core::ApplyContext& context,
+void DispatchCore::Apply(absl::string_view, absl::string_view value,
+                         const core::ApplyContext& context,
                          std::vector<core::OutboxRecord>* outbox) {
   LedgerRecord record;
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
@@ -350,12 +354,14 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   const bool raw_restarted = !boot_id_.empty() && boot_id_ != fence.boot_id();
   boot_id_ = fence.boot_id();
   if (raw_restarted) buckets_.Rebase(fence.raw_time_ns());
-  // Nobody takes an answer to these any more. They may still take effect until their socket is gone.
+  // Nobody takes an answer to these any more. They may still take effect until their socket is
+  // gone.
   std::map<std::string, OpenAttempt> lost;
   lost.swap(open_attempts_);
   for (const auto& [call_id, open] : lost) {
-    const int64_t last_byte = raw_restarted ? fence.raw_time_ns()
-                                            : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
+    const int64_t last_byte = raw_restarted
+                                  ? fence.raw_time_ns()
+                                  : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
     buckets_.HoldUntil(open.corp, open.attempt.api(), HoldBound(closed));
     if (IsCommand(open.attempt)) {

@@ -1,10 +1,11 @@
 // One egress lane: everything that leaves for WeCom through one address.
 //
-// Journal: tidegate.ledger. Folded inputs: tidegate.definitions, tidegate.audiences, tidegate.commands.
-// Local inputs: CallAnswer. Outbox: tidegate.events (the ends of touches).
+// Journal: tidegate.ledger. Folded inputs: tidegate.definitions, tidegate.audiences,
+// tidegate.commands. Local inputs: CallAnswer. Outbox: tidegate.events (the ends of touches).
 //
-// An attempt is a decision like any other: its tokens are taken when it is applied, and only then does
-// TakeCalls() hand it to the shell. The answer comes back as a CallAnswer and becomes an outcome.
+// An attempt is a decision like any other: its tokens are taken when it is applied, and only then
+// does TakeCalls() hand it to the shell. The answer comes back as a CallAnswer and becomes an
+// outcome.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +29,14 @@ namespace tidegate::dispatch {
 
 struct DispatchOptions {
   uint32_t lane = 0;
-  uint32_t partitions = 4;                        // of the customer topics
-  std::map<std::string, std::string> agent_ids;   // the app that calls for a corp, by corp
+  uint32_t partitions = 4;                       // of the customer topics
+  std::map<std::string, std::string> agent_ids;  // the app that calls for a corp, by corp
 };
 
 // Counts of applied records since the start of the journal; for metrics.
 struct DispatchCounters {
   std::map<std::pair<std::string, std::string>, uint64_t> calls;  // api, errcode class
-  std::map<std::string, uint64_t> delayed;                        // cause: window, concurrency, token, ...
+  std::map<std::string, uint64_t> delayed;  // cause: window, concurrency, token, ...
   uint64_t attempts = 0;
 };
 
@@ -55,7 +56,9 @@ class DispatchCore : public core::Core {
   std::optional<int64_t> NextTickRawNs(const Now& now) override;
 
   // Where Release() sends the calls that may leave; set before the runner starts.
-  void OnCalls(std::function<void(std::vector<CallToMake>)> on_calls) { on_calls_ = std::move(on_calls); }
+  void OnCalls(std::function<void(std::vector<CallToMake>)> on_calls) {
+    on_calls_ = std::move(on_calls);
+  }
   // While draining no attempt is decided; answers are taken on.
   void SetDraining() { draining_ = true; }
   size_t open_attempts() const { return open_attempts_.size(); }
@@ -96,9 +99,9 @@ class DispatchCore : public core::Core {
   DispatchCounters counters_;
 
   // Of the batch at hand.
-  std::map<std::string, CallToMake> decided_calls_;   // by call id
+  std::map<std::string, CallToMake> decided_calls_;  // by call id
   std::vector<CallToMake> calls_to_make_;
-  std::optional<int64_t> blocked_until_raw_ns_;       // of the last tick
+  std::optional<int64_t> blocked_until_raw_ns_;  // of the last tick
   bool draining_ = false;
   std::function<void(std::vector<CallToMake>)> on_calls_;
 };

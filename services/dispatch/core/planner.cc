@@ -15,7 +15,8 @@ uint32_t VariantOf(absl::string_view campaign, absl::string_view customer, uint3
   return static_cast<uint32_t>(high * variants >> 32);
 }
 
-Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience, uint32_t variants) {
+Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience,
+              uint32_t variants) {
   Plan plan;
   std::map<std::pair<absl::string_view, uint32_t>, std::vector<uint32_t>> groups;
   for (uint32_t i = 0; i < audience.size(); ++i) {
@@ -34,7 +35,8 @@ Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audi
                          .customers = {customers.begin() + static_cast<int64_t>(from),
                                        customers.begin() + static_cast<int64_t>(to)}};
       absl::StrAppend(&digest, batch.sender, "\n", batch.variant, "\n");
-      for (const uint32_t index : batch.customers) absl::StrAppend(&digest, audience[index].customer, "\n");
+      for (const uint32_t index : batch.customers)
+        absl::StrAppend(&digest, audience[index].customer, "\n");
       plan.calls.push_back(std::move(batch));
     }
   }

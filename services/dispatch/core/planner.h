@@ -1,5 +1,6 @@
 // Turns an audience into the fewest calls: one content and one sender per call, at most 10,000
-// customers each. Pure and deterministic: the same audience and id give the same plan, whoever asks.
+// customers each. Pure and deterministic: the same audience and id give the same plan, whoever
+// asks.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ struct Plan {
 };
 
 // variants >= 1.
-Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience, uint32_t variants);
+Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience,
+              uint32_t variants);
 
 // The variant of a customer: stable, even, independent between campaigns.
 uint32_t VariantOf(absl::string_view campaign, absl::string_view customer, uint32_t variants);

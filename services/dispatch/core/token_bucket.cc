@@ -25,9 +25,10 @@ void TokenBucket::Complete(int64_t cost, int64_t completed_ns) {
 
 void TokenBucket::HoldUntil(int64_t cost, int64_t until_ns) {
   const Held held{.until_ns = until_ns, .cost = cost};
-  held_.insert(std::upper_bound(held_.begin(), held_.end(), held,
-                                [](const Held& a, const Held& b) { return a.until_ns < b.until_ns; }),
-               held);
+  held_.insert(
+      std::upper_bound(held_.begin(), held_.end(), held,
+                       [](const Held& a, const Held& b) { return a.until_ns < b.until_ns; }),
+      held);
 }
 
 void TokenBucket::AddCompleted(int64_t cost, int64_t completed_ns) {
@@ -100,7 +101,8 @@ void TokenBucket::Rebase(int64_t now_ns) {
 void InFlight::End(bool success) {
   --under_way_;
   if (success && ceiling_thousandths_ < limit_ * 1000) {
-    ceiling_thousandths_ = std::min(limit_ * 1000, ceiling_thousandths_ + 1000 / std::max<int64_t>(1, ceiling()));
+    ceiling_thousandths_ =
+        std::min(limit_ * 1000, ceiling_thousandths_ + 1000 / std::max<int64_t>(1, ceiling()));
   }
 }
 

@@ -1,6 +1,6 @@
-// One limit of WeCom: at most `capacity` calls in any window. A token is taken when a call is sent and
-// returns one window after the call completed; nothing trickles. (A bucket that refills by a trickle
-// lets twice its capacity through in one window, which WeCom answers with a lockout.)
+// One limit of WeCom: at most `capacity` calls in any window. A token is taken when a call is sent
+// and returns one window after the call completed; nothing trickles. (A bucket that refills by a
+// trickle lets twice its capacity through in one window, which WeCom answers with a lockout.)
 //
 // Why no window of any kind or phase ever sees more (dispatch.md Q1): WeCom counts a call somewhere
 // between its first byte and its answer. Take any window and the last call admitted into it: every
@@ -36,8 +36,8 @@ class TokenBucket {
   // Nobody saw its end; it cannot take effect after `until_ns`, and counts as completed then.
   void HoldUntil(int64_t cost, int64_t until_ns);
 
-  // The earliest time at which `cost` tokens are there; `now_ns` or before if they are. kNever while
-  // only the end of calls under way can free them, or if the cost exceeds the capacity.
+  // The earliest time at which `cost` tokens are there; `now_ns` or before if they are. kNever
+  // while only the end of calls under way can free them, or if the cost exceeds the capacity.
   int64_t EarliestNs(int64_t cost, int64_t now_ns);
   // Tokens not there now; may exceed the capacity after it was lowered.
   int64_t Used(int64_t now_ns);
@@ -65,12 +65,12 @@ class TokenBucket {
   int64_t capacity_;
   int64_t window_ns_;
   int64_t slot_ns_;
-  int64_t under_way_ = 0;       // held ones too
-  int64_t completed_ = 0;       // sum of the ring
-  int64_t oldest_slot_ = 0;     // first slot of the ring that has not returned
+  int64_t under_way_ = 0;    // held ones too
+  int64_t completed_ = 0;    // sum of the ring
+  int64_t oldest_slot_ = 0;  // first slot of the ring that has not returned
   int64_t last_ns_ = 0;
   std::vector<int64_t> ring_;
-  std::vector<Held> held_;      // ascending by until_ns
+  std::vector<Held> held_;  // ascending by until_ns
 };
 
 // Calls of one kind under way at once. Learns a lower ceiling from 45033 and grows back by one per

@@ -11,16 +11,16 @@
 
 namespace tidegate::ingestion {
 
-absl::StatusOr<std::unique_ptr<CallbackEndpoint>> CallbackEndpoint::Create(const Config& config,
-                                                                           const config::Corps& corps,
-                                                                           const Environment& environment) {
+absl::StatusOr<std::unique_ptr<CallbackEndpoint>> CallbackEndpoint::Create(
+    const Config& config, const config::Corps& corps, const Environment& environment) {
   std::unique_ptr<CallbackEndpoint> endpoint(new CallbackEndpoint(config, environment));
   for (const config::Corp& corp : corps.corps) {
     for (const config::App& app : corp.apps) {
       ASSIGN_OR_RETURN(const std::string key, config::ReadSecretFile(app.aes_key_file));
       auto crypto = wecom::CallbackCrypto::Create(app.token, key, corp.corp_id);
       if (!crypto.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat(app.aes_key_file, ": ", crypto.status().message()));
+        return absl::InvalidArgumentError(
+            absl::StrCat(app.aes_key_file, ": ", crypto.status().message()));
       }
       endpoint->apps_.emplace(absl::StrCat("/callback/", corp.corp_id, "/", app.agent_id),
                               App{.corp = corp.corp_id, .crypto = *std::move(crypto)});
@@ -38,7 +38,8 @@ bool CallbackEndpoint::Fresh(const std::string& timestamp) const {
   int64_t seconds = 0;
   if (!absl::SimpleAtoi(timestamp, &seconds)) return false;
   const int64_t now = environment_.clock->Read().wall_ns / kNanosPerSecond;
-  return seconds >= now - config_.timestamp_tolerance_s && seconds <= now + config_.timestamp_tolerance_s;
+  return seconds >= now - config_.timestamp_tolerance_s &&
+         seconds <= now + config_.timestamp_tolerance_s;
 }
 
 void CallbackEndpoint::Handle(http::Request request, http::Responder respond) {
@@ -50,22 +51,26 @@ void CallbackEndpoint::Handle(http::Request request, http::Responder respond) {
   respond({.status = 405, .body = "GET verifies the address, POST delivers an event"});
 }
 
-void CallbackEndpoint::Verify(const App& app, const http::Request& request, const http::Responder& respond) {
-  const auto echo = app.crypto.Open(
-      http::QueryValue(request.target, "msg_signature"), http::QueryValue(request.target, "timestamp"),
-      http::QueryValue(request.target, "nonce"), http::QueryValue(request.target, "echostr"));
+void CallbackEndpoint::Verify(const App& app, const http::Request& request,
+                              const http::Responder& respond) {
+  const auto echo = app.crypto.Open(http::QueryValue(request.target, "msg_signature"),
+                                    http::QueryValue(request.target, "timestamp"),
+                                    http::QueryValue(request.target, "nonce"),
+                                    http::QueryValue(request.target, "echostr"));
   if (!echo.ok()) return Refuse(respond, "refused");
   environment_.metrics->Callbacks("verified").Increment();
   respond({.status = 200, .body = *echo});
 }
 
-void CallbackEndpoint::Deliver(const App& app, const http::Request& request, http::Responder respond) {
+void CallbackEndpoint::Deliver(const App& app, const http::Request& request,
+                               http::Responder respond) {
   const std::string timestamp = http::QueryValue(request.target, "timestamp");
   if (!Fresh(timestamp)) return Refuse(respond, "stale");
   const auto envelope = wecom::ParseEnvelope(request.body);
   if (!envelope.ok()) return Refuse(respond, "malformed");
-  const auto decrypted = app.crypto.Open(http::QueryValue(request.target, "msg_signature"), timestamp,
-                                         http::QueryValue(request.target, "nonce"), envelope->encrypt);
+  const auto decrypted =
+      app.crypto.Open(http::QueryValue(request.target, "msg_signature"), timestamp,
+                      http::QueryValue(request.target, "nonce"), envelope->encrypt);
   if (!decrypted.ok()) return Refuse(respond, "refused");
 
   const Now now = environment_.clock->Read();
@@ -75,19 +80,19 @@ void CallbackEndpoint::Deliver(const App& app, const http::Request& request, htt
   const log::TopicPartition at{log::Topic::kEvents, PartitionOf(key, config_.partitions)};
   std::vector<log::Record> records;
   records.push_back({.key = key, .header = "", .value = event.SerializeAsString()});
-  environment_.log->Append(
-      at, std::move(records),
-      [taken = &environment_.metrics->Callbacks("taken"), failed = &environment_.metrics->Callbacks("log_failed"),
-       respond = std::move(respond)](absl::Status status) {
-        if (status.ok()) {
-          taken->Increment();
-          respond({.status = 200, .body = ""});
-        } else {
-          // WeCom delivers again.
-          failed->Increment();
-          respond({.status = 503, .body = "not stored; deliver again"});
-        }
-      });
+  environment_.log->Append(at, std::move(records),
+                           [taken = &environment_.metrics->Callbacks("taken"),
+                            failed = &environment_.metrics->Callbacks("log_failed"),
+                            respond = std::move(respond)](absl::Status status) {
+                             if (status.ok()) {
+                               taken->Increment();
+                               respond({.status = 200, .body = ""});
+                             } else {
+                               // WeCom delivers again.
+                               failed->Increment();
+                               respond({.status = 503, .body = "not stored; deliver again"});
+                             }
+                           });
 }
 
 }  // namespace tidegate::ingestion

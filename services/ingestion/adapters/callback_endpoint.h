@@ -1,5 +1,5 @@
-// The HTTP endpoint that WeCom calls: /callback/{corp}/{app}. GET verifies the URL, POST delivers an
-// event; it is answered only after the log has it.
+// The HTTP endpoint that WeCom calls: /callback/{corp}/{app}. GET verifies the URL, POST delivers
+// an event; it is answered only after the log has it.
 //
 // Every refusal of a request that is not WeCom's looks alike: 403, one body.
 #pragma once

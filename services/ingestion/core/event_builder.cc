@@ -25,7 +25,8 @@ bool CheckId(const std::string& value, size_t bytes_max, const char* field, Item
     *fault = {field, absl::StrCat("has ", value.size(), " bytes; at most ", bytes_max)};
   } else {
     for (const char c : value) {
-      if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '/') continue;
+      if (static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7F && c != '/')
+        continue;
       *fault = {field, "write visible ASCII characters without \"/\""};
       return false;
     }
@@ -73,10 +74,12 @@ std::optional<CustomerEvent> FromPublished(const std::string& corp, const std::s
   switch (published.payload_case()) {
     case PublishedEvent::kOrderPaid: {
       const auto& order = published.order_paid();
-      if (!CheckId(order.order_id(), kIdBytesMax, "order_paid.order_id", fault)) return std::nullopt;
+      if (!CheckId(order.order_id(), kIdBytesMax, "order_paid.order_id", fault))
+        return std::nullopt;
       if (!order.has_amount() || order.amount().amount_fen() < 0 ||
           order.amount().amount_fen() > kAmountFenMax) {
-        *fault = {"order_paid.amount", absl::StrCat("is required, from 0 to ", kAmountFenMax, " fen")};
+        *fault = {"order_paid.amount",
+                  absl::StrCat("is required, from 0 to ", kAmountFenMax, " fen")};
         return std::nullopt;
       }
       event.set_kind("order_paid");
@@ -86,7 +89,8 @@ std::optional<CustomerEvent> FromPublished(const std::string& corp, const std::s
       return event;
     }
     case PublishedEvent::kCustomerImported:
-      if (!CheckId(published.customer_imported().owner(), kIdBytesMax, "customer_imported.owner", fault)) {
+      if (!CheckId(published.customer_imported().owner(), kIdBytesMax, "customer_imported.owner",
+                   fault)) {
         return std::nullopt;
       }
       event.set_kind("customer_imported");

@@ -15,7 +15,7 @@ namespace tidegate::ingestion {
 
 // What is wrong with one published event.
 struct ItemFault {
-  std::string field;    // relative to the event, as in "order_paid.amount"
+  std::string field;  // relative to the event, as in "order_paid.amount"
   std::string message;
 };
 
@@ -24,9 +24,10 @@ std::optional<::tidegate::log::v1::CustomerEvent> FromPublished(
     const std::string& corp, const std::string& source,
     const ::tidegate::ingestion::v1::PublishedEvent& published, const Now& now, ItemFault* fault);
 
-// A decrypted callback. Adds, half adds, deletions and lost follows of customers are normalised; all
-// other events are kept raw. `event` is nullopt where the text is not an event we can read.
-::tidegate::log::v1::CustomerEvent FromCallback(const std::string& corp, const std::string& decrypted,
+// A decrypted callback. Adds, half adds, deletions and lost follows of customers are normalised;
+// all other events are kept raw. `event` is nullopt where the text is not an event we can read.
+::tidegate::log::v1::CustomerEvent FromCallback(const std::string& corp,
+                                                const std::string& decrypted,
                                                 const absl::StatusOr<wecom::CallbackEvent>& event,
                                                 const Now& now);
 

@@ -13,7 +13,8 @@ void ScanIndex::Upsert(const Profile& profile) {
   customer.orders.clear();
   customer.orders.reserve(profile.orders_size());
   for (const auto& order : profile.orders()) {
-    customer.orders.push_back({.time_seconds = order.paid_time_s(), .amount_fen = order.amount_fen()});
+    customer.orders.push_back(
+        {.time_seconds = order.paid_time_s(), .amount_fen = order.amount_fen()});
   }
   customer.tags.clear();
   for (const auto& follow : profile.follows()) {

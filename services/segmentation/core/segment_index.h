@@ -37,12 +37,13 @@ class SegmentIndex {
                               const expression::Expression& expression,
                               const expression::EvaluationTime& at) const = 0;
 
-  // Calls `visit` for each matching customer in ascending order of id, with the owner (empty without
-  // a live follow).
+  // Calls `visit` for each matching customer in ascending order of id, with the owner (empty
+  // without a live follow).
   virtual void ForEachMatching(
       absl::string_view corp, const expression::Expression& expression,
       const expression::EvaluationTime& at,
-      const std::function<void(const std::string& customer, const std::string& owner)>& visit) const = 0;
+      const std::function<void(const std::string& customer, const std::string& owner)>& visit)
+      const = 0;
 };
 
 }  // namespace tidegate::segmentation

@@ -112,8 +112,8 @@ void SegmentationCore::Evaluate(const AudienceKey& key, const std::string& text,
   freezing_ = key;
 }
 
-void SegmentationCore::Apply(absl::string_view key, absl::string_view value, const core::ApplyContext&,
-                             std::vector<core::OutboxRecord>* outbox) {
+void SegmentationCore::Apply(absl::string_view key, absl::string_view value,
+                             const core::ApplyContext&, std::vector<core::OutboxRecord>* outbox) {
   MembershipRecord record;
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
   const Chunk& chunk = record.audience_chunk();

@@ -4,9 +4,9 @@
 // Journal: tidegate.memberships. Folded inputs: tidegate.definitions, tidegate.profiles. Outbox:
 // tidegate.audiences.
 //
-// A freeze is one definition that every shard sees. A shard evaluates it at one moment into pieces of
-// at most kChunkCustomers, and writes them one decision at a time. A crash in between starts the next
-// round; readers plan from a complete one.
+// A freeze is one definition that every shard sees. A shard evaluates it at one moment into pieces
+// of at most kChunkCustomers, and writes them one decision at a time. A crash in between starts the
+// next round; readers plan from a complete one.
 #pragma once
 
 #include <cstdint>
@@ -65,9 +65,9 @@ class SegmentationCore : public core::Core {
   uint64_t events_position_ = 0;
   uint64_t profiles_folded_ = 0;
 
-  std::map<AudienceKey, std::string> wanted_;    // canonical expression; not complete
-  std::set<AudienceKey> complete_;               // journal has a last chunk
-  std::map<AudienceKey, uint32_t> rounds_;       // highest round in the journal
+  std::map<AudienceKey, std::string> wanted_;  // canonical expression; not complete
+  std::set<AudienceKey> complete_;             // journal has a last chunk
+  std::map<AudienceKey, uint32_t> rounds_;     // highest round in the journal
   // The evaluation under way, and its chunks that are not decided yet.
   std::optional<AudienceKey> freezing_;
   std::deque<Chunk> chunks_left_;

@@ -18,7 +18,8 @@ namespace {
 
 // The owner serves the customer: named by an import, else the first live follow.
 void ChooseOwner(Profile* profile) {
-  if (const Follow* owner = FindFollow(profile->owner(), profile); owner != nullptr && owner->live()) {
+  if (const Follow* owner = FindFollow(profile->owner(), profile);
+      owner != nullptr && owner->live()) {
     return;
   }
   profile->clear_owner();
@@ -93,7 +94,8 @@ bool HasSeen(const Profile& profile, const std::string& fingerprint) {
 
 void Remember(const std::string& fingerprint, Profile* profile) {
   if (profile->seen_events_size() >= kSeenEventsMax) {
-    profile->mutable_seen_events()->DeleteSubrange(0, profile->seen_events_size() - kSeenEventsMax + 1);
+    profile->mutable_seen_events()->DeleteSubrange(
+        0, profile->seen_events_size() - kSeenEventsMax + 1);
   }
   profile->add_seen_events(fingerprint);
 }
@@ -108,10 +110,12 @@ Follow* FindFollow(absl::string_view member, Profile* profile) {
 absl::Status ApplyEvent(const CustomerEvent& event, Profile* profile) {
   const std::string& kind = event.kind();
   if (kind == kFollowAdded || kind == kFollowHalfAdded) {
-    if (event.follow().member().empty()) return absl::InvalidArgumentError("follow.member is empty");
+    if (event.follow().member().empty())
+      return absl::InvalidArgumentError("follow.member is empty");
     BeginFollow(event, kind == kFollowAdded, profile);
   } else if (kind == kFollowDeleted || kind == kFollowLost) {
-    if (event.follow().member().empty()) return absl::InvalidArgumentError("follow.member is empty");
+    if (event.follow().member().empty())
+      return absl::InvalidArgumentError("follow.member is empty");
     EndFollow(event, profile);
   } else if (kind == kCustomerImported) {
     const std::string& owner = event.customer_import().owner();
@@ -122,7 +126,8 @@ absl::Status ApplyEvent(const CustomerEvent& event, Profile* profile) {
     follow->set_confirmed(true);
     profile->set_owner(owner);
   } else if (kind == kOrderPaid) {
-    if (event.order().order_id().empty()) return absl::InvalidArgumentError("order.order_id is empty");
+    if (event.order().order_id().empty())
+      return absl::InvalidArgumentError("order.order_id is empty");
     if (event.order().amount_fen() < 0) return absl::InvalidArgumentError("order.amount_fen < 0");
     if (absl::Status status = UpsertOrder(event.source(), event.order(), profile); !status.ok()) {
       return status;

@@ -22,8 +22,8 @@ struct CompiledRule {
 
 class RuleSet {
  public:
-  // A rule whose condition does not parse (it was checked before it was stored) is left out and named
-  // in *unusable.
+  // A rule whose condition does not parse (it was checked before it was stored) is left out and
+  // named in *unusable.
   RuleSet(const definitions::CorpDefinitions& corp, std::vector<std::string>* unusable);
 
   uint64_t revision() const { return revision_; }

@@ -157,7 +157,8 @@ std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input,
 
   const RuleSet& rules = RulesOf(event.corp());
   // The relation that the event is about, else the owner's.
-  Follow* follow = FindFollow(event.has_follow() ? event.follow().member() : profile.owner(), &profile);
+  Follow* follow =
+      FindFollow(event.has_follow() ? event.follow().member() : profile.owner(), &profile);
   if (follow != nullptr && follow->live()) {
     const auto* channel = event.has_follow() ? rules.ChannelOf(event.follow().state()) : nullptr;
     if (channel != nullptr) {
@@ -202,9 +203,10 @@ void TaggingCore::Apply(absl::string_view key, absl::string_view value, const co
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
   for (const Command& command : record.commands()) {
     const uint32_t lane = PartitionOf(command.corp(), options_.lanes);
-    outbox->push_back({.target = {log::Topic::kCommands, lane},
-                       .key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer()),
-                       .value = command.SerializeAsString()});
+    outbox->push_back(
+        {.target = {log::Topic::kCommands, lane},
+         .key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer()),
+         .value = command.SerializeAsString()});
   }
   if (record.has_dead_letter()) {
     outbox->push_back({.target = {log::Topic::kDeadLetters, options_.partition},
