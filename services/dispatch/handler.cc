@@ -34,6 +34,7 @@ constexpr int kVariantsMax = 20;
 constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
 constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
 constexpr size_t kLinkTitleBytesMax = 128;
+constexpr size_t kWatchersMax = 1000;
 constexpr int64_t kWatchGapNs = 200 * kNanosPerMilli;
 // For the forecast: what a create takes where nothing was measured yet.
 constexpr double kForecastLatencySeconds = 0.1;
@@ -434,6 +435,10 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
   const absl::Status posted = lane.thread->runner().PostQuery(
       [reactor, watchers, watch = std::move(watch)](absl::Status status, const Now& now) mutable {
         if (!status.ok()) return reactor->End(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+        if (watchers->size() >= kWatchersMax) {
+          return reactor->End(rpc::ToGrpcStatus(
+              absl::ResourceExhaustedError("too many watchers; use GetCampaign"), "TOO_MANY"));
+        }
         if (watch(now)) watchers->push_back(std::move(watch));
       });
   if (!posted.ok()) reactor->End(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));

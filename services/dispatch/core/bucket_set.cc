@@ -45,30 +45,28 @@ BucketSet::Buckets& BucketSet::Find(const std::string& corp, const std::string& 
   return it != by_corp_.end() ? it->second : by_corp_.emplace(Key{corp, api}, make()).first->second;
 }
 
-void BucketSet::Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name,
-                         Verdict* verdict) {
-  if (earliest_ns <= now_ns) return;
-  verdict->allowed = false;
-  if (earliest_ns < verdict->earliest_ns) return;
-  verdict->earliest_ns = earliest_ns;
-  verdict->binding = name;
-}
-
 BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& api,
                                     int64_t now_ns) {
   Verdict verdict{.allowed = true, .earliest_ns = now_ns, .binding = ""};
+  // The binding limit's name is made only where one binds.
+  const auto restrict = [&](int64_t earliest_ns, const auto& name) {
+    if (earliest_ns <= now_ns) return;
+    verdict.allowed = false;
+    if (earliest_ns < verdict.earliest_ns) return;
+    verdict.earliest_ns = earliest_ns;
+    verdict.binding = name();
+  };
   for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
     Buckets& buckets = Find(corp, api, scope);
     const int64_t cost = buckets.reserved + 1;
-    Restrict(buckets.lockout_until_ns, now_ns, "lockout", &verdict);
+    restrict(buckets.lockout_until_ns, [] { return std::string("lockout"); });
     if (buckets.canary && buckets.reserved + buckets.in_flight.under_way() > 0) {
-      Restrict(kNever, now_ns, "canary", &verdict);
+      restrict(kNever, [] { return std::string("canary"); });
     }
-    Restrict(buckets.in_flight.EarliestNs(cost, now_ns), now_ns, absl::StrCat(api, " in flight"),
-             &verdict);
+    restrict(buckets.in_flight.EarliestNs(cost, now_ns), [&] { return api + " in flight"; });
     for (size_t i = 0; i < buckets.windows.size(); ++i) {
-      const int64_t earliest = buckets.windows[i].EarliestNs(cost, now_ns);
-      if (earliest > now_ns) Restrict(earliest, now_ns, NameOf(buckets.limits[i], api), &verdict);
+      restrict(buckets.windows[i].EarliestNs(cost, now_ns),
+               [&] { return NameOf(buckets.limits[i], api); });
     }
   }
   return verdict;

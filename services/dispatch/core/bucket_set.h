@@ -74,8 +74,6 @@ class BucketSet {
   using Key = std::pair<std::string, std::string>;  // corp or "", api
 
   Buckets& Find(const std::string& corp, const std::string& api, wecom_table::Scope scope);
-  static void Restrict(int64_t earliest_ns, int64_t now_ns, const std::string& name,
-                       Verdict* verdict);
 
   const wecom_table::Limits* const limits_;
   const std::string address_;

@@ -408,6 +408,7 @@ void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
 }
 
 std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit& admit) {
+  std::set<std::string> blocked;  // corps whose buckets are empty
   for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignCallState& call = CallAt(ref);
@@ -420,7 +421,12 @@ std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit&
       ++it;
       continue;
     }
-    if (!admit(ref.first.first, "get_groupmsg_list_v2")) return std::nullopt;
+    const std::string& corp = ref.first.first;
+    if (blocked.contains(corp) || !admit(corp, "get_groupmsg_list_v2")) {
+      blocked.insert(corp);
+      ++it;
+      continue;
+    }
     doubt_queue_.erase(it);
     DoubtState& doubt = *call.doubt;
     doubt.under_way = true;
@@ -551,6 +557,7 @@ void CampaignBook::ScheduleRead(const CallRef& ref, int64_t raw_ns) {
 }
 
 std::optional<WantedCall> CampaignBook::NextRead(const Now& now, const Admit& admit) {
+  std::set<std::pair<std::string, std::string>> blocked;  // corp, api whose buckets are empty
   for (auto it = read_queue_.begin(); it != read_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignState& campaign = campaigns_[ref.first];
@@ -565,7 +572,9 @@ std::optional<WantedCall> CampaignBook::NextRead(const Now& now, const Admit& ad
                         now.wall_ns >= campaign.results_close_wall_ns;
     const bool result = call.member_confirmed || closed;
     const char* api = result ? "get_groupmsg_send_result" : "get_groupmsg_task";
-    if (!admit(ref.first.first, api)) {
+    const std::pair<std::string, std::string> key{ref.first.first, api};
+    if (blocked.contains(key) || !admit(key.first, key.second)) {
+      blocked.insert(key);
       ++it;
       continue;
     }

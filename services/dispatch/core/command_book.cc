@@ -53,7 +53,7 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
   }
   pair.open_positions.push_back(position);
   pair_of_[position] = key;
-  pair_queue_.push_back(key);
+  Queue(key);
 }
 
 std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
@@ -73,6 +73,7 @@ std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
 }
 
 std::optional<WantedCall> CommandBook::NextWelcome(const Now& now, const Admit& admit) {
+  std::set<std::string> blocked;  // corps whose buckets are empty
   for (auto it = welcome_queue_.begin(); it != welcome_queue_.end();) {
     const uint64_t position = it->second;
     Welcome& welcome = welcomes_[position];
@@ -84,7 +85,12 @@ std::optional<WantedCall> CommandBook::NextWelcome(const Now& now, const Admit& 
       ++it;
       continue;
     }
-    if (!admit(welcome.command.corp(), "send_welcome_msg")) return std::nullopt;
+    const std::string& corp = welcome.command.corp();
+    if (blocked.contains(corp) || !admit(corp, "send_welcome_msg")) {
+      blocked.insert(corp);
+      ++it;
+      continue;
+    }
     welcome.under_way = true;
     WantedCall call;
     call.corp = welcome.command.corp();
@@ -123,26 +129,38 @@ WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
 
 std::optional<WantedCall> CommandBook::NextMarkTag(const Now& now, const Admit& admit) {
   while (!pairs_waiting_.empty() && pairs_waiting_.begin()->first <= now.raw_ns) {
-    pair_queue_.push_back(pairs_waiting_.begin()->second);
+    Queue(pairs_waiting_.begin()->second);
     pairs_waiting_.erase(pairs_waiting_.begin());
   }
-  while (!pair_queue_.empty()) {
-    const std::string& key = pair_queue_.front();
+  auto it = pair_queues_.upper_bound(last_corp_);
+  for (size_t left = pair_queues_.size(); left > 0; --left, ++it) {
+    if (it == pair_queues_.end()) it = pair_queues_.begin();
+    if (auto call = NextMarkTagOf(&it->second, now, admit)) {
+      last_corp_ = it->first;
+      return call;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<WantedCall> CommandBook::NextMarkTagOf(std::deque<std::string>* queue, const Now& now,
+                                                     const Admit& admit) {
+  while (!queue->empty()) {
+    const std::string key = queue->front();
     Pair& pair = pairs_[key];
     if (pair.open_positions.empty() || pair.under_way) {
-      pair_queue_.pop_front();
+      queue->pop_front();
       continue;
     }
     if (pair.not_before_raw_ns > now.raw_ns) {
       pairs_waiting_.emplace(pair.not_before_raw_ns, key);
-      pair_queue_.pop_front();
+      queue->pop_front();
       continue;
     }
     if (!admit(pair.corp, "mark_tag")) return std::nullopt;
+    queue->pop_front();
     pair.under_way = true;
-    WantedCall call = MarkTagCall(key, &pair);
-    pair_queue_.pop_front();
-    return call;
+    return MarkTagCall(key, &pair);
   }
   return std::nullopt;
 }
@@ -212,7 +230,7 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
     pair.not_before_raw_ns =
         std::max(end.over_raw_ns, end.outcome.completed().raw_ns() + Backoff(pair.attempts));
   }
-  if (!pair.open_positions.empty()) pair_queue_.push_back(key);
+  if (!pair.open_positions.empty()) Queue(key);
 }
 
 void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
@@ -240,13 +258,13 @@ void CommandBook::OnDropped(const CommandsDropped& dropped) {
 }
 
 void CommandBook::Rebuild(bool raw_restarted) {
-  pair_queue_.clear();
+  pair_queues_.clear();
   pairs_waiting_.clear();
   welcome_queue_.clear();
   for (auto& [key, pair] : pairs_) {
     pair.under_way = false;
     if (raw_restarted) pair.not_before_raw_ns = 0;
-    if (!pair.open_positions.empty()) pair_queue_.push_back(key);
+    if (!pair.open_positions.empty()) Queue(key);
   }
   for (auto& [position, welcome] : welcomes_) {
     welcome.under_way = false;

@@ -87,8 +87,14 @@ class CommandBook {
   absl::flat_hash_map<std::string, Pair> pairs_;        // by corp/member/customer
   absl::flat_hash_map<uint64_t, std::string> pair_of_;  // open position -> key of pairs_
   std::map<uint64_t, Welcome> welcomes_;                // by position
-  // Queues: stale entries are skipped when they are met.
-  std::deque<std::string> pair_queue_;
+  void Queue(const std::string& key) { pair_queues_[pairs_[key].corp].push_back(key); }
+  std::optional<WantedCall> NextMarkTagOf(std::deque<std::string>* queue, const Now& now,
+                                          const Admit& admit);
+
+  // Queues: stale entries are skipped when they are met. One per corp, so that a corp whose buckets
+  // are empty holds back nobody else; they take turns.
+  std::map<std::string, std::deque<std::string>> pair_queues_;
+  std::string last_corp_;                                    // that had a turn
   std::set<std::pair<int64_t, std::string>> pairs_waiting_;  // not before, key
   std::set<std::pair<int64_t, uint64_t>> welcome_queue_;     // expires (wall), position
 };

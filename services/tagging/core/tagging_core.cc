@@ -118,7 +118,9 @@ std::optional<core::Decision> TaggingCore::Decide(const core::Input& input, cons
   const Event* event = Parse(input);
   if (event == nullptr) return DeadLetter(input, "not a CustomerEvent");
   ++counters_.events;
-  counters_.last_event_age_ns = now.wall_ns - event->received_time_ns();
+  if (event->received_time_ns() > 0) {
+    counters_.last_event_age_ns = now.wall_ns - event->received_time_ns();
+  }
   // Kept in the events topic, not interpreted.
   if (event->payload_case() == Event::kRaw) return std::nullopt;
   if (event->corp().empty() || event->customer().empty()) {

@@ -173,10 +173,14 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   const json::object* object = parsed.if_object();
   if (object == nullptr) return Bad("file", "must be a JSON object");
   RETURN_IF_ERROR(
-      OnlyKeys(*object, {"limits", "in_flight", "http_deadline_ms", "settle", "results"}, "file"));
+      OnlyKeys(*object,
+               {"limits", "in_flight", "http_deadline_ms", "settle", "results", "slots_per_window"},
+               "file"));
   Limits limits = DefaultLimits();
   int64_t http_deadline_ms = 0;
   RETURN_IF_ERROR(ReadNumber(*object, "http_deadline_ms", 1, "file", &http_deadline_ms));
+  int64_t slots_per_window = 0;  // of the product
+  RETURN_IF_ERROR(ReadNumber(*object, "slots_per_window", 1, "file", &slots_per_window));
   if (const json::value* part = object->if_contains("limits"); part != nullptr) {
     RETURN_IF_ERROR(ParseRows(*part, &limits));
   }
