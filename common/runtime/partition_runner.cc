@@ -120,7 +120,8 @@ bool PartitionRunner::Turn(const Now& now) {
     case State::kLive: {
       const bool moved = RunLive(now);
       if (options_.after_turn && state() == State::kLive) options_.after_turn(now);
-      return moved && state() == State::kLive;
+      // A batch that failed goes on at once with a new fence.
+      return moved && (state() == State::kLive || state() == State::kRecovering);
     }
     case State::kFenced:
     case State::kFailed:
