@@ -1,5 +1,6 @@
 #include "common/base/civil_day.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
 
@@ -13,8 +14,13 @@ int64_t CivilDayOf(int64_t unix_seconds) {
 int64_t StartOfCivilDay(int64_t day) { return day * 86400 - kZoneOffsetSeconds; }
 
 absl::StatusOr<int64_t> ParseCivilDay(absl::string_view text) {
+  // absl also takes spaces, signs and numbers of any length.
+  bool digits = text.size() == 10;
+  for (size_t i = 0; digits && i < text.size(); ++i) {
+    digits = i == 4 || i == 7 ? text[i] == '-' : absl::ascii_isdigit(text[i]);
+  }
   absl::CivilDay day;
-  if (text.size() != 10 || !absl::ParseCivilTime(text, &day)) {
+  if (!digits || !absl::ParseCivilTime(text, &day)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text, "\" is not a date; write YYYY-MM-DD, as in 2026-11-24"));
   }

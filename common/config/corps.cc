@@ -132,6 +132,11 @@ absl::StatusOr<Corps> LoadCorps(const std::string& path) {
         if (!text_value.ok()) return in_file(text_value.status());
         app.*field = *text_value;
       }
+      for (const App& other : corp.apps) {
+        if (other.agent_id != app.agent_id) continue;
+        return in_file(
+            absl::InvalidArgumentError(absl::StrCat(app_where, ".agent_id: stands twice")));
+      }
       app.secret_file = resolve(app.secret_file);
       app.aes_key_file = resolve(app.aes_key_file);
       corp.apps.push_back(std::move(app));

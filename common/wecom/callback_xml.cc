@@ -12,6 +12,8 @@ namespace {
 constexpr size_t kBytesMax = 256 * 1024;
 constexpr int kNodesMax = 512;
 constexpr int kDepthMax = 16;
+// What fits nanoseconds.
+constexpr int64_t kSecondsMax = 9'000'000'000;
 
 class Limits : public pugi::xml_tree_walker {
  public:
@@ -78,8 +80,8 @@ absl::StatusOr<CallbackEvent> ParseEvent(absl::string_view xml) {
                       .state = Text(root, "State"),
                       .welcome_code = Text(root, "WelcomeCode")};
   if (!absl::SimpleAtoi(Text(root, "CreateTime"), &event.create_time_s) ||
-      event.create_time_s < 0) {
-    return absl::InvalidArgumentError("XML: CreateTime is not a number");
+      event.create_time_s < 0 || event.create_time_s > kSecondsMax) {
+    return absl::InvalidArgumentError("XML: CreateTime is not a time");
   }
   return event;
 }

@@ -84,7 +84,7 @@ class CommandBook {
   };
   WantedCall MarkTagCall(const std::string& key, Pair* pair);
 
-  absl::flat_hash_map<std::string, Pair> pairs_;        // by corp/member/customer
+  std::map<std::string, Pair> pairs_;                   // by corp/member/customer
   absl::flat_hash_map<uint64_t, std::string> pair_of_;  // open position -> key of pairs_
   std::map<uint64_t, Welcome> welcomes_;                // by position
   void Queue(const std::string& key) { pair_queues_[pairs_[key].corp].push_back(key); }

@@ -51,10 +51,10 @@ void SegmentationCore::FoldDefinitions(const log::StoredRecord& record) {
 
 std::optional<core::Decision> SegmentationCore::Decide(const core::Input& input, const Now& now) {
   if (input.record != nullptr || input.local != nullptr || last_chunk_pending_) return std::nullopt;
-  if (!freezing_.has_value()) {
+  // One that cannot be evaluated is dropped and holds back no other.
+  while (!freezing_.has_value()) {
     if (wanted_.empty()) return std::nullopt;
     Evaluate(wanted_.begin()->first, wanted_.begin()->second, now);
-    if (!freezing_.has_value()) return std::nullopt;
   }
   MembershipRecord record;
   *record.mutable_audience_chunk() = std::move(chunks_left_.front());

@@ -37,17 +37,17 @@ Follow* FindOrAddFollow(const std::string& member, Profile* profile) {
   return follow;
 }
 
-void BeginFollow(const CustomerEvent& event, bool confirmed, Profile* profile) {
-  Follow* follow = FindOrAddFollow(event.follow().member(), profile);
+Follow* BeginFollow(const std::string& member, int64_t time_ns, bool confirmed, Profile* profile) {
+  Follow* follow = FindOrAddFollow(member, profile);
   if (!follow->live()) {
     // A customer who comes back starts without the tags of the former relation, as at WeCom.
     follow->clear_tags();
-    follow->set_added_time_s(event.event_time_ns() / 1'000'000'000);
+    follow->set_added_time_s(time_ns / 1'000'000'000);
     follow->set_confirmed(false);
   }
   follow->set_live(true);
   if (confirmed) follow->set_confirmed(true);
-  if (!event.follow().state().empty()) follow->set_state(event.follow().state());
+  return follow;
 }
 
 void EndFollow(const CustomerEvent& event, Profile* profile) {
@@ -112,7 +112,9 @@ absl::Status ApplyEvent(const CustomerEvent& event, Profile* profile) {
   if (kind == kFollowAdded || kind == kFollowHalfAdded) {
     if (event.follow().member().empty())
       return absl::InvalidArgumentError("follow.member is empty");
-    BeginFollow(event, kind == kFollowAdded, profile);
+    Follow* follow =
+        BeginFollow(event.follow().member(), event.event_time_ns(), kind == kFollowAdded, profile);
+    if (!event.follow().state().empty()) follow->set_state(event.follow().state());
   } else if (kind == kFollowDeleted || kind == kFollowLost) {
     if (event.follow().member().empty())
       return absl::InvalidArgumentError("follow.member is empty");
@@ -120,10 +122,7 @@ absl::Status ApplyEvent(const CustomerEvent& event, Profile* profile) {
   } else if (kind == kCustomerImported) {
     const std::string& owner = event.customer_import().owner();
     if (owner.empty()) return absl::InvalidArgumentError("customer_import.owner is empty");
-    Follow* follow = FindOrAddFollow(owner, profile);
-    if (!follow->live()) follow->set_added_time_s(event.event_time_ns() / 1'000'000'000);
-    follow->set_live(true);
-    follow->set_confirmed(true);
+    BeginFollow(owner, event.event_time_ns(), /*confirmed=*/true, profile);
     profile->set_owner(owner);
   } else if (kind == kOrderPaid) {
     if (event.order().order_id().empty())
