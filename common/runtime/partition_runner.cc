@@ -42,7 +42,6 @@ PartitionRunner::PartitionRunner(RunnerOptions options, log::Log* log, core::Cor
       outbox_(log::Name(options_.journal), log, options_.wake) {
   for (const auto& input : options_.folded_inputs) {
     folded_.emplace_back(input.at, input.is_journal);
-    folded_ends_.push_back(log_->End(input.at));
   }
   for (const auto& input : options_.decided_inputs) {
     decided_.emplace_back(input.at, input.is_journal);
@@ -135,9 +134,6 @@ bool PartitionRunner::Turn(const Now& now) {
 
 bool PartitionRunner::Recover(const Now& now) {
   switch (recovery_) {
-    case Recovery::kFoldInputs:
-      if (!FoldInputs(/*until_start_ends=*/true)) recovery_ = Recovery::kReadJournal;
-      return state() == State::kRecovering;
     case Recovery::kReadJournal:
       if (!ReadJournal(now)) recovery_ = Recovery::kAppendFence;
       return state() == State::kRecovering;
@@ -219,21 +215,19 @@ const Cover* PartitionRunner::AppliedCover(const std::string& input) const {
 
 // ---- Reading ----
 
-bool PartitionRunner::FoldInputs(bool until_start_ends) {
+bool PartitionRunner::FoldInputs() {
   bool moved = false;
-  size_t left = kFoldPerTurn;
-  for (size_t i = 0; i < folded_.size(); ++i) {
-    while (left > 0 && (!until_start_ends || folded_[i].position() < folded_ends_[i])) {
-      auto item = folded_[i].Peek(log_);
+  for (LogInput& input : folded_) {
+    for (size_t left = kFoldPerTurn; left > 0; --left) {
+      auto item = input.Peek(log_);
       if (!item.ok()) {
         Fail(item.status());
         return false;
       }
       if (item->record == nullptr) break;
-      core_->Fold(folded_[i].at(), *item->record, *item->header);
-      folded_[i].Take();
+      core_->Fold(input.at(), *item->record, *item->header);
+      input.Take();
       moved = true;
-      --left;
     }
   }
   return moved;
@@ -245,6 +239,13 @@ bool PartitionRunner::ReadJournal(const Now&) {
       !status.ok()) {
     Fail(std::move(status));
     return false;
+  }
+  if (state() == State::kRecovering && !journal_scratch_.empty()) {
+    // A former owner, perhaps still alive until our fence, decided these records on inputs that
+    // were durable before them: all of those are there now.
+    while (FoldInputs()) {
+    }
+    if (state() == State::kFailed) return false;
   }
   for (const log::StoredRecord& record : journal_scratch_) {
     TakeJournalRecord(record);
@@ -321,7 +322,7 @@ bool PartitionRunner::RunLive(const Now& now) {
   if (state() != State::kLive) return false;
   moved |= FinishBatch(now);
   if (state() != State::kLive) return moved;
-  moved |= FoldInputs(/*until_start_ends=*/false);
+  moved |= FoldInputs();
   if (state() != State::kLive) return false;
   moved |= outbox_.Pump();
   moved |= RunQueries(now);

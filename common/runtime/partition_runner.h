@@ -33,7 +33,8 @@ struct RunnerOptions {
     log::TopicPartition at;
     bool is_journal = false;  // apply the validity rule when reading it
   };
-  // Folded from 0 at each start, before the journal; never decided on.
+  // Folded from 0 at each start, always further than the journal records that refer to them; never
+  // decided on.
   std::vector<Input> folded_inputs;
   // Decided on, record by record; continued from the journal's covers.
   std::vector<Input> decided_inputs;
@@ -100,7 +101,7 @@ class PartitionRunner {
   const RunnerOptions& options() const { return options_; }
 
  private:
-  enum class Recovery { kFoldInputs, kReadJournal, kAppendFence, kAwaitFence };
+  enum class Recovery { kReadJournal, kAppendFence, kAwaitFence };
   struct AppendResult;
   struct Batch {
     std::vector<log::Record> records;
@@ -109,7 +110,7 @@ class PartitionRunner {
   };
 
   bool Recover(const Now& now);
-  bool FoldInputs(bool until_start_ends);
+  bool FoldInputs();
   bool ReadJournal(const Now& now);
   void TakeJournalRecord(const log::StoredRecord& record);
   void ApplyCounted(const ::tidegate::log::v1::RecordHeader& header,
@@ -140,9 +141,8 @@ class PartitionRunner {
   const std::shared_ptr<AppendResult> append_result_;
 
   // The runner's thread.
-  Recovery recovery_ = Recovery::kFoldInputs;
+  Recovery recovery_ = Recovery::kReadJournal;
   std::vector<LogInput> folded_;
-  std::vector<uint64_t> folded_ends_;
   std::vector<LogInput> decided_;
   Outbox outbox_;
   core::JournalFilter filter_;

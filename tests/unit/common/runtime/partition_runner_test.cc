@@ -358,6 +358,22 @@ TEST_F(PartitionRunnerTest, FoldsItsStateInputsFromTheBeginningBeforeItIsLive) {
   EXPECT_EQ(next->core.folded, (std::vector<std::string>{"one", "two"}));
 }
 
+// The former owner goes on until the fence, and decides on inputs that came after the new one
+// started.
+TEST_F(PartitionRunnerTest, FoldsInputsBeforeTheJournalRecordsThatReferToThem) {
+  auto old_owner = StartProcess("old");
+  Settle(*old_owner);
+  auto new_owner = StartProcess("new");
+  log_.InjectRaw(kFolded, {.key = "", .header = "", .value = "definition"});
+  Publish("x", "wait");
+  Publish("x", "1");
+  Settle(*old_owner);
+  new_owner->core.folded_before_apply = true;
+  Settle(*new_owner);
+  EXPECT_EQ(new_owner->core.sums["x"], 1);
+  EXPECT_TRUE(new_owner->core.folded_before_apply);
+}
+
 TEST_F(PartitionRunnerTest, RefusesLocalInputsAndQueriesBeyondTheirBounds) {
   auto process = StartProcess("a");
   EXPECT_EQ(process->runner->PostQuery([](absl::Status, const Now&) {}).code(),

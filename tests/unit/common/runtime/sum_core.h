@@ -47,6 +47,7 @@ class SumCore : public core::Core {
   void Apply(absl::string_view key, absl::string_view value, const core::ApplyContext& context,
              std::vector<core::OutboxRecord>* outbox) override {
     sums[std::string(key)] = std::atoi(std::string(value).c_str());
+    if (folded.empty()) folded_before_apply = false;
     outbox->push_back({.target = kTarget, .key = std::string(key), .value = std::string(value)});
     if (context.live) released_next.push_back(absl::StrCat(key, "=", value));
   }
@@ -62,6 +63,7 @@ class SumCore : public core::Core {
   std::vector<std::string> released_next;
   std::vector<std::string> released;
   std::vector<std::string> folded;
+  bool folded_before_apply = false;  // set by a test; cleared by an apply before any fold
   int fences = 0;
   int decided = 0;
 
