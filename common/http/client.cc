@@ -235,7 +235,8 @@ class AsioClient : public Client {
 
   void Send(HttpCall call, std::function<void(HttpResult)> done) override {
     const SteadyTime deadline =
-        std::chrono::steady_clock::now() + ToChrono(std::min(call.deadline, kDeadlineMax));
+        std::chrono::steady_clock::now() +
+        ToChrono(std::clamp(call.deadline, absl::ZeroDuration(), kDeadlineMax));
     const size_t open = open_calls_.fetch_add(1);
     const bool full = open >= options_.connections_max + options_.waiting_max;
     auto exchange = std::make_shared<Exchange>(context_, std::move(call), std::move(done));
@@ -272,6 +273,10 @@ class AsioClient : public Client {
     if (full) return Fail(exchange, absl::ResourceExhaustedError("too many calls wait"));
     const absl::Status fits = CheckCall(exchange->call);
     if (!fits.ok()) return Fail(exchange, fits);
+    // The timer alone would be late: an idle connection is written to at once.
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return Fail(exchange, absl::DeadlineExceededError("no answer within the deadline"));
+    }
     exchange->deadline_timer.expires_at(deadline);
     exchange->deadline_timer.async_wait([this, exchange](error_code error) {
       if (!error) Fail(exchange, absl::DeadlineExceededError("no answer within the deadline"));
@@ -284,7 +289,6 @@ class AsioClient : public Client {
     while (!waiting_.empty() && busy_ < options_.connections_max) {
       const ExchangePtr exchange = std::move(waiting_.front());
       waiting_.pop_front();
-      if (exchange->finished) continue;
       exchange->has_slot = true;
       ++busy_;
       if (exchange->call.reusable_connection && (exchange->connection = TakeIdle()) != nullptr) {
@@ -434,15 +438,20 @@ class AsioClient : public Client {
         exchange->connection->Close();
       }
     }
-    if (exchange->has_slot) --busy_;
+    if (exchange->has_slot) {
+      --busy_;
+    } else {
+      std::erase(waiting_, exchange);
+    }
     open_calls_.fetch_sub(1);
     exchanges_.erase(exchange);
-    // Posted, so that a `done` that sends the next call finds the bookkeeping of this one finished.
-    net::post(context_, [exchange] {
+    // Posted, so that a `done` that sends the next call finds the bookkeeping of this one finished,
+    // and a long queue of calls that all fail does not nest.
+    net::post(context_, [this, exchange] {
       const std::function<void(HttpResult)> done = std::move(exchange->done);
       done(std::move(exchange->result));
+      StartWaiting();
     });
-    if (!stopping_) StartWaiting();
   }
 
   // Leaves the thread nothing to wait for, so that it ends once every `done` has run.

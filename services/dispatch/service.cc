@@ -69,15 +69,18 @@ Service::Service(const Config& config, const Environment& environment)
     options.boot_id = BootId();
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
-    options.after_turn = [this, core = lane.core.get(), waiting = lane.waiting.get(),
-                          watchers = lane.watchers.get(),
-                          next_raw_ns = int64_t{0}](const Now& now) mutable {
-      waiting->Check(now);
-      std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
-      if (now.raw_ns < next_raw_ns) return;
-      next_raw_ns = now.raw_ns + kMetricsGapNs;
-      PublishMetrics(*core, core->buckets(), now);
-    };
+    options.after_turn =
+        [this, core = lane.core.get(), waiting = lane.waiting.get(), watchers = lane.watchers.get(),
+         next_raw_ns = int64_t{0},
+         stage = environment.metrics->MakeStage("dispatch", n)](const Now& now) mutable {
+          waiting->Check(now);
+          std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
+          if (now.raw_ns < next_raw_ns) return;
+          next_raw_ns = now.raw_ns + kMetricsGapNs;
+          const DispatchCounters& counters = core->counters();
+          stage.Set(counters.attempts, counters.outcomes, 0, counters.last_call_ns);
+          PublishMetrics(*core, core->buckets(), now);
+        };
     lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
                                                              lane.core.get(), environment.clock,
                                                              environment.on_end);

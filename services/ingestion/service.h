@@ -37,6 +37,8 @@ class Service {
   void Stop() { server_.reset(); }
 
   grpc::Service* handler() { return &handler_; }
+  uint64_t events_in() const { return handler_.events_in(); }
+  uint64_t events_refused() const { return handler_.events_refused(); }
   // With the bound port, after Start().
   std::string callback_address() const { return server_->address(); }
 

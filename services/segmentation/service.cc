@@ -25,12 +25,14 @@ Service::Service(const Config& config, const Environment& environment) {
     options.boot_id = BootId();
     options.fence_token = RandomBytes(16);
     options.predecessor_dead = environment.predecessor_dead;
-    options.after_turn =
-        [core = shard.core.get(), waiting = shard.waiting.get(),
-         stage = environment.metrics->MakeStage("segmentation", p)](const Now& now) mutable {
-          waiting->Check(now);
-          stage.Set(core->profiles_folded(), core->profiles_folded(), 0, 0);
-        };
+    options.after_turn = [core = shard.core.get(), waiting = shard.waiting.get(),
+                          stage = environment.metrics->MakeStage("segmentation", p),
+                          folded = uint64_t{0}](const Now& now) mutable {
+      waiting->Check(now);
+      if (core->profiles_folded() == folded) return;
+      folded = core->profiles_folded();
+      stage.Set(folded, folded, 0, now.wall_ns - core->last_profile_time_ns());
+    };
     shard.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
                                                               shard.core.get(), environment.clock,
                                                               environment.on_end);

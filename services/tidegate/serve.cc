@@ -8,11 +8,12 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -91,7 +92,8 @@ class Process {
  private:
   absl::Status Build(const ServeOptions& options);
   absl::Status WaitUntilReady();
-  http::Response Admin(const http::Request& request) const;
+  http::Response Admin(const http::Request& request);
+  std::string RenderMetrics();
   void OnPartitionEnd(runtime::PartitionRunner::State state);
 
   SystemClock clock_;
@@ -106,6 +108,9 @@ class Process {
   std::unique_ptr<ingestion::Service> ingestion_;
   std::unique_ptr<rpc::ServerRunner> grpc_;
   std::unique_ptr<http::Server> admin_;
+  // Of the admin server's thread.
+  std::vector<std::pair<const runtime::PartitionRunner*, metrics::Metrics::Journal>> journals_;
+  std::optional<metrics::Stage> ingestion_stage_;
   std::atomic<bool> serving_{false};
   std::atomic<bool> draining_{false};
 };
@@ -192,7 +197,7 @@ absl::Status Process::WaitUntilReady() {
   return absl::OkStatus();
 }
 
-http::Response Process::Admin(const http::Request& request) const {
+http::Response Process::Admin(const http::Request& request) {
   const std::string path = http::Path(request.target);
   if (request.method != "GET") return {.status = 405, .body = "only GET\n"};
   if (path == "/livez") return {.body = "ok\n"};
@@ -202,9 +207,31 @@ http::Response Process::Admin(const http::Request& request) const {
                            : http::Response{.status = 503, .body = "replaying journals\n"};
   }
   if (path == "/metrics") {
-    return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_.Render()};
+    return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = RenderMetrics()};
   }
   return {.status = 404, .body = "there is /livez, /readyz and /metrics\n"};
+}
+
+// On the admin server's thread only.
+std::string Process::RenderMetrics() {
+  if (!serving_.load()) return metrics_.Render();
+  if (journals_.empty()) {
+    for (const auto& runners :
+         {tagging_->runners(), segmentation_->runners(), dispatch_->runners()}) {
+      for (const runtime::PartitionRunner* runner : runners) {
+        journals_.emplace_back(runner, metrics_.MakeJournal(log::Name(runner->options().journal)));
+      }
+    }
+    ingestion_stage_.emplace(metrics_.MakeStage("ingestion", 0));
+  }
+  for (auto& [runner, journal] : journals_) {
+    journal.records.Set(runner->records_applied());
+    journal.void_records.Set(runner->void_records());
+    journal.fences.Set(runner->fences());
+  }
+  const uint64_t refused = ingestion_->events_refused();
+  ingestion_stage_->Set(ingestion_->events_in(), ingestion_->events_in() - refused, refused, 0);
+  return metrics_.Render();
 }
 
 // Whatever this process still does for a partition that is not its own is wrong: it ends at once.

@@ -70,7 +70,7 @@ class AdminTest(ProductTest):
         status, metrics = self.http(admin + "/metrics")
         self.assertEqual(status, 200)
         for name in ("tidegate_stage_in_total", "tidegate_stage_age_seconds", "tidegate_doubt_open",
-                     "tidegate_callbacks_total"):
+                     "tidegate_callbacks_total", "tidegate_journal_fences_total"):
             self.assertIn(name, metrics)
         with open(os.path.join(self.folder, "tidegate.log")) as file:
             log = file.read()

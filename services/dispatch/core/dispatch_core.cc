@@ -322,6 +322,8 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
   const Attempt& attempt = open.attempt;
   const int64_t completed = outcome.completed().raw_ns();
   ++counters_.calls[{attempt.api(), ErrcodeLabel(outcome)}];
+  ++counters_.outcomes;
+  counters_.last_call_ns = completed - attempt.stamp().raw_ns();
 
   const bool unanswered = outcome.bytes_written() && outcome.why() == "no_answer";
   const int64_t over = unanswered ? HoldBound(completed) : completed;

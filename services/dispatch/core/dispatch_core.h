@@ -38,6 +38,8 @@ struct DispatchCounters {
   std::map<std::pair<std::string, std::string>, uint64_t> calls;  // api, errcode class
   std::map<std::string, uint64_t> delayed;  // cause: window, concurrency, token, ...
   uint64_t attempts = 0;
+  uint64_t outcomes = 0;
+  int64_t last_call_ns = 0;  // from decision to outcome
 };
 
 class DispatchCore : public core::Core {

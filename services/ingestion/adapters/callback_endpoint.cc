@@ -26,6 +26,11 @@ absl::StatusOr<std::unique_ptr<CallbackEndpoint>> CallbackEndpoint::Create(
                               App{.corp = corp.corp_id, .crypto = *std::move(crypto)});
     }
   }
+  // All results show from the start, so that a rate of nothing is zero and not missing.
+  for (const char* result : {"taken", "verified", "refused", "stale", "malformed", "unknown_path",
+                             "bad_method", "log_failed"}) {
+    environment.metrics->Callbacks(result);
+  }
   return endpoint;
 }
 

@@ -36,6 +36,7 @@ void SegmentationCore::Fold(log::TopicPartition from, const log::StoredRecord& r
   if (!profile.has_profile()) return;
   index_->Upsert(profile.profile());
   ++profiles_folded_;
+  last_profile_time_ns_ = header.decided_time_ns();
 }
 
 void SegmentationCore::FoldDefinitions(const log::StoredRecord& record) {

@@ -51,6 +51,8 @@ class SegmentationCore : public core::Core {
   // Position of tidegate.events that the profiles seen here cover.
   uint64_t events_position() const { return events_position_; }
   uint64_t profiles_folded() const { return profiles_folded_; }
+  // When tagging decided the last profile seen here; wall.
+  int64_t last_profile_time_ns() const { return last_profile_time_ns_; }
 
  private:
   using AudienceKey = std::pair<std::string, std::string>;  // corp, audience id
@@ -64,6 +66,7 @@ class SegmentationCore : public core::Core {
   definitions::DefinitionsFold definitions_;
   uint64_t events_position_ = 0;
   uint64_t profiles_folded_ = 0;
+  int64_t last_profile_time_ns_ = 0;
 
   std::map<AudienceKey, std::string> wanted_;  // canonical expression; not complete
   std::set<AudienceKey> complete_;             // journal has a last chunk

@@ -172,10 +172,9 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (error) return Bad("file", absl::StrCat("not JSON: ", error.message()));
   const json::object* object = parsed.if_object();
   if (object == nullptr) return Bad("file", "must be a JSON object");
-  RETURN_IF_ERROR(
-      OnlyKeys(*object,
-               {"limits", "in_flight", "http_deadline_ms", "settle", "results", "slots_per_window"},
-               "file"));
+  RETURN_IF_ERROR(OnlyKeys(
+      *object, {"limits", "in_flight", "http_deadline_ms", "settle", "results", "slots_per_window"},
+      "file"));
   Limits limits = DefaultLimits();
   int64_t http_deadline_ms = 0;
   RETURN_IF_ERROR(ReadNumber(*object, "http_deadline_ms", 1, "file", &http_deadline_ms));
