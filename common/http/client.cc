@@ -445,12 +445,11 @@ class AsioClient : public Client {
     }
     open_calls_.fetch_sub(1);
     exchanges_.erase(exchange);
-    // Posted, so that a `done` that sends the next call finds the bookkeeping of this one finished,
-    // and a long queue of calls that all fail does not nest.
+    // Posted, so that a `done` that sends the next call finds the bookkeeping of this one finished.
     net::post(context_, [this, exchange] {
+      StartWaiting();
       const std::function<void(HttpResult)> done = std::move(exchange->done);
       done(std::move(exchange->result));
-      StartWaiting();
     });
   }
 

@@ -424,7 +424,12 @@ void PartitionRunner::DecideLocalInputs(const Now& now) {
 void PartitionRunner::DecideLogInputs(const Now& now) {
   for (LogInput& input : decided_) {
     while (!BatchFull()) {
+      const uint64_t before = input.position();
       auto item = input.Peek(log_);
+      // A repeat of an outbox was skipped: it is read, and whoever waits for its cover must get it.
+      if (input.position() != before && uncovered_inputs_++ == 0) {
+        uncovered_since_raw_ns_ = now.raw_ns;
+      }
       if (!item.ok()) {
         Fail(item.status());
         return;

@@ -15,6 +15,8 @@ namespace json = boost::json;
 constexpr size_t kWaitingMax = 10'000;
 // SDK practice: treated as expired this early, but never by more than a tenth of its life.
 constexpr int64_t kEarlyNs = 200 * kNanosPerSecond;
+// Bounds what a peer may claim, so that no sum overflows.
+constexpr int64_t kLifeMaxS = 24 * 3600;
 constexpr int64_t kFetchGapNs = kNanosPerSecond;
 constexpr int64_t kWrongSecretGapNs = 60 * kNanosPerSecond;
 
@@ -111,7 +113,7 @@ void TokenCache::Fetched(const AppKey& app, TokenAnswer answer) {
     entry.last_failure = answer.status;
     entry.last_errcode = answer.errcode;
     if (answer.status.ok()) {
-      const int64_t life = answer.expires_in_s * kNanosPerSecond;
+      const int64_t life = std::clamp<int64_t>(answer.expires_in_s, 0, kLifeMaxS) * kNanosPerSecond;
       entry.token = answer.token;
       entry.expires_boot_ns = now + life - std::min(kEarlyNs, life / 10);
       // What WeCom refuses at once is not fetched in a loop.

@@ -746,6 +746,8 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
     if (!owner_dead) call->phase = Phase::kParked;
   } else if (attempt.target().has_list()) {
     if (!call->doubt.has_value()) return;
+    // The next call has a name of its own: a late answer to the lost one must not pass for its.
+    ++call->doubt->pages;
     call->doubt->listing = 1;
     call->doubt->cursor.clear();
     call->doubt->matches.clear();

@@ -97,8 +97,9 @@ TEST(HttpServerTest, ReadsAChunkedBody) {
   const auto server =
       StartServer([](Request request, Responder send) { send({.body = request.body}); });
   RawSocket peer = RawSocket::Connect(server->port());
-  ASSERT_TRUE(peer.Send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-                        "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"));
+  ASSERT_TRUE(
+      peer.Send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+                "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"));
 
   EXPECT_TRUE(absl::EndsWith(peer.ReadMessage(), "\r\n\r\nabcde"));
 }
@@ -117,8 +118,8 @@ TEST(HttpServerTest, ServesManyRequestsOnOneConnection) {
 
 TEST(HttpServerTest, ClosesAfterTheAnswerWhenThePeerAsks) {
   const auto server = StartServer(SayHello);
-  for (const std::string request : {"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-                                    "GET / HTTP/1.0\r\n\r\n"}) {
+  for (const std::string request :
+       {"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"}) {
     RawSocket peer = RawSocket::Connect(server->port());
     ASSERT_TRUE(peer.Send(request));
 
@@ -154,8 +155,9 @@ TEST(HttpServerTest, InvitesABodyThatIsExpected) {
   const auto server =
       StartServer([](Request request, Responder send) { send({.body = request.body}); });
   RawSocket peer = RawSocket::Connect(server->port());
-  ASSERT_TRUE(peer.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
-                        "Expect: 100-continue\r\n\r\n"));
+  ASSERT_TRUE(
+      peer.Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+                "Expect: 100-continue\r\n\r\n"));
 
   ASSERT_EQ(peer.ReadMessage(), "HTTP/1.1 100 Continue\r\n\r\n");
   ASSERT_TRUE(peer.Send("ok"));
@@ -250,8 +252,8 @@ TEST(HttpServerTest, ClosesAConnectionThatNeverSpeaks) {
 }
 
 TEST(HttpServerTest, ClosesWithoutAnAnswerWhenTheHandlerSaysSo) {
-  const auto server = StartServer(
-      [](Request, Responder send) { send({.ending = Response::Ending::kClose}); });
+  const auto server =
+      StartServer([](Request, Responder send) { send({.ending = Response::Ending::kClose}); });
   RawSocket peer = RawSocket::Connect(server->port());
   ASSERT_TRUE(peer.Send(kGet));
 
@@ -421,8 +423,8 @@ TEST(HttpServerTest, TakesThePortOfAServerThatEnded) {
 
 TEST(HttpServerTest, RefusesWhatIsNoAddress) {
   for (const std::string address :
-       {"", "127.0.0.1", ":80", "localhost:0", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:",
-        "127.0.0.1:x", "::1:0", "[127.0.0.1]:0", "[::1]", "127.0.0.256:0"}) {
+       {"", "127.0.0.1", ":80", "localhost:0", "127.0.0.1:65536", "127.0.0.1:-1",
+        "127.0.0.1:", "127.0.0.1:x", "::1:0", "[127.0.0.1]:0", "[::1]", "127.0.0.256:0"}) {
     EXPECT_EQ(Server::Start({.address = address}, SayHello).status().code(),
               absl::StatusCode::kInvalidArgument)
         << address;

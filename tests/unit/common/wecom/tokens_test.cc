@@ -150,6 +150,21 @@ TEST_F(TokenCacheTest, FetchesAnewSomewhatBeforeTheTokenExpires) {
   }
 }
 
+TEST_F(TokenCacheTest, BelievesNoLifeBeyondADayNorBelowNothing) {
+  Get(app_);
+  Answer(Good("endless", INT64_MAX));
+  clock_.PassSeconds(24 * 3600 - 201);
+  EXPECT_EQ(Get(app_)->token, "endless");
+  clock_.PassSeconds(1);
+  Told* told = Get(app_);
+  EXPECT_EQ(fetches_, 2);
+  Answer(Good("dead already", INT64_MIN));
+  EXPECT_EQ(told->token, "dead already");
+  clock_.PassSeconds(1);
+  Get(app_);
+  EXPECT_EQ(fetches_, 3);
+}
+
 TEST_F(TokenCacheTest, ForgetsATokenThatWasRefused) {
   Get(app_);
   Answer(Good("T1"));

@@ -1,0 +1,247 @@
+// The TLS side of the client, against a server of OpenSSL with a certificate made here.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/http/client.h"
+#include "tests/unit/common/http/raw_socket.h"
+
+namespace tidegate::http {
+namespace {
+
+template <typename Type, void (*Free)(Type*)>
+struct Freer {
+  void operator()(Type* pointer) const { Free(pointer); }
+};
+using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY, EVP_PKEY_free>>;
+using CertificatePtr = std::unique_ptr<X509, Freer<X509, X509_free>>;
+using ContextPtr = std::unique_ptr<SSL_CTX, Freer<SSL_CTX, SSL_CTX_free>>;
+using SslPtr = std::unique_ptr<SSL, Freer<SSL, SSL_free>>;
+
+struct Identity {
+  KeyPtr key;
+  CertificatePtr certificate;  // signed by itself
+};
+
+// `names` as OpenSSL writes them: "DNS:localhost,IP:127.0.0.1".
+Identity MakeIdentity(const std::string& names) {
+  Identity identity{KeyPtr(EVP_EC_gen("P-256")), CertificatePtr(X509_new())};
+  X509* const certificate = identity.certificate.get();
+  X509_set_version(certificate, X509_VERSION_3);
+  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+  X509_set_pubkey(certificate, identity.key.get());
+  X509_NAME* const name = X509_get_subject_name(certificate);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("tidegate test"), -1, -1, 0);
+  X509_set_issuer_name(certificate, name);
+  X509_EXTENSION* const extension =
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, names.c_str());
+  X509_add_ext(certificate, extension, -1);
+  X509_EXTENSION_free(extension);
+  EXPECT_GT(X509_sign(certificate, identity.key.get(), EVP_sha256()), 0);
+  return identity;
+}
+
+struct ServerOptions {
+  int version_max = TLS1_3_VERSION;
+  bool sends_close_notify = true;
+  std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+};
+
+// Serves one connection on a thread of its own.
+class TlsServer {
+ public:
+  struct Seen {
+    bool handshake = false;
+    std::string server_name;
+    std::string version;
+    std::string request;
+  };
+
+  TlsServer(const Identity& identity, ServerOptions options)
+      : options_(std::move(options)), context_(SSL_CTX_new(TLS_server_method())) {
+    SSL_CTX_set_min_proto_version(context_.get(), 0);
+    SSL_CTX_set_max_proto_version(context_.get(), options_.version_max);
+    // Else the library itself would refuse the versions the client must refuse.
+    SSL_CTX_set_cipher_list(context_.get(), "DEFAULT@SECLEVEL=0");
+    SSL_CTX_use_certificate(context_.get(), identity.certificate.get());
+    SSL_CTX_use_PrivateKey(context_.get(), identity.key.get());
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~TlsServer() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+  uint16_t port() const { return listener_.port(); }
+  const Seen& Join() {
+    thread_.join();
+    return seen_;
+  }
+
+ private:
+  void Serve() {
+    RawSocket peer = listener_.Accept();
+    if (!peer.is_open()) return;
+    const timeval patience{kPatienceMs / 1000, 0};
+    setsockopt(peer.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    SslPtr ssl(SSL_new(context_.get()));
+    SSL_set_fd(ssl.get(), peer.fd());
+    if (SSL_accept(ssl.get()) == 1) {
+      seen_.handshake = true;
+      if (const char* name = SSL_get_servername(ssl.get(), TLSEXT_NAMETYPE_host_name)) {
+        seen_.server_name = name;
+      }
+      seen_.version = SSL_get_version(ssl.get());
+      char bytes[4096];
+      const int count = SSL_read(ssl.get(), bytes, sizeof(bytes));
+      if (count > 0) {
+        seen_.request.assign(bytes, static_cast<size_t>(count));
+        SSL_write(ssl.get(), options_.answer.data(), static_cast<int>(options_.answer.size()));
+        if (options_.sends_close_notify) SSL_shutdown(ssl.get());
+      }
+    }
+    ERR_clear_error();
+  }
+
+  const ServerOptions options_;
+  RawListener listener_;
+  ContextPtr context_;
+  Seen seen_;
+  std::thread thread_;
+};
+
+class HttpClientTlsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ca_file_ = testing::TempDir() + "/authorityXXXXXX";
+    const int fd = mkstemp(ca_file_.data());
+    ASSERT_GE(fd, 0);
+    FILE* const file = fdopen(fd, "w");
+    ASSERT_EQ(PEM_write_X509(file, identity_.certificate.get()), 1);
+    fclose(file);
+  }
+  void TearDown() override { unlink(ca_file_.c_str()); }
+
+  HttpResult Call(const TlsServer& server, const std::string& host, const std::string& ca_file,
+                  absl::Duration connect_deadline = absl::Seconds(5)) {
+    auto client = Client::Create({.base_url = absl::StrCat("https://", host, ":", server.port()),
+                                  .connect_deadline = connect_deadline,
+                                  .ca_file = ca_file});
+    EXPECT_TRUE(client.ok()) << client.status();
+    std::promise<HttpResult> promise;
+    auto future = promise.get_future();
+    (*client)->Send({.method = "POST", .target = "/create", .body = "secret"},
+                    [&promise](HttpResult result) { promise.set_value(std::move(result)); });
+    return future.get();  // the deadline of the call bounds this
+  }
+
+  const Identity identity_ = MakeIdentity("DNS:localhost,IP:127.0.0.1");
+  std::string ca_file_;
+};
+
+TEST_F(HttpClientTlsTest, TalksToAServerItTrusts) {
+  const struct {
+    std::string name, host;
+    int version_max;
+    std::string server_name, version;
+  } kCases[] = {
+      {"name, newest", "localhost", TLS1_3_VERSION, "localhost", "TLSv1.3"},
+      {"name, oldest", "localhost", TLS1_2_VERSION, "localhost", "TLSv1.2"},
+      // An address is no server name (RFC 6066), but it is checked all the same.
+      {"address", "127.0.0.1", TLS1_3_VERSION, "", "TLSv1.3"},
+  };
+  for (const auto& c : kCases) {
+    TlsServer server(identity_, {.version_max = c.version_max});
+
+    const HttpResult result = Call(server, c.host, ca_file_);
+    const TlsServer::Seen& seen = server.Join();
+
+    EXPECT_TRUE(result.status.ok()) << c.name << ": " << result.status;
+    EXPECT_EQ(result.body, "ok") << c.name;
+    EXPECT_TRUE(result.bytes_written) << c.name;
+    EXPECT_EQ(seen.server_name, c.server_name) << c.name;
+    EXPECT_EQ(seen.version, c.version) << c.name;
+    EXPECT_TRUE(absl::EndsWith(seen.request, "secret")) << c.name;
+  }
+}
+
+TEST_F(HttpClientTlsTest, WritesNothingToAServerItDoesNotTrust) {
+  const Identity other_name = MakeIdentity("DNS:elsewhere.example,IP:127.0.0.2");
+  std::string other_ca = testing::TempDir() + "/otherXXXXXX";
+  const int fd = mkstemp(other_ca.data());
+  ASSERT_GE(fd, 0);
+  FILE* const file = fdopen(fd, "w");
+  ASSERT_EQ(PEM_write_X509(file, other_name.certificate.get()), 1);
+  fclose(file);
+  const struct {
+    std::string name, host;
+    const Identity& identity;
+    std::string ca_file;
+    int version_max;
+  } kCases[] = {
+      {"unknown authority", "localhost", identity_, "", TLS1_3_VERSION},
+      {"other authority", "localhost", identity_, other_ca, TLS1_3_VERSION},
+      {"other name", "localhost", other_name, other_ca, TLS1_3_VERSION},
+      {"other address", "127.0.0.1", other_name, other_ca, TLS1_3_VERSION},
+      {"version too old", "localhost", identity_, ca_file_, TLS1_1_VERSION},
+  };
+  for (const auto& c : kCases) {
+    TlsServer server(c.identity, {.version_max = c.version_max});
+
+    const HttpResult result = Call(server, c.host, c.ca_file);
+    const TlsServer::Seen& seen = server.Join();
+
+    EXPECT_EQ(result.status.code(), absl::StatusCode::kUnavailable) << c.name;
+    EXPECT_FALSE(result.bytes_written) << c.name;
+    EXPECT_EQ(seen.request, "") << c.name;
+  }
+  unlink(other_ca.c_str());
+}
+
+TEST_F(HttpClientTlsTest, TakesACutAnswerAsDoubt) {
+  // Without a length only the end of the stream ends it, and anybody can cut a TCP stream.
+  const std::string answer = "HTTP/1.1 200 OK\r\n\r\n{\"errcode\":0}";
+  TlsServer cut(identity_, {.sends_close_notify = false, .answer = answer});
+  const HttpResult doubt = Call(cut, "localhost", ca_file_);
+  EXPECT_EQ(doubt.status.code(), absl::StatusCode::kUnavailable) << doubt.status;
+  EXPECT_TRUE(doubt.bytes_written);
+
+  TlsServer ended(identity_, {.answer = answer});
+  const HttpResult whole = Call(ended, "localhost", ca_file_);
+  EXPECT_TRUE(whole.status.ok()) << whole.status;
+  EXPECT_EQ(whole.body, "{\"errcode\":0}");
+}
+
+TEST_F(HttpClientTlsTest, GivesUpOnAHandshakeThatDoesNotEnd) {
+  RawListener silent;
+  auto client = Client::Create({.base_url = absl::StrCat("https://127.0.0.1:", silent.port()),
+                                .connect_deadline = absl::Milliseconds(50)});
+  ASSERT_TRUE(client.ok()) << client.status();
+  std::promise<HttpResult> promise;
+  (*client)->Send({.target = "/"}, [&promise](HttpResult result) { promise.set_value(result); });
+
+  const HttpResult result = promise.get_future().get();
+
+  EXPECT_EQ(result.status.code(), absl::StatusCode::kDeadlineExceeded) << result.status;
+  EXPECT_FALSE(result.bytes_written);
+}
+
+}  // namespace
+}  // namespace tidegate::http
