@@ -31,4 +31,10 @@ JournalFilter::Verdict JournalFilter::Admit(const RecordHeader& header) {
   return Verdict::kCounted;
 }
 
+void JournalFilter::Restore(uint64_t epoch, uint64_t seq) {
+  epoch_ = epoch;
+  seq_ = seq;
+  fence_token_.clear();
+}
+
 }  // namespace tidegate::core

@@ -22,9 +22,12 @@ class JournalFilter {
   // To be asked once per record, in log order.
   Verdict Admit(const ::tidegate::log::v1::RecordHeader& header);
 
+  // Continues behind a record that was read under this epoch, with this last counted seq.
+  void Restore(uint64_t epoch, uint64_t seq);
+
   uint64_t epoch() const { return epoch_; }
   uint64_t seq() const { return seq_; }
-  // Token of the fence that started the current epoch.
+  // Token of the fence that started the current epoch; empty if Restore skipped it.
   const std::string& fence_token() const { return fence_token_; }
   uint64_t void_records() const { return void_records_; }
   uint64_t fences() const { return fences_; }

@@ -19,7 +19,11 @@ constexpr size_t kPendingMax = 1000;
 }  // namespace
 
 DefinitionStore::DefinitionStore(log::Log* log, const Clock* clock)
-    : log_(log), clock_(clock), end_at_start_(log->End(kTopic)) {
+    : log_(log),
+      clock_(clock),
+      end_at_start_(log->End(kTopic)),
+      return_(std::make_shared<Return>()) {
+  return_->store = this;
   watch_id_ = log_->Watch(kTopic, [this] {
     std::lock_guard lock(mu_);
     log_moved_ = true;
@@ -30,6 +34,10 @@ DefinitionStore::DefinitionStore(log::Log* log, const Clock* clock)
 
 DefinitionStore::~DefinitionStore() {
   log_->Unwatch(watch_id_);
+  {
+    std::lock_guard lock(return_->mu);
+    return_->store = nullptr;
+  }
   {
     std::lock_guard lock(mu_);
     stopping_ = true;
@@ -66,7 +74,9 @@ void DefinitionStore::Propose(Request request, Build build, Done done) {
   Work work;
   {
     std::lock_guard lock(mu_);
-    if (pending_.size() >= kPendingMax) {
+    if (!failure_.ok()) {
+      work.finished.emplace_back(std::move(done), absl::UnavailableError("definitions unreadable"));
+    } else if (pending_.size() >= kPendingMax) {
       work.finished.emplace_back(
           std::move(done),
           absl::ResourceExhaustedError("too many changes wait; try again in a second"));
@@ -121,13 +131,28 @@ void DefinitionStore::CarryOut(Work work) {
   for (auto& [id, record] : work.appends) {
     std::vector<log::Record> records;
     records.push_back(std::move(record));
-    log_->Append(kTopic, std::move(records), [this, id = id](absl::Status status) {
+    log_->Append(kTopic, std::move(records), [back = return_, id = id](absl::Status status) {
       if (status.ok()) return;
-      std::lock_guard lock(mu_);
-      append_failures_.emplace_back(id, std::move(status));
-      wake_.notify_all();
+      std::lock_guard lock(back->mu);
+      if (back->store != nullptr) back->store->OnAppendFailed(id, std::move(status));
     });
   }
+}
+
+void DefinitionStore::OnAppendFailed(const std::string& id, absl::Status status) {
+  std::lock_guard lock(mu_);
+  append_failures_.emplace_back(id, std::move(status));
+  wake_.notify_all();
+}
+
+// Requires mu_. Nothing that waits would ever be read back.
+void DefinitionStore::FailPending(Work* work) {
+  work->appends.clear();
+  for (auto& [id, pending] : pending_) {
+    work->finished.emplace_back(std::move(pending->done),
+                                absl::UnavailableError("definitions unreadable"));
+  }
+  pending_.clear();
 }
 
 void DefinitionStore::FoldRecord(const log::StoredRecord& record, Work* work) {
@@ -138,6 +163,7 @@ void DefinitionStore::FoldRecord(const log::StoredRecord& record, Work* work) {
   }
   const auto verdict = fold_.Apply(proposal);
   if (verdict == DefinitionsFold::Verdict::kAccepted) {
+    work->changed.push_back(proposal.corp());
     snapshots_[proposal.corp()] =
         std::make_shared<const CorpDefinitions>(fold_.Corp(proposal.corp()));
   }
@@ -160,7 +186,6 @@ void DefinitionStore::Run() {
       log_moved_ = false;
     }
     Work work;
-    std::vector<std::string> changed;
     absl::Status status;
     while ((status = log_->Read(kTopic, position_, 1000, 1 << 20, &records)).ok() &&
            !records.empty()) {
@@ -168,7 +193,6 @@ void DefinitionStore::Run() {
       for (const log::StoredRecord& record : records) {
         FoldRecord(record, &work);
         position_ = record.offset + 1;
-        changed.push_back(record.record.key);
       }
       wake_.notify_all();
     }
@@ -178,6 +202,7 @@ void DefinitionStore::Run() {
       if (!status.ok()) {
         failure_ = status;
         LogEvent(LogLevel::kError, "definitions_unreadable", {{"status", status.ToString()}});
+        FailPending(&work);
         wake_.notify_all();
       }
       for (auto& [id, error] : append_failures_) {
@@ -185,13 +210,16 @@ void DefinitionStore::Run() {
         if (it == pending_.end()) continue;
         work.finished.emplace_back(
             std::move(it->second->done),
-            absl::UnavailableError(absl::StrCat("not stored: ", error.message(),
-                                                "; repeat with the same request_id")));
+            absl::IsInvalidArgument(error)
+                ? error
+                : absl::UnavailableError(absl::StrCat("not stored: ", error.message(),
+                                                      "; repeat with the same request_id")));
         pending_.erase(it);
       }
       append_failures_.clear();
       on_change = on_change_;
     }
+    const std::vector<std::string> changed = std::move(work.changed);
     CarryOut(std::move(work));
     if (on_change) {
       for (const std::string& corp : changed) on_change(corp);

@@ -74,16 +74,27 @@ class DefinitionStore {
   struct Work {
     std::vector<std::pair<Done, absl::StatusOr<AcceptedRequest>>> finished;
     std::vector<std::pair<std::string, log::Record>> appends;  // by proposal id
+    std::vector<std::string> changed;                          // corps
+  };
+
+  // Where ended appends find the store, or that it is gone: a log that closes fails what it still
+  // holds.
+  struct Return {
+    std::mutex mu;
+    DefinitionStore* store;
   };
 
   void Run();
   void Start(std::unique_ptr<Pending> pending, Work* work);
   void FoldRecord(const log::StoredRecord& record, Work* work);
   void CarryOut(Work work);
+  void OnAppendFailed(const std::string& id, absl::Status status);
+  void FailPending(Work* work);
 
   log::Log* const log_;
   const Clock* const clock_;
   const uint64_t end_at_start_;
+  const std::shared_ptr<Return> return_;
   uint64_t watch_id_ = 0;
 
   mutable std::mutex mu_;

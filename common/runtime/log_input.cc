@@ -61,6 +61,8 @@ void LogInput::Skip() {
   position_ = buffer_[next_].offset + 1;
   ++next_;
   admitted_ = false;
+  epoch_ = journal_filter_.epoch();
+  seq_ = journal_filter_.seq();
 }
 
 void LogInput::Restore(const Cover* cover) {
@@ -68,12 +70,19 @@ void LogInput::Restore(const Cover* cover) {
   next_ = 0;
   admitted_ = false;
   position_ = cover == nullptr ? 0 : cover->position();
+  epoch_ = cover == nullptr ? 0 : cover->epoch();
+  seq_ = cover == nullptr ? 0 : cover->seq();
+  journal_filter_.Restore(epoch_, seq_);
   source_filter_.Restore(cover == nullptr ? Cover() : *cover);
 }
 
 void LogInput::WriteTo(Cover* cover) const {
   cover->set_input(log::Name(at_));
   cover->set_position(position_);
+  if (is_journal_) {
+    cover->set_epoch(epoch_);
+    cover->set_seq(seq_);
+  }
   source_filter_.WriteTo(cover);
 }
 

@@ -45,6 +45,9 @@ class LogInput {
   const bool is_journal_;
   core::JournalFilter journal_filter_;
   core::SourceFilter source_filter_;
+  // Of journal_filter_ at position_: it may have admitted the head already.
+  uint64_t epoch_ = 0;
+  uint64_t seq_ = 0;
   uint64_t position_ = 0;
   std::vector<log::StoredRecord> buffer_;
   size_t next_ = 0;

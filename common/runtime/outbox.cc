@@ -18,7 +18,7 @@ constexpr size_t kAppendRecordsMax = 1000;
 // Outlives the outbox while an append is under way.
 struct Outbox::Acks {
   std::mutex mu;
-  std::vector<std::pair<std::string, bool>> ended;  // target, whether it is durable
+  std::vector<std::pair<std::string, absl::Status>> ended;  // by target
   std::function<void()> wake;
 };
 
@@ -57,23 +57,32 @@ void Outbox::ApplyMark(const RecordHeader& header) {
   for (const auto& [name, target] : targets_) unmarked_ += target.acknowledged - target.marked;
 }
 
-bool Outbox::Pump() {
+bool Outbox::Pump(const Now& now) {
   bool moved = false;
-  std::vector<std::pair<std::string, bool>> ended;
+  std::vector<std::pair<std::string, absl::Status>> ended;
   {
     std::lock_guard lock(acks_->mu);
     ended.swap(acks_->ended);
   }
-  for (const auto& [name, durable] : ended) {
+  for (const auto& [name, status] : ended) {
     Target& target = targets_[name];
-    if (durable) {
+    if (status.ok()) {
       for (size_t i = 0; i < target.under_way; ++i) target.unacknowledged.pop_front();
       target.acknowledged += target.under_way;
       unmarked_ += target.under_way;
       size_ -= target.under_way;
+    } else if (absl::IsUnavailable(status) || absl::IsInvalidArgument(status)) {
+      failure_ = status;  // a closed store or a record too large: no repeat ends otherwise
+    } else if (absl::IsResourceExhausted(status)) {
+      retry_raw_ns_ = now.raw_ns + kFullLogRetryNs;
     }
     target.under_way = 0;  // not durable: the same records go again, readers drop repeats
     moved = true;
+  }
+  if (!failure_.ok()) return moved;
+  if (retry_raw_ns_.has_value()) {
+    if (now.raw_ns < *retry_raw_ns_) return moved;
+    retry_raw_ns_.reset();
   }
   for (auto& [name, target] : targets_) {
     if (target.under_way != 0 || target.unacknowledged.empty()) continue;
@@ -83,7 +92,7 @@ bool Outbox::Pump() {
     log_->Append(target.at, std::move(records), [acks = acks_, name = name](absl::Status status) {
       {
         std::lock_guard lock(acks->mu);
-        acks->ended.emplace_back(name, status.ok());
+        acks->ended.emplace_back(name, std::move(status));
       }
       acks->wake();
     });

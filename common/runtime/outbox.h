@@ -6,16 +6,23 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "common/base/clock.h"
 #include "common/core/core.h"
 #include "common/log/log.h"
 
 namespace tidegate::runtime {
+
+// How long an append to a full log waits before it is tried again.
+inline constexpr int64_t kFullLogRetryNs = 10 * kNanosPerMilli;
 
 class Outbox {
  public:
@@ -27,8 +34,13 @@ class Outbox {
   // From apply: a journaled mark.
   void ApplyMark(const ::tidegate::log::v1::RecordHeader& header);
 
-  // Takes note of ended appends and starts new ones. True if anything moved.
-  bool Pump();
+  // Takes note of ended appends and starts new ones. True if anything moved. A full log is asked
+  // again a little later, see RetryRawNs().
+  bool Pump(const Now& now);
+  // Not OK: what is here can never be sent; the partition must end.
+  const absl::Status& failure() const { return failure_; }
+  // When to call Pump again after a full log; nothing = no need.
+  std::optional<int64_t> RetryRawNs() const { return retry_raw_ns_; }
   // Writes the targets acknowledged beyond their journaled mark; false if there are none.
   bool WriteMark(::tidegate::log::v1::RecordHeader* header) const;
 
@@ -52,6 +64,8 @@ class Outbox {
   log::Log* const log_;
   const std::shared_ptr<Acks> acks_;
   std::map<std::string, Target> targets_;
+  absl::Status failure_;
+  std::optional<int64_t> retry_raw_ns_;
   size_t size_ = 0;
   uint64_t unmarked_ = 0;
 };

@@ -25,6 +25,11 @@ constexpr size_t kJournalReadBytes = 4 << 20;
 constexpr size_t kFoldPerTurn = 20'000;
 constexpr size_t kQueriesPerTurn = 100;
 
+// A store closed for good, or a record too large: another try would end the same way.
+bool EndsThePartition(const absl::Status& append_error) {
+  return absl::IsUnavailable(append_error) || absl::IsInvalidArgument(append_error);
+}
+
 }  // namespace
 
 // How the append under way ended. Outlives the runner while one is.
@@ -60,6 +65,10 @@ void PartitionRunner::Stop() {
 absl::Status PartitionRunner::PostLocal(std::unique_ptr<core::LocalInput> input) {
   {
     std::lock_guard lock(mu_);
+    if (state() != State::kLive && state() != State::kRecovering) {
+      return absl::UnavailableError(
+          absl::StrCat(log::Name(options_.journal), " has ended in this process"));
+    }
     if (local_inputs_.size() >= options_.local_inputs_max) {
       return absl::ResourceExhaustedError("too many inputs wait for this partition");
     }
@@ -138,6 +147,10 @@ bool PartitionRunner::Recover(const Now& now) {
       if (!ReadJournal(now)) recovery_ = Recovery::kAppendFence;
       return state() == State::kRecovering;
     case Recovery::kAppendFence: {
+      if (now.raw_ns < fence_not_before_raw_ns_) {
+        WakeBy(fence_not_before_raw_ns_);
+        return false;
+      }
       epoch_ = filter_.epoch() + 1;
       RecordHeader header;
       header.set_kind(RECORD_KIND_FENCE);
@@ -171,9 +184,12 @@ bool PartitionRunner::Recover(const Now& now) {
         result.swap(append_result_->status);
       }
       if (result.has_value() && !result->ok()) {
-        if (absl::IsUnavailable(*result)) {
+        if (EndsThePartition(*result)) {
           Fail(*result);
           return false;
+        }
+        if (absl::IsResourceExhausted(*result)) {
+          fence_not_before_raw_ns_ = now.raw_ns + kFullLogRetryNs;
         }
         batch_.reset();
         batch_under_way_ = false;
@@ -324,7 +340,11 @@ bool PartitionRunner::RunLive(const Now& now) {
   if (state() != State::kLive) return moved;
   moved |= FoldInputs();
   if (state() != State::kLive) return false;
-  moved |= outbox_.Pump();
+  moved |= outbox_.Pump(now);
+  if (!outbox_.failure().ok()) {
+    Fail(outbox_.failure());
+    return false;
+  }
   moved |= RunQueries(now);
   if (!batch_under_way_) {
     FillBatch(now);
@@ -337,6 +357,7 @@ bool PartitionRunner::RunLive(const Now& now) {
       moved = true;
     }
   }
+  if (const auto at = outbox_.RetryRawNs()) WakeBy(*at);
   return moved;
 }
 
@@ -348,8 +369,8 @@ bool PartitionRunner::FinishBatch(const Now& now) {
     result = append_result_->status;
   }
   if (result.has_value() && !result->ok()) {
-    if (absl::IsUnavailable(*result)) {
-      Fail(*result);  // the store is closed for good: the process starts again
+    if (EndsThePartition(*result)) {
+      Fail(*result);  // the process starts again
       return true;
     }
     LogEvent(LogLevel::kWarning, "append_failed",
@@ -394,6 +415,10 @@ bool PartitionRunner::RunQueries(const Now& now) {
 bool PartitionRunner::BatchFull() const {
   return batch_->records.size() >= options_.batch_records_max ||
          batch_->bytes >= options_.batch_bytes_max;
+}
+
+void PartitionRunner::WakeBy(int64_t raw_ns) {
+  next_wake_raw_ns_ = std::min(next_wake_raw_ns_.value_or(raw_ns), raw_ns);
 }
 
 void PartitionRunner::FillBatch(const Now& now) {
@@ -461,7 +486,7 @@ void PartitionRunner::AddMarkAndCover(const Now& now) {
   const auto due = [&](int64_t since, int64_t after) {
     const int64_t at = since + after;
     if (now.raw_ns >= at) return true;
-    next_wake_raw_ns_ = std::min(next_wake_raw_ns_.value_or(at), at);
+    WakeBy(at);
     return false;
   };
   if (outbox_.unmarked() == 0) {

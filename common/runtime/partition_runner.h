@@ -86,7 +86,9 @@ class PartitionRunner {
   // When to call Turn again without a wake; nothing = only after a wake. The runner's thread only.
   std::optional<int64_t> NextWakeRawNs() const { return next_wake_raw_ns_; }
 
-  // Any thread. RESOURCE_EXHAUSTED: the queue is full (policy: refuse). UNAVAILABLE: not live.
+  // Any thread. RESOURCE_EXHAUSTED: the queue is full (policy: refuse). UNAVAILABLE: not live; a
+  // local input is taken while the partition recovers too, and decided when it is live.
+  // A local input whose decision was void, or still waits at the end, is gone: nobody repeats it.
   absl::Status PostLocal(std::unique_ptr<core::LocalInput> input);
   absl::Status PostQuery(Query query);
 
@@ -130,6 +132,8 @@ class PartitionRunner {
                  ::tidegate::log::v1::RecordHeader header);
   void AppendBatch();
   bool BatchFull() const;
+  // Turns again at that time at the latest.
+  void WakeBy(int64_t raw_ns);
   void Fail(absl::Status status);
   void RefuseQueries(const absl::Status& status);
   const ::tidegate::log::v1::Cover* AppliedCover(const std::string& input) const;
@@ -155,6 +159,7 @@ class PartitionRunner {
   uint64_t uncovered_inputs_ = 0;
   int64_t uncovered_since_raw_ns_ = 0;
   int64_t unmarked_since_raw_ns_ = 0;
+  int64_t fence_not_before_raw_ns_ = INT64_MIN;
   std::optional<int64_t> next_wake_raw_ns_;
   std::vector<core::OutboxRecord> outbox_scratch_;
   std::vector<log::StoredRecord> journal_scratch_;

@@ -59,6 +59,16 @@ TEST(JournalFilterTest, CountsOnlyWhatTheValidityRuleAllows) {
   EXPECT_EQ(filter.fence_token(), "c");
 }
 
+TEST(JournalFilterTest, ContinuesWhereItStopped) {
+  JournalFilter filter;
+  filter.Restore(2, 5);
+  EXPECT_EQ(filter.Admit(Decision(2, 5)), Verdict::kVoid);
+  EXPECT_EQ(filter.Admit(Fence(2, "a")), Verdict::kVoid);
+  EXPECT_EQ(filter.Admit(Decision(2, 6)), Verdict::kCounted);
+  EXPECT_EQ(filter.Admit(Fence(3, "b")), Verdict::kFence);
+  EXPECT_EQ(filter.Admit(Decision(3, 7)), Verdict::kCounted);
+}
+
 RecordHeader From(const char* journal, uint64_t out_seq) {
   RecordHeader header;
   header.mutable_source()->set_journal(journal);
