@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace tidegate::wecom_table {
@@ -26,6 +27,12 @@ class Fields {
     Fault(key);
     return 0;
   }
+  int Int(const json::object& object, const char* key) {
+    const int64_t number = Number(object, key);
+    if (static_cast<int>(number) == number) return static_cast<int>(number);
+    Fault(key);
+    return 0;
+  }
   const json::array& Array(const json::object& object, const char* key) {
     static const json::array kEmpty;
     const json::value* value = object.if_contains(key);
@@ -42,7 +49,8 @@ class Fields {
   }
   void Fault(const char* key) {
     if (status_.ok())
-      status_ = absl::InvalidArgumentError(absl::StrCat("answer: ", key, " has another type"));
+      status_ = absl::InvalidArgumentError(
+          absl::StrCat("answer: ", key, " is missing or of another type"));
   }
   const absl::Status& status() const { return status_; }
 
@@ -59,9 +67,10 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view, absl::string_view body) {
   const json::object& object = root.as_object();
   Fields fields;
   Answer answer;
-  const int64_t errcode = fields.Number(object, "errcode");
-  answer.errcode = static_cast<int>(errcode);
-  if (answer.errcode != errcode) fields.Fault("errcode");
+  // Every answer of WeCom has one. Without it an empty object from a proxy would read as success,
+  // or as a clean list that proves a create absent.
+  if (!object.contains("errcode")) fields.Fault("errcode");
+  answer.errcode = fields.Int(object, "errcode");
   answer.msgid = fields.Text(object, "msgid");
   answer.next_cursor = fields.Text(object, "next_cursor");
   for (const json::value& value : fields.Array(object, "fail_list")) {
@@ -73,21 +82,24 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view, absl::string_view body) {
   }
   for (const json::value& value : fields.Array(object, "task_list")) {
     const json::object& task = fields.Object(value, "task_list");
-    answer.tasks.push_back({.userid = fields.Text(task, "userid"),
-                            .status = static_cast<int>(fields.Number(task, "status"))});
+    answer.tasks.push_back(
+        {.userid = fields.Text(task, "userid"), .status = fields.Int(task, "status")});
   }
   for (const json::value& value : fields.Array(object, "send_list")) {
     const json::object& send = fields.Object(value, "send_list");
     answer.sends.push_back({.external_userid = fields.Text(send, "external_userid"),
-                            .status = static_cast<int>(fields.Number(send, "status"))});
+                            .status = fields.Int(send, "status")});
   }
   for (const json::value& value : fields.Array(object, "group_msg_list")) {
     const json::object& item = fields.Object(value, "group_msg_list");
     Answer::Message message{.msgid = fields.Text(item, "msgid")};
     // Seen as a number and as a text of digits.
-    if (const json::value* time = item.if_contains("create_time");
-        time != nullptr && time->is_int64()) {
-      message.create_time_s = time->as_int64();
+    const json::value* time = item.if_contains("create_time");
+    if (time != nullptr && time->is_string()) {
+      if (!absl::SimpleAtoi(fields.Text(item, "create_time"), &message.create_time_s))
+        fields.Fault("create_time");
+    } else {
+      message.create_time_s = fields.Number(item, "create_time");
     }
     for (const json::value& attachment_value : fields.Array(item, "attachments")) {
       const json::object& attachment = fields.Object(attachment_value, "attachments");

@@ -1,5 +1,5 @@
-// Answers of WeCom, read from their JSON. Unknown fields are ignored, missing ones are empty, wrong
-// types are an error: such an answer proves nothing.
+// Answers of WeCom, read from their JSON. Unknown fields are ignored, missing ones are empty; wrong
+// types and a missing errcode are an error: such an answer proves nothing.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Answer {
   std::vector<Message> messages;
 };
 
-// INVALID_ARGUMENT: not JSON, or a field of another type than documented.
+// INVALID_ARGUMENT: not JSON, no errcode, or a field of another type than documented.
 absl::StatusOr<Answer> ParseAnswer(absl::string_view api, absl::string_view body);
 
 }  // namespace tidegate::wecom_table

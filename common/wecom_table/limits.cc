@@ -14,6 +14,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr int64_t kMillisMax = int64_t{366} * 24 * 3600 * 1000;
+constexpr int64_t kSettleMillisMax = int64_t{24} * 3600 * 1000;  // times factor, far below overflow
 constexpr int64_t kAmountMax = 1'000'000'000;
 
 // Reads one JSON object: keeps the first fault, refuses keys that nobody asked for.
@@ -41,9 +42,9 @@ class Reader {
     }
     *target = *number;
   }
-  void Millis(const char* key, int64_t min, int64_t* target_ns) {
+  void Millis(const char* key, int64_t min, int64_t* target_ns, int64_t max = kMillisMax) {
     int64_t millis = -1;
-    Whole(key, min, kMillisMax, &millis);
+    Whole(key, min, max, &millis);
     if (millis >= 0) *target_ns = millis * kNanosPerMilli;
   }
   void Factor(const char* key, double* target) {
@@ -214,12 +215,12 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
   reader.Whole("slots_per_window", 20, 100'000, &limits.slots_per_window);
   if (const json::value* value = reader.Find("settle")) {
     Reader settle(*value, "settle");
-    settle.Millis("user_timeout_ms", 1, &limits.settle.user_timeout_ns);
-    settle.Millis("hold_ms", 0, &limits.settle.hold_ns);
-    settle.Millis("list_lag_ms", 0, &limits.settle.list_lag_ns);
-    settle.Millis("skew_ms", 0, &limits.settle.skew_ns);
+    settle.Millis("user_timeout_ms", 1, &limits.settle.user_timeout_ns, kSettleMillisMax);
+    settle.Millis("hold_ms", 0, &limits.settle.hold_ns, kSettleMillisMax);
+    settle.Millis("list_lag_ms", 0, &limits.settle.list_lag_ns, kSettleMillisMax);
+    settle.Millis("skew_ms", 0, &limits.settle.skew_ns, kSettleMillisMax);
     settle.Factor("factor", &limits.settle.factor);
-    settle.Millis("list_gap_ms", 0, &limits.settle.list_gap_ns);
+    settle.Millis("list_gap_ms", 0, &limits.settle.list_gap_ns, kSettleMillisMax);
     RETURN_IF_ERROR(settle.Finish());
   }
   if (const json::value* value = reader.Find("results")) {

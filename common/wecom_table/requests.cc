@@ -1,5 +1,6 @@
 #include "common/wecom_table/requests.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 
 #include "absl/strings/match.h"
@@ -86,13 +87,17 @@ std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view me
 }
 
 std::string WithMarker(absl::string_view url, absl::string_view marker) {
-  const std::pair<absl::string_view, absl::string_view> parts =
-      absl::StrSplit(url, absl::MaxSplits('#', 1));
-  const bool has_fragment = parts.first.size() < url.size();
-  const char* joint = !absl::StrContains(parts.first, '?')                                   ? "?"
-                      : absl::EndsWith(parts.first, "?") || absl::EndsWith(parts.first, "&") ? ""
-                                                                                             : "&";
-  return absl::StrCat(parts.first, joint, "tg=", marker, has_fragment ? "#" : "", parts.second);
+  const size_t fragment = std::min(url.find('#'), url.size());
+  const absl::string_view before = url.substr(0, fragment);
+  const size_t question = std::min(before.find('?'), before.size());
+  std::string marked = absl::StrCat(before.substr(0, question), "?");
+  if (question < before.size()) {
+    for (absl::string_view part : absl::StrSplit(before.substr(question + 1), '&')) {
+      if (part.empty() || part == "tg" || absl::StartsWith(part, "tg=")) continue;
+      absl::StrAppend(&marked, part, "&");
+    }
+  }
+  return absl::StrCat(marked, "tg=", marker, url.substr(fragment));
 }
 
 std::string MarkerOf(absl::string_view url) {

@@ -23,7 +23,8 @@ std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, 
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit);
 
-// The url with query parameter tg=marker, before a fragment.
+// The url with query parameter tg=marker, before a fragment. An older tg makes way: the first one
+// is what a listing is searched for.
 std::string WithMarker(absl::string_view url, absl::string_view marker);
 // The marker in a url; empty if there is none.
 std::string MarkerOf(absl::string_view url);

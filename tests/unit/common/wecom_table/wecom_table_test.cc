@@ -60,6 +60,7 @@ TEST(LimitsTest, NamesThePlaceOfEveryFault) {
            {R"({"http_deadline_ms":0})", "http_deadline_ms"},
            {R"({"slots_per_window":19})", "slots_per_window"},
            {R"({"settle":{"factor":0.5}})", "settle.factor"},
+           {R"({"settle":{"hold_ms":86400001}})", "settle.hold_ms"},
            {R"({"settle":{"hold":1}})", "settle.hold: unknown key"},
            {R"({"results":{"poll_ms":"5"}})", "results.poll_ms"},
        }) {
@@ -113,6 +114,15 @@ TEST(ErrorsTest, ClassifiesEveryKindOfEnd) {
             AnswerClass::kRefused},
            {"create, bad parameter", "add_msg_template", answered(40058), false,
             AnswerClass::kRefused},
+           {"create, write conflict", "add_msg_template", answered(45035), false,
+            AnswerClass::kNotExecuted},
+           {"create, version conflict", "add_msg_template", answered(6000), false,
+            AnswerClass::kNotExecuted},
+           {"create, no right", "add_msg_template", answered(48002), false, AnswerClass::kRefused},
+           {"create, template placeholder", "add_msg_template", answered(41301), false,
+            AnswerClass::kRefused},
+           {"create, text too large", "add_msg_template", answered(45002), false,
+            AnswerClass::kRefused},
            {"tags done", "mark_tag", answered(0), false, AnswerClass::kAccepted},
            {"tags without answer", "mark_tag", silent, false, AnswerClass::kNotExecuted},
            {"tags, busy", "mark_tag", answered(-1), false, AnswerClass::kNotExecuted},
@@ -154,6 +164,12 @@ TEST(RequestsTest, BodiesAreTheSameBytesEachTime) {
   EXPECT_EQ(WelcomeBody("code", "a\"b"), R"({"welcome_code":"code","text":{"content":"a\"b"}})");
   EXPECT_EQ(GroupMsgListBody(1, 2, "", 100),
             R"({"chat_type":"single","start_time":1,"end_time":2,"filter_type":0,"limit":100})");
+  EXPECT_EQ(MarkTagBody("m1", "wm1", customers, {}),
+            R"({"userid":"m1","external_userid":"wm1","add_tag":["wm1","wm2"]})");
+  EXPECT_EQ(MarkTagBody("m1", "wm1", {}, customers),
+            R"({"userid":"m1","external_userid":"wm1","remove_tag":["wm1","wm2"]})");
+  EXPECT_EQ(GroupMsgSendResultBody("id", "m1", "c", 1000),
+            R"({"msgid":"id","userid":"m1","limit":1000,"cursor":"c"})");
   EXPECT_EQ(GroupMsgTaskBody("id", "c", 1000), R"({"msgid":"id","limit":1000,"cursor":"c"})");
 }
 
@@ -167,12 +183,21 @@ TEST(RequestsTest, AMarkerComesBackFromAnyUrl) {
                         {"https://e.com/a?b=c", "https://e.com/a?b=c&tg=m"},
                         {"https://e.com/a?", "https://e.com/a?tg=m"},
                         {"https://e.com/a?b=c&", "https://e.com/a?b=c&tg=m"},
+                        {"https://e.com/a?tga=1", "https://e.com/a?tga=1&tg=m"},
                         {"https://e.com/a#top", "https://e.com/a?tg=m#top"},
                         {"https://e.com/a?b=c#top", "https://e.com/a?b=c&tg=m#top"}}) {
     EXPECT_EQ(WithMarker(row.url, "m"), row.marked);
     EXPECT_EQ(MarkerOf(row.marked), "m") << row.marked;
     EXPECT_EQ(MarkerOf(row.url), "") << row.url;
   }
+}
+
+TEST(RequestsTest, AMarkerReplacesAnOlderOne) {
+  // Else a listing would show another marker than ours, and the call would be made twice.
+  EXPECT_EQ(WithMarker("https://e.com/a?tg=old&b=c&tg=older#top", "m"),
+            "https://e.com/a?b=c&tg=m#top");
+  EXPECT_EQ(WithMarker("https://e.com/a?tg=old", "m"), "https://e.com/a?tg=m");
+  EXPECT_EQ(WithMarker("https://e.com/a?tg", "m"), "https://e.com/a?tg=m");
 }
 
 TEST(AnswersTest, ReadsListsAndIgnoresWhatItDoesNotKnow) {
@@ -184,13 +209,17 @@ TEST(AnswersTest, ReadsListsAndIgnoresWhatItDoesNotKnow) {
   ASSERT_TRUE(answer.ok());
   ASSERT_EQ(answer->messages.size(), 1u);
   EXPECT_EQ(answer->messages[0].link_urls, std::vector<std::string>{"u1"});
+  EXPECT_EQ(answer->messages[0].create_time_s, 1600000000);
   EXPECT_EQ(answer->next_cursor, "n");
 }
 
 TEST(AnswersTest, RefusesOtherTypesThanDocumented) {
   for (const char* body :
-       {"", "<html>", "[]", R"({"errcode":"0"})", R"({"errcode":0,"fail_list":[1]})",
-        R"({"errcode":0,"task_list":{}})", R"({"errcode":0,"msgid":7})"}) {
+       {"", "<html>", "[]", "{}", R"({"errcode":null})", R"({"group_msg_list":[]})",
+        R"({"errcode":4294967296})", R"({"errcode":0,"task_list":[{"status":4294967298}]})",
+        R"({"errcode":0,"group_msg_list":[{"msgid":"m","attachments":[{"link":7}]}]})",
+        R"({"errcode":"0"})", R"({"errcode":0,"fail_list":[1]})", R"({"errcode":0,"task_list":{}})",
+        R"({"errcode":0,"msgid":7})"}) {
     EXPECT_FALSE(ParseAnswer("x", body).ok()) << body;
   }
 }

@@ -1,0 +1,131 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/wecom_table/limits.h"
+
+namespace tidegate::wecom_table {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
+  struct Row {
+    const char* json;
+    const char* place;
+  };
+  for (const Row& row : std::vector<Row>{
+           {R"({"limits":7})", "limits"},
+           {R"({"limits":[7]})", "limits[0]"},
+           {R"({"limits":[{"scope":"corp","amount":1,"window_ms":5}]})", "limits[0].api"},
+           {R"({"limits":[{"api":"a","amount":1,"window_ms":5}]})", "limits[0].scope"},
+           {R"({"limits":[{"api":"a","scope":"ip","window_ms":5}]})", "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1}]})", "limits[0].window_ms"},
+           {R"({"limits":[{"api":"","scope":"ip","amount":1,"window_ms":5}]})", "limits[0].api"},
+           {R"({"limits":[{"api":7,"scope":"ip","amount":1,"window_ms":5}]})", "limits[0].api"},
+           {R"({"limits":[{"api":"a","scope":7,"amount":1,"window_ms":5}]})", "limits[0].scope"},
+           {R"({"limits":[{"api":"a","scope":"IP","amount":1,"window_ms":5}]})", "limits[0].scope"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":"1","window_ms":5}]})",
+            "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":-1,"window_ms":5}]})",
+            "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":null,"window_ms":5}]})",
+            "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1000000001,"window_ms":5}]})",
+            "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":18446744073709551615,"window_ms":5}]})",
+            "limits[0].amount"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":0}]})",
+            "limits[0].window_ms"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":31622400001}]})",
+            "limits[0].window_ms"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":5,"lockout_ms":-1}]})",
+            "limits[0].lockout_ms"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":5},)"
+            R"({"api":"b","scope":"ip","amount":1,"window_ms":5.5}]})",
+            "limits[1].window_ms"},
+           {R"({"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":5,"window":1}]})",
+            "limits[0].window"},
+           {R"({"in_flight":{}})", "in_flight"},
+           {R"({"in_flight":["a"]})", "in_flight[0]"},
+           {R"({"in_flight":[{"amount":1}]})", "in_flight[0].api"},
+           {R"({"in_flight":[{"api":"a","amount":1},{"api":"b","amount":0}]})",
+            "in_flight[1].amount"},
+           {R"({"in_flight":[{"api":"a","amount":10001}]})", "in_flight[0].amount"},
+           {R"({"in_flight":[{"api":"a","amount":1,"scope":"ip"}]})", "in_flight[0].scope"},
+           {R"({"http_deadline_ms":"5"})", "http_deadline_ms"},
+           {R"({"http_deadline_ms":null})", "http_deadline_ms"},
+           {R"({"slots_per_window":100001})", "slots_per_window"},
+           {R"({"slots_per_window":240.5})", "slots_per_window"},
+           {R"({"settle":[]})", "settle"},
+           {R"({"settle":{"user_timeout_ms":0}})", "settle.user_timeout_ms"},
+           {R"({"settle":{"hold_ms":-1}})", "settle.hold_ms"},
+           {R"({"settle":{"list_lag_ms":"1"}})", "settle.list_lag_ms"},
+           {R"({"settle":{"skew_ms":-1}})", "settle.skew_ms"},
+           {R"({"settle":{"list_gap_ms":true}})", "settle.list_gap_ms"},
+           {R"({"settle":{"factor":0.99}})", "settle.factor"},
+           {R"({"settle":{"factor":101}})", "settle.factor"},
+           {R"({"settle":{"factor":"2"}})", "settle.factor"},
+           {R"({"results":3})", "results"},
+           {R"({"results":{"first_poll_ms":0}})", "results.first_poll_ms"},
+           {R"({"results":{"poll_ms":0}})", "results.poll_ms"},
+           {R"({"results":{"close_after_ms":-1}})", "results.close_after_ms"},
+           {R"({"results":{"poll":1}})", "results.poll"},
+           {R"({"setle":{}})", "setle"},
+       }) {
+    const auto limits = ParseLimits(row.json);
+    ASSERT_FALSE(limits.ok()) << row.json;
+    EXPECT_EQ(limits.status().code(), absl::StatusCode::kInvalidArgument) << row.json;
+    EXPECT_THAT(std::string(limits.status().message()),
+                StartsWith(absl::StrCat("limits file: ", row.place, ": ")))
+        << row.json;
+  }
+}
+
+TEST(LimitsFileTest, SaysWhatToWriteInstead) {
+  EXPECT_THAT(std::string(ParseLimits(R"({"slots_per_window":1})").status().message()),
+              HasSubstr("write a whole number from 20 to 100000"));
+  EXPECT_THAT(std::string(ParseLimits(R"({"settle":{"factor":0}})").status().message()),
+              HasSubstr("write a number from 1 to 100"));
+}
+
+TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
+  const auto limits = ParseLimits(R"({
+    "limits": [{"api": "a", "scope": "corp", "amount": 3, "window_ms": 500, "lockout_ms": 900},
+               {"api": "*", "scope": "corp", "amount": 4, "window_ms": 600}],
+    "in_flight": [{"api": "*", "amount": 7}, {"api": "mark_tag", "amount": 2}],
+    "http_deadline_ms": 11, "slots_per_window": 22,
+    "settle": {"user_timeout_ms": 1, "hold_ms": 2, "list_lag_ms": 3, "skew_ms": 4, "factor": 2,
+               "list_gap_ms": 6},
+    "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  const auto own = limits->WindowsOf("a", Scope::kCorp);
+  ASSERT_EQ(own.size(), 1u);
+  EXPECT_EQ(own[0].amount, 3);
+  EXPECT_EQ(own[0].window_ns, 500 * kNanosPerMilli);
+  EXPECT_EQ(own[0].lockout_ns, 900 * kNanosPerMilli);
+  const auto general = limits->WindowsOf("b", Scope::kCorp);
+  ASSERT_EQ(general.size(), 1u);  // a general row replaces all general defaults of its scope
+  EXPECT_EQ(general[0].amount, 4);
+  EXPECT_EQ(limits->WindowsOf("b", Scope::kIp).size(), 2u);  // and of no other scope
+  EXPECT_EQ(limits->InFlight("b"), 7);
+  EXPECT_EQ(limits->InFlight("mark_tag"), 2);
+  EXPECT_EQ(limits->http_deadline_ns, 11 * kNanosPerMilli);
+  EXPECT_EQ(limits->slots_per_window, 22);
+  EXPECT_EQ(limits->settle.user_timeout_ns, 1 * kNanosPerMilli);
+  EXPECT_EQ(limits->settle.hold_ns, 2 * kNanosPerMilli);
+  EXPECT_EQ(limits->settle.list_lag_ns, 3 * kNanosPerMilli);
+  EXPECT_EQ(limits->settle.skew_ns, 4 * kNanosPerMilli);
+  EXPECT_EQ(limits->settle.list_gap_ns, 6 * kNanosPerMilli);
+  EXPECT_EQ(limits->SettleWaitNs(), 20 * kNanosPerMilli);
+  EXPECT_EQ(limits->results.first_poll_ns, 7 * kNanosPerMilli);
+  EXPECT_EQ(limits->results.poll_ns, 8 * kNanosPerMilli);
+  EXPECT_EQ(limits->results.close_after_ns, 9 * kNanosPerMilli);
+}
+
+}  // namespace
+}  // namespace tidegate::wecom_table
