@@ -60,8 +60,9 @@ BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& 
     Buckets& buckets = Find(corp, api, scope);
     const int64_t cost = buckets.reserved + 1;
     restrict(buckets.lockout_until_ns, [] { return std::string("lockout"); });
-    if (buckets.canary && buckets.reserved + buckets.in_flight.under_way() > 0) {
-      restrict(kNever, [] { return std::string("canary"); });
+    if (buckets.canary) {
+      restrict(buckets.reserved > 0 ? kNever : buckets.in_flight.IdleNs(now_ns),
+               [] { return std::string("canary"); });
     }
     restrict(buckets.in_flight.EarliestNs(cost, now_ns), [&] { return api + " in flight"; });
     for (size_t i = 0; i < buckets.windows.size(); ++i) {
@@ -94,7 +95,8 @@ void BucketSet::Complete(const std::string& corp, const std::string& api, int64_
   for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
     Buckets& buckets = Find(corp, api, scope);
     buckets.in_flight.End(!rate_limited);
-    if (!rate_limited) buckets.canary = false;
+    // What was answered during the lockout was sent before it and proves nothing.
+    if (!rate_limited && completed_ns >= buckets.lockout_until_ns) buckets.canary = false;
     for (TokenBucket& window : buckets.windows) window.Complete(1, completed_ns);
   }
 }
@@ -142,10 +144,10 @@ void BucketSet::LowerCeiling(const std::string& corp, const std::string& api) {
   Find(corp, api, Scope::kCorp).in_flight.LowerCeiling();
 }
 
-void BucketSet::Rebase(int64_t now_ns) {
+void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
   const auto rebase = [&](Buckets& buckets) {
-    buckets.in_flight.Rebase(now_ns);
-    for (TokenBucket& window : buckets.windows) window.Rebase(now_ns);
+    buckets.in_flight.Rebase(std::max(now_ns, held_until_ns));
+    for (TokenBucket& window : buckets.windows) window.Rebase(now_ns, held_until_ns);
     // How long it had to go on cannot be told: all of it, once more.
     if (buckets.lockout_until_ns != 0) {
       int64_t longest = 0;

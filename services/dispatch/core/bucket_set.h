@@ -49,14 +49,16 @@ class BucketSet {
   void HoldUntil(const std::string& corp, const std::string& api, int64_t until_ns);
   void ReturnUnused(const std::string& corp, const std::string& api);
 
-  // Nothing of (corp, api) leaves until then; afterwards one call, and the rest when it went well.
+  // Nothing of (corp, api) leaves until then; afterwards one call, and the rest when one that ended
+  // after the lockout went well.
   void Lockout(const std::string& corp, const std::string& api, int64_t until_ns);
   // How long a 45009 locks: as the longest window that is over 95 % used, else as the shortest.
   int64_t ChooseLockout(const std::string& corp, const std::string& api, int64_t now_ns);
   // 45033 answered a call that has just completed.
   void LowerCeiling(const std::string& corp, const std::string& api);
 
-  void Rebase(int64_t now_ns);
+  // Another boot, as TokenBucket::Rebase.
+  void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
   // Of one corp (its share of the address's buckets included), by api, scope, window.
   std::vector<BucketRow> Rows(const std::string& corp, int64_t now_ns);
 

@@ -206,7 +206,9 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
     if (over) {
       welcome.end = ended;
     } else {
-      welcome.in_doubt |= end.outcome.bytes_written() && end.outcome.why() == "no_answer";
+      // Only a code of WeCom's own says that it did nothing; -1 and a gateway's answer do not.
+      welcome.in_doubt |= end.outcome.bytes_written() &&
+                          (end.outcome.why() != "answer" || end.outcome.errcode() <= 0);
       welcome.not_before_raw_ns = end.outcome.completed().raw_ns() + kRetryNs;
       welcome_queue_.emplace(welcome.command.welcome().expires_ns(), position);
     }
@@ -257,13 +259,13 @@ void CommandBook::OnDropped(const CommandsDropped& dropped) {
   }
 }
 
-void CommandBook::Rebuild(bool raw_restarted) {
+void CommandBook::Rebuild(bool raw_restarted, int64_t held_until_raw_ns) {
   pair_queues_.clear();
   pairs_waiting_.clear();
   welcome_queue_.clear();
   for (auto& [key, pair] : pairs_) {
     pair.under_way = false;
-    if (raw_restarted) pair.not_before_raw_ns = 0;
+    if (raw_restarted && pair.not_before_raw_ns != 0) pair.not_before_raw_ns = held_until_raw_ns;
     if (!pair.open_positions.empty()) Queue(key);
   }
   for (auto& [position, welcome] : welcomes_) {

@@ -48,8 +48,9 @@ class CommandBook {
   // The attempt's owner is gone; its call may still take effect until end_raw_ns.
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t end_raw_ns);
   void OnDropped(const ::tidegate::log::v1::CommandsDropped& dropped);
-  // The queues follow from the state again. `raw_restarted`: times of before mean nothing any more.
-  void Rebuild(bool raw_restarted);
+  // The queues follow from the state again. `raw_restarted`: times of before mean nothing any more;
+  // what had to wait then waits until `held_until_raw_ns`, as it may still take effect.
+  void Rebuild(bool raw_restarted, int64_t held_until_raw_ns = 0);
 
   WriteBack Progress(const std::string& corp) const;
   // Whether WeCom may have taken the welcome at an earlier attempt of ours.

@@ -355,7 +355,8 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
 void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t) {
   const bool raw_restarted = !boot_id_.empty() && boot_id_ != fence.boot_id();
   boot_id_ = fence.boot_id();
-  if (raw_restarted) buckets_.Rebase(fence.raw_time_ns());
+  const int64_t held_until = HoldBound(fence.raw_time_ns());
+  if (raw_restarted) buckets_.Rebase(fence.raw_time_ns(), held_until);
   // Nobody takes an answer to these any more. They may still take effect until their socket is
   // gone.
   std::map<std::string, OpenAttempt> lost;
@@ -375,7 +376,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   decided_calls_.clear();
   calls_to_make_.clear();
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
-  commands_.Rebuild(raw_restarted);
+  commands_.Rebuild(raw_restarted, held_until);
 }
 
 void DispatchCore::EndBatch() {

@@ -1,5 +1,6 @@
 #include "services/dispatch/core/planner.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 

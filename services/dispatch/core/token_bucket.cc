@@ -35,7 +35,7 @@ void TokenBucket::AddCompleted(int64_t cost, int64_t completed_ns) {
   const int64_t slot = SlotOf(completed_ns);
   if (slot < oldest_slot_) return;  // returned already
   CHECK(slot - oldest_slot_ < static_cast<int64_t>(ring_.size()));
-  At(slot) += cost;
+  At(slot) += static_cast<uint32_t>(cost);
   completed_ += cost;
 }
 
@@ -86,16 +86,13 @@ int64_t TokenBucket::Used(int64_t now_ns) {
   return under_way_ + completed_;
 }
 
-void TokenBucket::Rebase(int64_t now_ns) {
-  for (const Held& held : held_) {
-    under_way_ -= held.cost;
-    completed_ += held.cost;
-  }
-  held_.clear();
+void TokenBucket::Rebase(int64_t now_ns, int64_t held_until_ns) {
+  for (Held& held : held_) held.until_ns = std::max(now_ns, held_until_ns);
   std::fill(ring_.begin(), ring_.end(), 0);
   last_ns_ = now_ns;
-  oldest_slot_ = SlotOf(now_ns);
-  At(oldest_slot_) = completed_;
+  // One window back: an end that is told late still counts.
+  oldest_slot_ = SlotOf(std::max<int64_t>(0, now_ns - window_ns_));
+  At(SlotOf(now_ns)) = static_cast<uint32_t>(completed_);
 }
 
 void InFlight::End(bool success) {
@@ -129,6 +126,14 @@ int64_t InFlight::EarliestNs(int64_t cost, int64_t now_ns) {
   return kNever;
 }
 
-void InFlight::Rebase(int64_t now_ns) { std::fill(held_.begin(), held_.end(), now_ns); }
+int64_t InFlight::IdleNs(int64_t now_ns) {
+  Advance(now_ns);
+  if (under_way_ == 0) return now_ns;
+  return static_cast<int64_t>(held_.size()) == under_way_ ? held_.back() : kNever;
+}
+
+void InFlight::Rebase(int64_t held_until_ns) {
+  std::fill(held_.begin(), held_.end(), held_until_ns);
+}
 
 }  // namespace tidegate::dispatch

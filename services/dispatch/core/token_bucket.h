@@ -24,7 +24,7 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 class TokenBucket {
  public:
-  // capacity >= 1; window_ns >= slots >= 20: a token returns up to window / slots late.
+  // capacity in [1, 10^9]; window_ns >= slots >= 20: a token returns up to window / slots late.
   TokenBucket(int64_t capacity, int64_t window_ns, int64_t slots);
 
   // A call is sent.
@@ -44,8 +44,9 @@ class TokenBucket {
 
   // Keeps the history: lowering below the present use means waiting.
   void SetCapacity(int64_t capacity) { capacity_ = capacity; }
-  // The clock began anew (another boot): everything completed counts as completed now.
-  void Rebase(int64_t now_ns);
+  // The clock began anew (another boot): everything completed counts as completed now, and what is
+  // held as completed at `held_until_ns`, if that is later.
+  void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
 
   int64_t capacity() const { return capacity_; }
   int64_t window_ns() const { return window_ns_; }
@@ -60,7 +61,7 @@ class TokenBucket {
   int64_t SlotOf(int64_t time_ns) const { return time_ns / slot_ns_; }
   // When what completed in a slot returns.
   int64_t ReturnOf(int64_t slot) const { return (slot + 1) * slot_ns_ + window_ns_; }
-  int64_t& At(int64_t slot) { return ring_[static_cast<size_t>(slot) % ring_.size()]; }
+  uint32_t& At(int64_t slot) { return ring_[static_cast<size_t>(slot) % ring_.size()]; }
 
   int64_t capacity_;
   int64_t window_ns_;
@@ -69,8 +70,8 @@ class TokenBucket {
   int64_t completed_ = 0;    // sum of the ring
   int64_t oldest_slot_ = 0;  // first slot of the ring that has not returned
   int64_t last_ns_ = 0;
-  std::vector<int64_t> ring_;
-  std::vector<Held> held_;  // ascending by until_ns
+  std::vector<uint32_t> ring_;  // calls by slot; 972 bytes at 240 slots
+  std::vector<Held> held_;      // ascending by until_ns
 };
 
 // Calls of one kind under way at once. Learns a lower ceiling from 45033 and grows back by one per
@@ -87,7 +88,10 @@ class InFlight {
   void LowerCeiling();
   // As TokenBucket::EarliestNs.
   int64_t EarliestNs(int64_t cost, int64_t now_ns);
-  void Rebase(int64_t now_ns);
+  // When nothing is under way any more; `now_ns` if nothing is, kNever if only an answer can tell.
+  int64_t IdleNs(int64_t now_ns);
+  // Another boot: what is held stays so until then.
+  void Rebase(int64_t held_until_ns);
 
   int64_t ceiling() const { return ceiling_thousandths_ / 1000; }
   int64_t under_way() const { return under_way_; }

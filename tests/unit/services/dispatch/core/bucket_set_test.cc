@@ -2,7 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/seeded_random.h"
 
 namespace tidegate::dispatch {
 namespace {
@@ -88,6 +94,198 @@ TEST_F(BucketSetTest, AfterALockoutOneCanaryGoesAndThenTheRest) {
   buckets_.Complete("c1", "a", 40 * kSecond, /*rate_limited=*/false);
   buckets_.Take("c1", "a");
   EXPECT_TRUE(buckets_.Check("c1", "a", 41 * kSecond + kSecond / 2).allowed);
+}
+
+TEST_F(BucketSetTest, ACallSentBeforeALockoutIsNoCanary) {
+  buckets_.Take("c1", "a");
+  buckets_.Take("c1", "a");
+  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/true);
+  buckets_.Lockout("c1", "a", 20 * kSecond);
+  buckets_.Complete("c1", "a", 2 * kSecond, /*rate_limited=*/false);
+  ASSERT_TRUE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
+  buckets_.Take("c1", "a");
+  EXPECT_FALSE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
+}
+
+TEST_F(BucketSetTest, ACanaryWhoseEndNobodySawIsFollowedByAnother) {
+  buckets_.Lockout("c1", "a", 20 * kSecond);
+  buckets_.Take("c1", "a");
+  EXPECT_EQ(buckets_.Check("c1", "a", 21 * kSecond).earliest_ns, kNever);
+  buckets_.HoldUntil("c1", "a", 30 * kSecond);
+  const auto held = buckets_.Check("c1", "a", 22 * kSecond);
+  EXPECT_FALSE(held.allowed);
+  EXPECT_EQ(held.earliest_ns, 30 * kSecond);
+  EXPECT_EQ(held.binding, "canary");
+  EXPECT_TRUE(buckets_.Check("c1", "a", 30 * kSecond).allowed);
+  buckets_.Take("c1", "a");
+  EXPECT_FALSE(buckets_.Check("c1", "a", 33 * kSecond).allowed);
+}
+
+TEST_F(BucketSetTest, ARefusedCallStaysCharged) {
+  buckets_.Take("c1", "a");
+  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/true);
+  Call("c1", kSecond);
+  EXPECT_EQ(buckets_.Check("c1", "a", kSecond).binding, "a corp 2/1s");
+}
+
+TEST_F(BucketSetTest, TooManyAtOnceLowersTheCeilingOfThatCorpOnly) {
+  buckets_.Take("c1", "a");
+  buckets_.Take("c1", "a");
+  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/false);
+  buckets_.LowerCeiling("c1", "a");
+  EXPECT_EQ(buckets_.Rows("c1", kSecond)[0].capacity, 1);
+  EXPECT_EQ(buckets_.Check("c1", "a", 9 * kSecond).binding, "a in flight");
+  buckets_.Complete("c1", "a", 9 * kSecond, /*rate_limited=*/false);
+  EXPECT_EQ(buckets_.Rows("c1", 9 * kSecond)[0].capacity, 2);
+  buckets_.Take("c2", "a");
+  EXPECT_TRUE(buckets_.Check("c2", "a", 19 * kSecond).allowed);
+}
+
+TEST_F(BucketSetTest, AnotherBootKeepsALockoutAndChargesAnew) {
+  Call("c1", 100 * kSecond);
+  Call("c1", 100 * kSecond);
+  buckets_.Lockout("c1", "a", 107 * kSecond);
+  buckets_.Rebase(kSecond);
+  // Another corp sees only what the two calls left of the address.
+  EXPECT_TRUE(buckets_.Check("c2", "a", kSecond).allowed);
+  buckets_.Take("c2", "a");
+  EXPECT_FALSE(buckets_.Check("c2", "a", 19 * kSecond / 10).allowed);
+  EXPECT_EQ(buckets_.Check("c1", "a", 2 * kSecond).earliest_ns, 8 * kSecond);
+  EXPECT_TRUE(buckets_.Check("c1", "a", 8 * kSecond).allowed);
+}
+
+// Corps that share one address, against a server that looks back over every window of every limit
+// and counts each call at some moment between its first byte and its end.
+TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
+  struct Counted {
+    int64_t at_ns;
+    int corp;
+  };
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    SeededRandom random(seed);
+    const auto below = [&](int64_t bound) {
+      return static_cast<int64_t>(random.Below(static_cast<uint64_t>(bound)));
+    };
+    const int64_t window_ms = 100 + below(2000);
+    const int64_t corp_amount = 1 + below(20);
+    const int64_t in_flight = 1 + below(5);
+    const auto limits = *ParseLimits(absl::StrCat(
+        R"({"limits":[{"api":"a","scope":"corp","window_ms":)", window_ms, R"(,"amount":)",
+        corp_amount, R"(},{"api":"a","scope":"corp","window_ms":)", 10 * window_ms, R"(,"amount":)",
+        4 * corp_amount, R"(},{"api":"a","scope":"ip","window_ms":)", window_ms, R"(,"amount":)",
+        corp_amount + below(2 * corp_amount), R"(}],"in_flight":[{"api":"a","amount":)", in_flight,
+        R"(}],"slots_per_window":)", 20 + below(200), "}"));
+    BucketSet buckets(&limits, "lane-0");
+    struct Call {
+      int64_t ends_ns;
+      int corp;
+      bool seen;
+    };
+    std::vector<Call> open;
+    std::vector<Counted> counted;
+    int64_t now = 1'000 * kSecond;
+    const int64_t step = window_ms * 1'000'000 / 30;
+    for (int round = 0; round < 1500; ++round) {
+      now += 1 + below(step);
+      for (auto it = open.begin(); it != open.end();) {
+        if (it->ends_ns > now) {
+          ++it;
+          continue;
+        }
+        if (it->seen) buckets.Complete(absl::StrCat("c", it->corp), "a", it->ends_ns, false);
+        it = open.erase(it);
+      }
+      std::vector<int> decided;  // one batch: decided together, applied afterwards
+      for (int64_t tries = below(12); tries > 0; --tries) {
+        const int corp = static_cast<int>(below(3));
+        const std::string name = absl::StrCat("c", corp);
+        const auto verdict = buckets.Check(name, "a", now);
+        ASSERT_EQ(verdict.allowed, verdict.earliest_ns <= now);
+        if (!verdict.allowed) continue;
+        buckets.Reserve(name, "a");
+        decided.push_back(corp);
+      }
+      buckets.ClearReserved();
+      for (const int corp : decided) {
+        const std::string name = absl::StrCat("c", corp);
+        buckets.Take(name, "a");
+        if (random.Chance(0.05)) {
+          buckets.ReturnUnused(name, "a");
+          continue;
+        }
+        const int64_t latency = below(random.Chance(0.03) ? 60 * step : 3 * step);
+        open.push_back({.ends_ns = now + latency, .corp = corp, .seen = !random.Chance(0.1)});
+        if (!open.back().seen) buckets.HoldUntil(name, "a", now + latency);
+        counted.push_back({.at_ns = now + below(latency + 1), .corp = corp});
+        ASSERT_LE(std::count_if(open.begin(), open.end(),
+                                [&](const Call& call) { return call.corp == corp; }),
+                  in_flight);
+      }
+    }
+    ASSERT_GT(counted.size(), 20u);
+    std::sort(counted.begin(), counted.end(),
+              [](const Counted& a, const Counted& b) { return a.at_ns < b.at_ns; });
+    for (const auto& limit : limits.windows) {
+      if (limit.api != "a") continue;
+      std::map<int, std::vector<int64_t>> times;
+      for (const Counted& one : counted) {
+        times[limit.scope == wecom_table::Scope::kCorp ? one.corp : -1].push_back(one.at_ns);
+      }
+      const size_t amount = static_cast<size_t>(limit.amount);
+      for (const auto& [key, at] : times) {
+        for (size_t i = amount; i < at.size(); ++i) {
+          ASSERT_GE(at[i] - at[i - amount], limit.window_ns) << limit.amount << " of " << key;
+        }
+      }
+    }
+    for (const Call& call : open) {
+      if (call.seen) buckets.Complete(absl::StrCat("c", call.corp), "a", call.ends_ns, false);
+    }
+    now += 3600 * kSecond;
+    for (const char* corp : {"c0", "c1", "c2"}) {
+      ASSERT_TRUE(buckets.Check(corp, "a", now).allowed);
+      for (const BucketRow& row : buckets.Rows(corp, now)) {
+        EXPECT_EQ(row.tokens, row.capacity) << corp << " " << row.scope;
+      }
+    }
+  }
+}
+
+// Both windows of the first run, latency short beside them: the recurrence is the optimum.
+TEST(BucketSetModelTest, TakesHardlyLongerThanTheRecurrence) {
+  const auto limits = *ParseLimits(R"({"limits": [
+    {"api": "a", "scope": "corp", "amount": 60, "window_ms": 5000},
+    {"api": "a", "scope": "corp", "amount": 250, "window_ms": 50000}],
+    "in_flight": [{"api": "a", "amount": 4}]})");
+  constexpr int64_t kLatency = 20'000'000;
+  for (const int64_t calls : {61, 249, 360, 1000}) {
+    BucketSet buckets(&limits, "lane-0");
+    std::vector<int64_t> open;  // ends, ascending
+    const int64_t start = 100 * kSecond;
+    int64_t now = start;
+    for (int64_t sent = 0; sent < calls;) {
+      while (!open.empty() && open.front() <= now) {
+        buckets.Complete("c", "a", open.front(), false);
+        open.erase(open.begin());
+      }
+      const auto verdict = buckets.Check("c", "a", now);
+      if (verdict.allowed) {
+        buckets.Take("c", "a");
+        open.push_back(now + kLatency);
+        ++sent;
+        continue;
+      }
+      const int64_t next =
+          open.empty() ? verdict.earliest_ns : std::min(verdict.earliest_ns, open.front());
+      ASSERT_NE(next, kNever);
+      ASSERT_GT(next, now);
+      now = next;
+    }
+    const double optimum = ForecastCalls(limits, "a", calls, 0).seconds;
+    EXPECT_LE(static_cast<double>(now - start) * 1e-9, optimum / 0.98 + 0.3) << calls;
+    EXPECT_GE(static_cast<double>(now - start) * 1e-9, optimum) << calls;
+  }
 }
 
 TEST_F(BucketSetTest, ChoosesTheLockoutOfTheFullestWindow) {
