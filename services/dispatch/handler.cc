@@ -315,32 +315,49 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
   const std::string id = request.campaign_id();
   const std::string corp_id = request.corp();
   const absl::Time deadline = rpc::DeadlineOf(*context);
-  store_->Propose(
-      ProposalOf(request, reason),
-      [=](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
-        const auto it = corp.campaigns.find(id);
-        if (it == corp.campaigns.end()) return NoCampaign();
-        if (it->second.intent() != from) return absl::FailedPreconditionError(needed);
-        std::vector<Definition> definitions(1);
-        definitions[0].set_id(id);
-        *definitions[0].mutable_campaign() = it->second;
-        definitions[0].mutable_campaign()->set_intent(to);
-        if (from == CAMPAIGN_INTENT_DRAFT) {
-          Definition& audience = definitions.emplace_back();
-          audience.set_id(id);
-          audience.mutable_audience()->set_expression(it->second.audience_expression());
-          audience.mutable_audience()->set_campaign(id);
-        }
-        return definitions;
-      },
-      [=, this](absl::StatusOr<definitions::AcceptedRequest> accepted) {
-        if (!accepted.ok())
-          return reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "CAMPAIGN_NOT_CHANGED"));
-        response->set_corp_revision(accepted->revision);
-        ReplyWhenTaken(corp_id, id, accepted->revision, deadline, [reactor](absl::Status status) {
-          reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+  const auto propose = [=, this](bool over) {
+    store_->Propose(
+        ProposalOf(request, reason),
+        [=](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
+          const auto it = corp.campaigns.find(id);
+          if (it == corp.campaigns.end()) return NoCampaign();
+          if (it->second.intent() != from) return absl::FailedPreconditionError(needed);
+          if (over) return absl::FailedPreconditionError("the campaign is over");
+          std::vector<Definition> definitions(1);
+          definitions[0].set_id(id);
+          *definitions[0].mutable_campaign() = it->second;
+          definitions[0].mutable_campaign()->set_intent(to);
+          if (from == CAMPAIGN_INTENT_DRAFT) {
+            Definition& audience = definitions.emplace_back();
+            audience.set_id(id);
+            audience.mutable_audience()->set_expression(it->second.audience_expression());
+            audience.mutable_audience()->set_campaign(id);
+          }
+          return definitions;
+        },
+        [=, this](absl::StatusOr<definitions::AcceptedRequest> accepted) {
+          if (!accepted.ok())
+            return reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "CAMPAIGN_NOT_CHANGED"));
+          response->set_corp_revision(accepted->revision);
+          ReplyWhenTaken(corp_id, id, accepted->revision, deadline, [reactor](absl::Status status) {
+            reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+          });
         });
-      });
+  };
+  // What was never launched cannot be over. Asked before the proposal and judged inside it, where a
+  // repeated request id still gets its first result.
+  if (from == CAMPAIGN_INTENT_DRAFT) {
+    propose(false);
+    return reactor;
+  }
+  Lane& lane = LaneOf(corp_id);
+  const DispatchCore* core = lane.core.get();
+  const absl::Status posted = lane.thread->runner().PostQuery([=](absl::Status status, const Now&) {
+    if (!status.ok()) return reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+    const CampaignState* state = core->campaigns().Find({corp_id, id});
+    propose(state != nullptr && state->phase == CAMPAIGN_PHASE_COMPLETED);
+  });
+  if (!posted.ok()) reactor->Finish(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
   return reactor;
 }
 

@@ -99,7 +99,7 @@ class TreeTest(unittest.TestCase):
             self.assertTrue(named, f"{path} is in no CMakeLists.txt")
 
     def test_every_proto_element_has_a_comment(self):
-        element = re.compile(r"^\s*(message|enum|service|rpc|oneof)\b|^\s*[\w.<>, ]+ \w+ = \d+;")
+        element = re.compile(r"^\s*(message|enum|service|rpc|oneof)\b|^\s*[\w.<>, ]+ \w+ = \d+\s*[;[]")
         for path, _, names in os.walk(os.path.join(ROOT, "proto", "tidegate")):
             for name in names:
                 lines = read(os.path.join(path, name)).splitlines()

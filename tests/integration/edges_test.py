@@ -188,32 +188,32 @@ class CampaignTest(ProductTest):
 
 
 class StartTest(ProductTest):
-    def serve(self, *changes, data="data"):
-        """Exit code and standard error of a server that cannot start."""
+    def serve(self, *changes, code, data="data"):
+        """Standard error of a server that cannot start and ends with `code`."""
         arguments = {"--data-dir": os.path.join(self.folder, data), "--corps-file": self.corps,
                      "--limits": self.limits, "--grpc": FREE, "--callback": FREE, "--admin": FREE}
         arguments.update(dict(zip(changes[::2], changes[1::2])))
         flat = [part for item in arguments.items() for part in item]
-        code, _, err = self.processes.run([os.path.join(BIN, "tidegate"), "serve", *flat])
-        self.assertNotEqual(code, 0)
+        got, _, err = self.processes.run([os.path.join(BIN, "tidegate"), "serve", *flat])
+        self.assertEqual(got, code, err)
         return err
 
     def test_a_bad_start_says_what_is_wrong_and_what_to_do(self):
-        self.assertIn("another process", self.serve())
+        self.assertIn("choose another --data-dir", self.serve(code=4))
         foreign = os.path.join(self.folder, "foreign")
         os.mkdir(foreign)
         self.write("foreign/file", "x")
-        self.assertIn("not a Tidegate data directory", self.serve(data="foreign"))
+        self.assertIn("not a Tidegate data directory", self.serve(code=4, data="foreign"))
         for flag, port in (("--grpc", "grpc"), ("--callback", "callback"), ("--admin", "admin")):
             taken = self.server.ports[port]
-            self.assertIn(taken, self.serve(flag, taken, data=f"taken-{port}"))
+            self.assertIn(taken, self.serve(flag, taken, code=7, data=f"taken-{port}"))
         public = self.write("public.json", "{}")
         os.chmod(public, 0o644)
-        self.assertIn("chmod 600", self.serve("--corps-file", public, data="a"))
+        self.assertIn("chmod 600", self.serve("--corps-file", public, code=5, data="a"))
         broken = self.write("limits-broken.json", '{"limit": []}')
-        self.assertIn('limit', self.serve("--limits", broken, data="b"))
+        self.assertIn("limit: unknown key", self.serve("--limits", broken, code=2, data="b"))
         self.assertEqual(self.server.terminate(), 0)
-        self.assertIn("partitions", self.serve("--partitions", "8"))
+        self.assertIn("set it to 4", self.serve("--partitions", "8", code=4))
         self.restart()
 
 
