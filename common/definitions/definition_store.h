@@ -19,6 +19,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "common/base/hash.h"
 #include "common/definitions/definitions_fold.h"
 #include "common/log/log.h"
 
@@ -112,5 +113,18 @@ class DefinitionStore {
 
   std::jthread thread_;
 };
+
+// The proposal of an RPC request: its body without the request id is what a repeat is compared
+// with.
+template <typename RpcRequest>
+DefinitionStore::Request ProposalOf(const RpcRequest& request, const std::string& reason) {
+  RpcRequest body = request;
+  body.clear_request_id();
+  return {.corp = request.corp(),
+          .caller = "grpc",
+          .request_id = request.request_id(),
+          .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
+          .reason = reason};
+}
 
 }  // namespace tidegate::definitions

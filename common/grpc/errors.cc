@@ -1,5 +1,7 @@
 #include "common/grpc/errors.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -76,6 +78,17 @@ grpc::StatusCode ToGrpcCode(absl::StatusCode code) {
 grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason) {
   if (status.ok()) return grpc::Status::OK;
   return WithDetails(ToGrpcCode(status.code()), std::string(status.message()), reason, nullptr);
+}
+
+grpc::Status UnknownCorp() {
+  return ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
+                      "CORP_NOT_FOUND");
+}
+
+grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Status status) {
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(std::move(status));
+  return reactor;
 }
 
 grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations) {

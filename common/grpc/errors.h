@@ -29,6 +29,12 @@ grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason);
 // INVALID_ARGUMENT with BadRequest; `violations` is not empty.
 grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations);
 
+// NOT_FOUND: the corps file does not name the corp.
+grpc::Status UnknownCorp();
+
+// Ends a call whose answer is known at once.
+grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Status status);
+
 // Of an expression that did not parse: one violation per fault, the drawing as message (cut at 2
 // KB, since trailers are limited to 8 KB).
 grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,

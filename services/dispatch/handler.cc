@@ -39,17 +39,6 @@ constexpr int64_t kWatchGapNs = 200 * kNanosPerMilli;
 // For the forecast: what a create takes where nothing was measured yet.
 constexpr double kForecastLatencySeconds = 0.1;
 
-grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Status status) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(std::move(status));
-  return reactor;
-}
-
-grpc::Status UnknownCorp() {
-  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
-                           "CORP_NOT_FOUND");
-}
-
 absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign of this id"); }
 
 void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong) {
@@ -84,18 +73,6 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
     added->set_link_title(variant.link_title());
   }
   return definition;
-}
-
-template <typename Request>
-definitions::DefinitionStore::Request ProposalOf(const Request& request,
-                                                 const std::string& reason) {
-  Request body = request;
-  body.clear_request_id();
-  return {.corp = request.corp(),
-          .caller = "grpc",
-          .request_id = request.request_id(),
-          .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
-          .reason = reason};
 }
 
 v1::CampaignPlan ToPlan(const std::string& campaign_id,
@@ -196,7 +173,7 @@ Lane& Handler::LaneOf(const std::string& corp) {
 
 grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
                                            const std::string& corp, Ask ask) {
-  if (corps_->Find(corp) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   Lane& lane = LaneOf(corp);
   DispatchCore* core = lane.core.get();
   auto* reactor = context->DefaultReactor();
@@ -214,17 +191,17 @@ grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* context,
                                                   const v1::CreateCampaignRequest* request,
                                                   v1::CreateCampaignResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   std::vector<FieldViolation> wrong;
   if (!request->validate_only()) rpc::CheckRequestId(request->request_id(), &wrong);
   CheckSpec(request->campaign(), &wrong);
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   const std::string& text = request->campaign().audience_expression();
   std::vector<expression::Violation> violations;
   const auto parsed = expression::Expression::Parse(text, {}, &violations);
   if (!parsed.ok()) {
-    return Finish(context,
-                  rpc::InvalidExpression("campaign.audience_expression", text, violations));
+    return rpc::Finish(context,
+                       rpc::InvalidExpression("campaign.audience_expression", text, violations));
   }
   Definition definition;
   definition.set_id(request->campaign().campaign_id());
@@ -261,7 +238,7 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
   }
 
   store_->Propose(
-      ProposalOf(*request, ""),
+      definitions::ProposalOf(*request, ""),
       [definition,
        check_new](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (absl::Status status = check_new(corp, definition.id()); !status.ok()) return status;
@@ -305,19 +282,19 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
                                                 CampaignIntent from, CampaignIntent to,
                                                 const std::string& reason,
                                                 const std::string& needed) {
-  if (corps_->Find(request.corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request.corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request.request_id(), &wrong);
   rpc::CheckId("campaign_id", request.campaign_id(), &wrong);
   if (from != CAMPAIGN_INTENT_DRAFT) rpc::CheckText("reason", reason, 1000, &wrong);
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   auto* reactor = context->DefaultReactor();
   const std::string id = request.campaign_id();
   const std::string corp_id = request.corp();
   const absl::Time deadline = rpc::DeadlineOf(*context);
   const auto propose = [=, this](bool over) {
     store_->Propose(
-        ProposalOf(request, reason),
+        definitions::ProposalOf(request, reason),
         [=](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
           const auto it = corp.campaigns.find(id);
           if (it == corp.campaigns.end()) return NoCampaign();
@@ -390,7 +367,7 @@ grpc::ServerUnaryReactor* Handler::GetCampaign(grpc::CallbackServerContext* cont
   const auto corp = store_->Corp(request->corp());
   const auto it = corp->campaigns.find(request->campaign_id());
   if (corps_->Find(request->corp()) != nullptr && it == corp->campaigns.end()) {
-    return Finish(context, rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
+    return rpc::Finish(context, rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
   }
   return AskLane(
       context, request->corp(), [corp, request, response](DispatchCore& core, const Now&) {
@@ -423,7 +400,7 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
   const std::string corp = request->corp();
   const std::string id = request->campaign_id();
   if (corps_->Find(corp) == nullptr) {
-    reactor->End(UnknownCorp());
+    reactor->End(rpc::UnknownCorp());
     return reactor.get();
   }
   if (!store_->Corp(corp)->campaigns.contains(id)) {

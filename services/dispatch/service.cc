@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 
@@ -28,7 +27,7 @@ std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
-                                                         const Environment& environment) {
+                                                         const runtime::Environment& environment) {
   std::unique_ptr<Service> service(new Service(config, environment));
   for (Lane& lane : service->lanes_) {
     PartitionRunner* runner = &lane.thread->runner();
@@ -50,7 +49,7 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
   return service;
 }
 
-Service::Service(const Config& config, const Environment& environment)
+Service::Service(const Config& config, const runtime::Environment& environment)
     : config_(config), environment_(environment) {
   for (uint32_t n = 0; n < config_.lanes; ++n) {
     Lane lane;
@@ -60,15 +59,10 @@ Service::Service(const Config& config, const Environment& environment)
         &config_.limits);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
-    runtime::RunnerOptions options;
-    options.journal = {log::Topic::kLedger, n};
+    runtime::RunnerOptions options = runtime::OwnedRunner(environment, {log::Topic::kLedger, n});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
                              {.at = {log::Topic::kAudiences, n}},
                              {.at = {log::Topic::kCommands, n}}};
-    options.owner = environment.owner;
-    options.boot_id = BootId();
-    options.fence_token = RandomBytes(16);
-    options.predecessor_dead = environment.predecessor_dead;
     options.after_turn =
         [this, core = lane.core.get(), waiting = lane.waiting.get(), watchers = lane.watchers.get(),
          next_raw_ns = int64_t{0},

@@ -8,11 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/base/clock.h"
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
-#include "common/log/log.h"
-#include "common/metrics/metrics.h"
+#include "common/runtime/environment.h"
+#include "common/runtime/partition_thread.h"
 #include "services/dispatch/adapters/audience_preview.h"
 #include "services/dispatch/adapters/wecom_caller.h"
 #include "services/dispatch/config.h"
@@ -23,20 +20,9 @@ namespace tidegate::dispatch {
 
 class Service {
  public:
-  // What the process hands in; all outlive the service.
-  struct Environment {
-    log::Log* log;
-    const Clock* clock;
-    const config::Corps* corps;
-    definitions::DefinitionStore* definitions;
-    metrics::Metrics* metrics;
-    std::string owner;
-    bool predecessor_dead;
-    std::function<void(runtime::PartitionRunner::State)> on_end;
-  };
   // INVALID_ARGUMENT: the WeCom URL is not usable.
   static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
-                                                         const Environment& environment);
+                                                         const runtime::Environment& environment);
   ~Service() { Stop(); }
 
   // Where campaigns that are only validated learn their audience; before Start().
@@ -54,11 +40,11 @@ class Service {
   std::vector<const runtime::PartitionRunner*> runners() const;
 
  private:
-  Service(const Config& config, const Environment& environment);
+  Service(const Config& config, const runtime::Environment& environment);
   void PublishMetrics(const DispatchCore& core, BucketSet& buckets, const Now& now);
 
   const Config config_;
-  const Environment environment_;
+  const runtime::Environment environment_;
   std::vector<Lane> lanes_;
   std::unique_ptr<AudiencePreview> preview_;
   std::unique_ptr<Handler> handler_;

@@ -65,8 +65,7 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
                                                       v1::BatchPublishEventsResponse* response) {
   auto* reactor = context->DefaultReactor();
   if (corps_->Find(request->corp()) == nullptr) {
-    reactor->Finish(rpc::ToGrpcStatus(
-        absl::NotFoundError("corp is not known here; see the corps file"), "CORP_NOT_FOUND"));
+    reactor->Finish(rpc::UnknownCorp());
     return reactor;
   }
   std::vector<rpc::FieldViolation> wrong;

@@ -26,12 +26,6 @@ namespace {
 
 constexpr int kPreviewCustomersPerMessage = 2000;
 
-grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Status status) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(std::move(status));
-  return reactor;
-}
-
 // The question of a request, checked.
 struct Question {
   std::optional<Expression> expression;
@@ -46,8 +40,7 @@ struct Question {
 grpc::Status Check(const config::Corps& corps, const std::string& corp, const std::string& text,
                    const std::string& as_of_day, Question* question) {
   if (corps.Find(corp) == nullptr) {
-    return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
-                             "CORP_NOT_FOUND");
+    return rpc::UnknownCorp();
   }
   if (!as_of_day.empty()) {
     const auto day = ParseCivilDay(as_of_day);
@@ -115,7 +108,7 @@ grpc::ServerUnaryReactor* Handler::CountCustomers(grpc::CallbackServerContext* c
   if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
                           question.get());
       !status.ok()) {
-    return Finish(context, std::move(status));
+    return rpc::Finish(context, std::move(status));
   }
   response->set_canonical_expression(question->expression->canonical_text());
   auto* reactor = context->DefaultReactor();
@@ -146,11 +139,11 @@ grpc::ServerUnaryReactor* Handler::ContainsCustomer(grpc::CallbackServerContext*
   if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
                           question.get());
       !status.ok()) {
-    return Finish(context, std::move(status));
+    return rpc::Finish(context, std::move(status));
   }
   std::vector<rpc::FieldViolation> wrong;
   rpc::CheckText("customer", request->customer(), 64, &wrong);
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   auto* reactor = context->DefaultReactor();
   const std::string corp = request->corp();
   const std::string customer = request->customer();
@@ -247,24 +240,18 @@ grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* c
   Question question;
   if (auto status = Check(*corps_, request->corp(), request->expression(), "", &question);
       !status.ok()) {
-    return Finish(context, std::move(status));
+    return rpc::Finish(context, std::move(status));
   }
   std::vector<rpc::FieldViolation> wrong;
   rpc::CheckRequestId(request->request_id(), &wrong);
   rpc::CheckId("audience_id", request->audience_id(), &wrong);
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   Definition definition;
   definition.set_id(request->audience_id());
   definition.mutable_audience()->set_expression(question.expression->canonical_text());
-  v1::FreezeAudienceRequest body = *request;
-  body.clear_request_id();
   auto* reactor = context->DefaultReactor();
   store_->Propose(
-      {.corp = request->corp(),
-       .caller = "grpc",
-       .request_id = request->request_id(),
-       .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
-       .reason = ""},
+      definitions::ProposalOf(*request, ""),
       [definition](
           const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (corp.audiences.contains(definition.id()) || corp.campaigns.contains(definition.id())) {

@@ -3,28 +3,23 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/hash.h"
 #include "services/segmentation/core/scan_index.h"
 
 namespace tidegate::segmentation {
 
 using runtime::PartitionRunner;
 
-Service::Service(const Config& config, const Environment& environment) {
+Service::Service(const Config& config, const runtime::Environment& environment) {
   for (uint32_t p = 0; p < config.partitions; ++p) {
     Shard shard;
     shard.core = std::make_unique<SegmentationCore>(
         SegmentationOptions{.partition = p, .partitions = config.partitions, .lanes = config.lanes},
         std::make_unique<ScanIndex>());
     shard.waiting = std::make_unique<runtime::WaitList>();
-    runtime::RunnerOptions options;
-    options.journal = {log::Topic::kMemberships, p};
+    runtime::RunnerOptions options =
+        runtime::OwnedRunner(environment, {log::Topic::kMemberships, p});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
                              {.at = {log::Topic::kProfiles, p}, .is_journal = true}};
-    options.owner = environment.owner;
-    options.boot_id = BootId();
-    options.fence_token = RandomBytes(16);
-    options.predecessor_dead = environment.predecessor_dead;
     options.after_turn = [core = shard.core.get(), waiting = shard.waiting.get(),
                           stage = environment.metrics->MakeStage("segmentation", p),
                           folded = uint64_t{0}](const Now& now) mutable {

@@ -6,11 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "common/base/clock.h"
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
-#include "common/log/log.h"
-#include "common/metrics/metrics.h"
+#include "common/runtime/environment.h"
+#include "common/runtime/partition_thread.h"
 #include "services/segmentation/config.h"
 #include "services/segmentation/handler.h"
 #include "services/segmentation/shard.h"
@@ -19,18 +16,7 @@ namespace tidegate::segmentation {
 
 class Service {
  public:
-  // What the process hands in; all outlive the service.
-  struct Environment {
-    log::Log* log;
-    const Clock* clock;
-    const config::Corps* corps;
-    definitions::DefinitionStore* definitions;
-    metrics::Metrics* metrics;
-    std::string owner;
-    bool predecessor_dead;
-    std::function<void(runtime::PartitionRunner::State)> on_end;
-  };
-  Service(const Config& config, const Environment& environment);
+  Service(const Config& config, const runtime::Environment& environment);
   ~Service() { Stop(); }
 
   // Replays profiles and journals, then answers; returns at once. See Ready().

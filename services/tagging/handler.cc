@@ -22,17 +22,6 @@ namespace {
 constexpr size_t kTagsMax = 100;
 constexpr size_t kStateBytesMax = 30;
 
-grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, grpc::Status status) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(std::move(status));
-  return reactor;
-}
-
-grpc::Status UnknownCorp() {
-  return rpc::ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
-                           "CORP_NOT_FOUND");
-}
-
 void CheckTags(absl::string_view field, const google::protobuf::RepeatedPtrField<std::string>& tags,
                std::vector<FieldViolation>* wrong) {
   if (static_cast<size_t>(tags.size()) > kTagsMax) {
@@ -75,23 +64,12 @@ v1::Channel ToProto(const std::string& id, const ::tidegate::log::v1::Channel& c
   return proto;
 }
 
-template <typename Request>
-definitions::DefinitionStore::Request ProposalOf(const Request& request) {
-  Request body = request;
-  body.clear_request_id();
-  return {.corp = request.corp(),
-          .caller = "grpc",
-          .request_id = request.request_id(),
-          .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
-          .reason = ""};
-}
-
 }  // namespace
 
 grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
                                            const v1::PutRuleRequest* request,
                                            v1::PutRuleResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   const v1::Rule& rule = request->rule();
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request->request_id(), &wrong);
@@ -102,12 +80,13 @@ grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
   }
   CheckTags("rule.tags", rule.tags(), &wrong);
   CheckTags("rule.untags", rule.untags(), &wrong);
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   std::vector<expression::Violation> violations;
   const auto condition =
       expression::Expression::Parse(rule.condition(), {.allow_event = true}, &violations);
   if (!condition.ok()) {
-    return Finish(context, rpc::InvalidExpression("rule.condition", rule.condition(), violations));
+    return rpc::Finish(context,
+                       rpc::InvalidExpression("rule.condition", rule.condition(), violations));
   }
 
   Definition definition;
@@ -118,7 +97,7 @@ grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
   *definition.mutable_rule()->mutable_untags() = rule.untags();
   auto* reactor = context->DefaultReactor();
   store_->Propose(
-      ProposalOf(*request),
+      definitions::ProposalOf(*request, ""),
       [definition](const definitions::CorpDefinitions&) -> absl::StatusOr<std::vector<Definition>> {
         return std::vector<Definition>{definition};
       },
@@ -136,7 +115,7 @@ grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* context,
                                               const v1::PutChannelRequest* request,
                                               v1::PutChannelResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   const v1::Channel& channel = request->channel();
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request->request_id(), &wrong);
@@ -146,7 +125,7 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
   if (!channel.welcome_text().empty()) {
     rpc::CheckText("channel.welcome_text", channel.welcome_text(), 4000, &wrong);
   }
-  if (!wrong.empty()) return Finish(context, rpc::InvalidArgument(wrong));
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
 
   Definition definition;
   definition.set_id(channel.channel_id());
@@ -155,7 +134,7 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
   definition.mutable_channel()->set_welcome_text(channel.welcome_text());
   auto* reactor = context->DefaultReactor();
   store_->Propose(
-      ProposalOf(*request),
+      definitions::ProposalOf(*request, ""),
       [definition](
           const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         for (const auto& [id, other] : corp.channels) {
@@ -179,26 +158,26 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* Handler::ListRules(grpc::CallbackServerContext* context,
                                              const v1::ListRulesRequest* request,
                                              v1::ListRulesResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   const auto corp = store_->Corp(request->corp());
   for (const auto& [id, rule] : rpc::Page(corp->rules, request->page_size(), request->page_token(),
                                           response->mutable_next_page_token())) {
     *response->add_rules() = ToProto(id, rule);
   }
-  return Finish(context, grpc::Status::OK);
+  return rpc::Finish(context, grpc::Status::OK);
 }
 
 grpc::ServerUnaryReactor* Handler::ListChannels(grpc::CallbackServerContext* context,
                                                 const v1::ListChannelsRequest* request,
                                                 v1::ListChannelsResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return Finish(context, UnknownCorp());
+  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
   const auto corp = store_->Corp(request->corp());
   for (const auto& [id, channel] :
        rpc::Page(corp->channels, request->page_size(), request->page_token(),
                  response->mutable_next_page_token())) {
     *response->add_channels() = ToProto(id, channel);
   }
-  return Finish(context, grpc::Status::OK);
+  return rpc::Finish(context, grpc::Status::OK);
 }
 
 }  // namespace tidegate::tagging

@@ -3,26 +3,19 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/hash.h"
-
 namespace tidegate::tagging {
 
 using runtime::PartitionRunner;
 
-Service::Service(const Config& config, const Environment& environment)
+Service::Service(const Config& config, const runtime::Environment& environment)
     : handler_(environment.corps, environment.definitions) {
   for (uint32_t p = 0; p < config.partitions; ++p) {
     Partition partition;
     partition.core = std::make_unique<TaggingCore>(TaggingOptions{
         .partition = p, .lanes = config.lanes, .welcome_valid_ns = config.welcome_valid_ns});
-    runtime::RunnerOptions options;
-    options.journal = {log::Topic::kProfiles, p};
+    runtime::RunnerOptions options = runtime::OwnedRunner(environment, {log::Topic::kProfiles, p});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}}};
     options.decided_inputs = {{.at = {log::Topic::kEvents, p}}};
-    options.owner = environment.owner;
-    options.boot_id = BootId();
-    options.fence_token = RandomBytes(16);
-    options.predecessor_dead = environment.predecessor_dead;
     options.after_turn = [core = partition.core.get(), stage = environment.metrics->MakeStage(
                                                            "tagging", p)](const Now&) mutable {
       const TaggingCounters& counters = core->counters();

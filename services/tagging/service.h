@@ -6,11 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "common/base/clock.h"
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
-#include "common/log/log.h"
-#include "common/metrics/metrics.h"
+#include "common/runtime/environment.h"
 #include "common/runtime/partition_thread.h"
 #include "services/tagging/config.h"
 #include "services/tagging/core/tagging_core.h"
@@ -20,18 +16,7 @@ namespace tidegate::tagging {
 
 class Service {
  public:
-  // What the process hands in; all outlive the service.
-  struct Environment {
-    log::Log* log;
-    const Clock* clock;
-    const config::Corps* corps;
-    definitions::DefinitionStore* definitions;
-    metrics::Metrics* metrics;
-    std::string owner;
-    bool predecessor_dead;
-    std::function<void(runtime::PartitionRunner::State)> on_end;
-  };
-  Service(const Config& config, const Environment& environment);
+  Service(const Config& config, const runtime::Environment& environment);
   ~Service() { Stop(); }
 
   // Replays the journals and begins to take events; returns at once. See Ready().

@@ -137,26 +137,24 @@ absl::Status Process::Build(const ServeOptions& options) {
 
   const auto partitions = static_cast<uint32_t>(options.partitions);
   const auto lanes = static_cast<uint32_t>(options.lanes);
-  const std::string owner = Owner();
-  const auto on_end = [this](runtime::PartitionRunner::State state) { OnPartitionEnd(state); };
-  // The directory's lock was free, so whoever had it before is dead.
-  constexpr bool kPredecessorDead = true;
+  const runtime::Environment environment{
+      .log = log_.get(),
+      .clock = &clock_,
+      .corps = &corps_,
+      .definitions = definitions_.get(),
+      .metrics = &metrics_,
+      .owner = Owner(),
+      // The directory's lock was free, so whoever had it before is dead.
+      .predecessor_dead = true,
+      .on_end = [this](runtime::PartitionRunner::State state) { OnPartitionEnd(state); }};
   tagging_ = std::make_unique<tagging::Service>(
-      tagging::Config{.partitions = partitions, .lanes = lanes},
-      tagging::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(), &metrics_,
-                                    owner, kPredecessorDead, on_end});
+      tagging::Config{.partitions = partitions, .lanes = lanes}, environment);
   segmentation_ = std::make_unique<segmentation::Service>(
-      segmentation::Config{.partitions = partitions, .lanes = lanes},
-      segmentation::Service::Environment{log_.get(), &clock_, &corps_, definitions_.get(),
-                                         &metrics_, owner, kPredecessorDead, on_end});
+      segmentation::Config{.partitions = partitions, .lanes = lanes}, environment);
   dispatch::Config dispatch_config{
       .partitions = partitions, .lanes = lanes, .limits = std::move(limits)};
   if (!options.wecom_url.empty()) dispatch_config.wecom_url = options.wecom_url;
-  ASSIGN_OR_RETURN(dispatch_,
-                   dispatch::Service::Create(dispatch_config,
-                                             dispatch::Service::Environment{
-                                                 log_.get(), &clock_, &corps_, definitions_.get(),
-                                                 &metrics_, owner, kPredecessorDead, on_end}));
+  ASSIGN_OR_RETURN(dispatch_, dispatch::Service::Create(dispatch_config, environment));
   ASSIGN_OR_RETURN(ingestion_, ingestion::Service::Create(
                                    ingestion::Config{.partitions = partitions,
                                                      .callback_address = options.callback_address},
