@@ -1,6 +1,7 @@
 #include "common/definitions/definition_store.h"
 
 #include <chrono>
+#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,14 +16,13 @@ namespace {
 
 constexpr log::TopicPartition kTopic{log::Topic::kDefinitions, 0};
 constexpr size_t kPendingMax = 1000;
+constexpr int64_t kCurrentPatienceNs = 10 * kNanosPerSecond;
+constexpr std::chrono::milliseconds kWaitingCheck(500);
 
 }  // namespace
 
 DefinitionStore::DefinitionStore(log::Log* log, const Clock* clock)
-    : log_(log),
-      clock_(clock),
-      end_at_start_(log->End(kTopic)),
-      return_(std::make_shared<Return>()) {
+    : log_(log), clock_(clock), return_(std::make_shared<Return>()) {
   return_->store = this;
   watch_id_ = log_->Watch(kTopic, [this] {
     std::lock_guard lock(mu_);
@@ -47,15 +47,67 @@ DefinitionStore::~DefinitionStore() {
   for (auto& [id, pending] : pending_) {
     pending->done(absl::UnavailableError("the service stops; repeat with the same request_id"));
   }
+  for (Waiting& waiting : waiting_) waiting.done(absl::UnavailableError("the service stops"));
 }
 
 absl::Status DefinitionStore::WaitUntilRead() {
-  std::unique_lock lock(mu_);
-  const bool done = wake_.wait_for(lock, std::chrono::seconds(30),
-                                   [this] { return position_ >= end_at_start_ || !failure_.ok(); });
-  if (!failure_.ok()) return failure_;
-  return done ? absl::OkStatus()
-              : absl::DeadlineExceededError("tidegate.definitions was not read within 30 s");
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  absl::Status status;
+  do {
+    auto read = std::make_shared<std::promise<absl::Status>>();
+    WhenCurrent([read](absl::Status s) { read->set_value(std::move(s)); });
+    status = read->get_future().get();
+  } while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline);
+  return absl::IsUnavailable(status)
+             ? absl::DeadlineExceededError("tidegate.definitions was not read within 30 s")
+             : status;
+}
+
+void DefinitionStore::WhenCurrent(std::function<void(absl::Status)> done) {
+  log_->QueryEnd(kTopic, [back = return_, done = std::move(done)](absl::StatusOr<uint64_t> end) {
+    DefinitionStore* store = nullptr;
+    {
+      std::lock_guard lock(back->mu);
+      store = back->store;
+    }
+    // Whoever waits keeps the store: it is destroyed after the last call was answered.
+    if (store == nullptr) return done(absl::UnavailableError("the service stops"));
+    if (!end.ok()) return done(end.status());
+    store->WaitFor(*end, done);
+  });
+}
+
+void DefinitionStore::WaitFor(uint64_t end, std::function<void(absl::Status)> done) {
+  absl::Status status;
+  {
+    std::lock_guard lock(mu_);
+    status = failure_;
+    if (status.ok() && position_ < end) {
+      waiting_.push_back({end, clock_->Read().raw_ns + kCurrentPatienceNs, std::move(done)});
+      return;
+    }
+  }
+  done(std::move(status));
+}
+
+// On the store's thread.
+void DefinitionStore::AnswerWaiting() {
+  std::vector<std::pair<std::function<void(absl::Status)>, absl::Status>> answered;
+  {
+    std::lock_guard lock(mu_);
+    if (waiting_.empty()) return;
+    const int64_t now = clock_->Read().raw_ns;
+    std::erase_if(waiting_, [&](Waiting& waiting) {
+      absl::Status status = failure_;
+      if (status.ok() && position_ < waiting.end) {
+        if (now < waiting.give_up_raw_ns) return false;
+        status = absl::UnavailableError("definitions are not read up to their end yet; repeat");
+      }
+      answered.emplace_back(std::move(waiting.done), std::move(status));
+      return true;
+    });
+  }
+  for (auto& [done, status] : answered) done(std::move(status));
 }
 
 void DefinitionStore::OnChange(std::function<void(const std::string& corp)> on_change) {
@@ -71,6 +123,15 @@ std::shared_ptr<const CorpDefinitions> DefinitionStore::Corp(const std::string& 
 }
 
 void DefinitionStore::Propose(Request request, Build build, Done done) {
+  // A wish is judged by what others were told before it was made.
+  WhenCurrent([this, request = std::move(request), build = std::move(build),
+               done = std::move(done)](const absl::Status& status) {
+    if (!status.ok()) return done(absl::UnavailableError(status.message()));
+    ProposeNow(request, build, done);
+  });
+}
+
+void DefinitionStore::ProposeNow(Request request, Build build, Done done) {
   Work work;
   {
     std::lock_guard lock(mu_);
@@ -181,7 +242,8 @@ void DefinitionStore::Run() {
   while (true) {
     {
       std::unique_lock lock(mu_);
-      wake_.wait(lock, [this] { return stopping_ || log_moved_ || !append_failures_.empty(); });
+      wake_.wait_for(lock, kWaitingCheck,
+                     [this] { return stopping_ || log_moved_ || !append_failures_.empty(); });
       if (stopping_) return;
       log_moved_ = false;
     }
@@ -224,6 +286,7 @@ void DefinitionStore::Run() {
     if (on_change) {
       for (const std::string& corp : changed) on_change(corp);
     }
+    AnswerWaiting();
   }
 }
 

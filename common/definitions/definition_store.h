@@ -37,7 +37,7 @@ class DefinitionStore {
     std::string body_hash;
     std::string reason;
   };
-  // Checks the wish against the definitions as they are and returns what to store. Runs under the
+  // Checks the wish against the current definitions and returns what to store. Runs under the
   // store's lock: short, and no call back into the store.
   using Build = std::function<absl::StatusOr<std::vector<::tidegate::log::v1::Definition>>(
       const CorpDefinitions&)>;
@@ -51,6 +51,11 @@ class DefinitionStore {
   // Blocks until everything that was in the topic at construction is folded. DEADLINE_EXCEEDED
   // after 30 s; DATA_LOSS if the topic cannot be read.
   absl::Status WaitUntilRead();
+
+  // Calls `done` once, when everything is folded that any process had been told was accepted before
+  // this call: OK, or UNAVAILABLE the log did not tell its end, or it was not reached in 10 s.
+  // Perhaps inside the call, perhaps on the store's thread or one of the log.
+  void WhenCurrent(std::function<void(absl::Status)> done);
 
   // Calls `done` once, after the accepted proposal is durable and folded. A repeat of an accepted
   // request id gives its first result. Errors: those of `build`; INVALID_ARGUMENT the request id
@@ -86,6 +91,15 @@ class DefinitionStore {
   };
 
   void Run();
+  struct Waiting {
+    uint64_t end;
+    int64_t give_up_raw_ns;
+    std::function<void(absl::Status)> done;
+  };
+
+  void ProposeNow(Request request, Build build, Done done);
+  void WaitFor(uint64_t end, std::function<void(absl::Status)> done);
+  void AnswerWaiting();
   void Start(std::unique_ptr<Pending> pending, Work* work);
   void FoldRecord(const log::StoredRecord& record, Work* work);
   void CarryOut(Work work);
@@ -94,7 +108,6 @@ class DefinitionStore {
 
   log::Log* const log_;
   const Clock* const clock_;
-  const uint64_t end_at_start_;
   const std::shared_ptr<Return> return_;
   uint64_t watch_id_ = 0;
 
@@ -106,6 +119,7 @@ class DefinitionStore {
   std::map<std::string, std::unique_ptr<Pending>> pending_;  // by proposal id
   std::deque<std::pair<std::string, absl::Status>> append_failures_;
   std::function<void(const std::string&)> on_change_;
+  std::vector<Waiting> waiting_;
   uint64_t position_ = 0;
   bool log_moved_ = true;
   bool stopping_ = false;
@@ -117,11 +131,12 @@ class DefinitionStore {
 // The proposal of an RPC request: its body without the request id is what a repeat is compared
 // with.
 template <typename RpcRequest>
-DefinitionStore::Request ProposalOf(const RpcRequest& request, const std::string& reason) {
+DefinitionStore::Request ProposalOf(const RpcRequest& request, const std::string& caller,
+                                    const std::string& reason) {
   RpcRequest body = request;
   body.clear_request_id();
   return {.corp = request.corp(),
-          .caller = "grpc",
+          .caller = caller,
           .request_id = request.request_id(),
           .body_hash = Sha256(body.GetTypeName() + body.SerializeAsString()),
           .reason = reason};

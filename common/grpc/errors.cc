@@ -11,6 +11,8 @@ namespace {
 
 constexpr size_t kMessageBytesMax = 2048;
 constexpr size_t kViolationsMax = 20;
+// A partition that recovers or changes its owner is back in about this time.
+constexpr int64_t kRetryAfterSeconds = 1;
 
 grpc::Status WithDetails(grpc::StatusCode code, std::string message, absl::string_view reason,
                          const google::rpc::BadRequest* bad_request) {
@@ -29,6 +31,11 @@ grpc::Status WithDetails(grpc::StatusCode code, std::string message, absl::strin
   info.set_domain(kErrorDomain);
   details.add_details()->PackFrom(info);
   if (bad_request != nullptr) details.add_details()->PackFrom(*bad_request);
+  if (code == grpc::StatusCode::UNAVAILABLE) {
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_seconds(kRetryAfterSeconds);
+    details.add_details()->PackFrom(retry);
+  }
   return grpc::Status(code, message, details.SerializeAsString());
 }
 

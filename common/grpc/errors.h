@@ -23,7 +23,7 @@ struct FieldViolation {
 
 grpc::StatusCode ToGrpcCode(absl::StatusCode code);
 
-// OK stays OK. `reason` is UPPER_SNAKE_CASE.
+// OK stays OK; UNAVAILABLE gets RetryInfo. `reason` is UPPER_SNAKE_CASE.
 grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason);
 
 // INVALID_ARGUMENT with BadRequest; `violations` is not empty.

@@ -18,7 +18,8 @@ constexpr int kMetadataBytesMax = 8 << 10;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
-    const std::string& address, const std::vector<grpc::Service*>& services) {
+    const std::string& address, const std::vector<grpc::Service*>& services,
+    std::shared_ptr<grpc::ServerCredentials> credentials) {
   // Static state of the library: before the first builder.
   static const bool kPlugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
@@ -28,7 +29,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   (void)kPlugins;
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, std::move(credentials), &port);
   // Without this a second server on a taken port starts silently and shares its traffic.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);

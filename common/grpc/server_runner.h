@@ -1,4 +1,5 @@
-// The gRPC server of a process: one port, health, reflection, limits, ordered stop.
+// The gRPC server of a process: one port, health, reflection, limits, ordered stop. TLS comes from
+// common/grpc/credentials.h.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -17,7 +18,8 @@ class ServerRunner {
   // `services` outlive the runner. Health answers NOT_SERVING until SetServing(true).
   // UNAVAILABLE: the address is taken or not ours; its text names the address.
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
-      const std::string& address, const std::vector<grpc::Service*>& services);
+      const std::string& address, const std::vector<grpc::Service*>& services,
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
   // Stops if Stop() was not called.
   ~ServerRunner();
 

@@ -5,6 +5,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -21,17 +23,21 @@
 #include <thread>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/tls/certificate_files.h"
 
 namespace tidegate::http {
 namespace {
 
 namespace net = boost::asio;
+namespace ssl = boost::asio::ssl;
 namespace beast_http = boost::beast::http;
 using boost::system::error_code;
 using net::ip::tcp;
@@ -88,6 +94,119 @@ int StatusOfReadError(const error_code& error) {
   return error.category() == any_http_error.category() ? 400 : 0;
 }
 
+std::chrono::nanoseconds ToChrono(absl::Duration duration) {
+  return std::chrono::nanoseconds(absl::ToInt64Nanoseconds(duration));
+}
+
+// `authorities` empty: no client certificate is asked for.
+absl::StatusOr<std::shared_ptr<ssl::context>> MakeTls(const std::string& key_pair,
+                                                      const std::string& authorities) {
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+  SSL_CTX* const native = context->native_handle();
+  error_code error;
+  if (SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION) != 1) {
+    return absl::InternalError("TLS 1.2 cannot be set as the minimum");
+  }
+  // No resumption: a session made under authorities that are gone must not open a connection.
+  SSL_CTX_set_options(native, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
+  context->use_certificate_chain(net::buffer(key_pair), error);
+  if (!error) context->use_private_key(net::buffer(key_pair), ssl::context::pem, error);
+  if (!error && !authorities.empty()) {
+    context->add_certificate_authority(net::buffer(authorities), error);
+    if (!error) {
+      context->set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert, error);
+    }
+  }
+  if (error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("OpenSSL does not take the TLS files: ", error.message()));
+  }
+  return context;
+}
+
+// The TLS of new connections, and the files it comes from. Touched by the io thread only.
+class TlsSource {
+ public:
+  // nullptr: no TLS.
+  static absl::StatusOr<std::unique_ptr<TlsSource>> Create(const Server::Options& options) {
+    const std::string &cert = options.cert_file, &key = options.key_file, &ca = options.ca_file;
+    if (cert.empty() && key.empty() && ca.empty()) return nullptr;
+    if (cert.empty() || key.empty()) {
+      return absl::InvalidArgumentError(
+          "TLS of a listener needs both cert_file and key_file; name both, or none of the three");
+    }
+    auto source = std::unique_ptr<TlsSource>(new TlsSource);
+    ASSIGN_OR_RETURN(source->key_pair_, tls::ReadKeyPair(cert, key));
+    source->followed_key_pair_.emplace([cert, key] { return tls::ReadKeyPair(cert, key); },
+                                       source->key_pair_, absl::StrCat(cert, ", ", key));
+    if (!ca.empty()) {
+      ASSIGN_OR_RETURN(source->authorities_, tls::ReadAuthorities(ca));
+      source->followed_authorities_.emplace([ca] { return tls::ReadAuthorities(ca); },
+                                            source->authorities_, ca);
+    }
+    ASSIGN_OR_RETURN(source->context_, MakeTls(source->key_pair_, source->authorities_));
+    return source;
+  }
+
+  const std::shared_ptr<ssl::context>& context() const { return context_; }
+
+  void Poll() {
+    auto key_pair = followed_key_pair_->Poll();
+    std::optional<std::string> authorities;
+    if (followed_authorities_.has_value()) authorities = followed_authorities_->Poll();
+    if (!key_pair.has_value() && !authorities.has_value()) return;
+    auto context = MakeTls(key_pair.value_or(key_pair_), authorities.value_or(authorities_));
+    if (!context.ok()) {
+      LogEvent(LogLevel::kError, "tls_files_rejected",
+               {{"error", std::string(context.status().message())}, {"in_use", "the ones before"}});
+      return;
+    }
+    context_ = *std::move(context);
+    if (key_pair.has_value()) key_pair_ = *std::move(key_pair);
+    if (authorities.has_value()) authorities_ = *std::move(authorities);
+  }
+
+ private:
+  TlsSource() = default;
+
+  std::string key_pair_;
+  std::string authorities_;
+  std::optional<tls::Follower> followed_key_pair_;
+  std::optional<tls::Follower> followed_authorities_;
+  std::shared_ptr<ssl::context> context_;
+};
+
+// A connected socket, with TLS on top where the listener has it.
+class Stream {
+ public:
+  Stream(tcp::socket socket, std::shared_ptr<ssl::context> tls)
+      : tls_(std::move(tls)), stream_(Make(std::move(socket), tls_.get())) {}
+
+  // Calls `function` with the stream that carries the bytes of HTTP.
+  template <typename Function>
+  void With(Function function) {
+    std::visit(function, stream_);
+  }
+
+  // nullptr: no TLS.
+  ssl::stream<tcp::socket>* tls() { return std::get_if<ssl::stream<tcp::socket>>(&stream_); }
+  tcp::socket& socket() {
+    return tls() != nullptr ? tls()->next_layer() : std::get<tcp::socket>(stream_);
+  }
+
+ private:
+  using Either = std::variant<tcp::socket, ssl::stream<tcp::socket>>;
+
+  static Either Make(tcp::socket socket, ssl::context* tls) {
+    if (tls == nullptr) return Either(std::move(socket));
+    return Either(std::in_place_type<ssl::stream<tcp::socket>>, std::move(socket), *tls);
+  }
+
+  const std::shared_ptr<ssl::context> tls_;  // outlives the stream
+  Either stream_;
+};
+
 class Session;
 
 // What the sessions of one server share. Touched by the io thread only.
@@ -128,15 +247,25 @@ class Gate {
 // One connection: reads a request, hands it over, writes the answer, reads the next one.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(tcp::socket socket, Shared& shared, std::shared_ptr<Gate> gate)
-      : socket_(std::move(socket)),
+  Session(tcp::socket socket, std::shared_ptr<ssl::context> tls, Shared& shared,
+          std::shared_ptr<Gate> gate)
+      : stream_(std::move(socket), std::move(tls)),
         timer_(shared.context),
         shared_(shared),
         gate_(std::move(gate)),
         buffer_(shared.options.header_bytes_max + 64 * 1024),
-        remote_ip_(RemoteIp(socket_)) {}
+        remote_ip_(RemoteIp(stream_.socket())) {}
 
-  void Start() { AwaitFirstByte(shared_.options.read_deadline); }
+  void Start() {
+    if (stream_.tls() == nullptr) return AwaitFirstByte(shared_.options.read_deadline);
+    SetDeadline(shared_.options.read_deadline, [this] { Close(); });
+    stream_.tls()->async_handshake(ssl::stream_base::server,
+                                   [self = shared_from_this()](error_code error) {
+                                     if (self->state_ == State::kClosed) return;
+                                     if (error) return self->Close();
+                                     self->AwaitFirstByte(self->DeadlineLeft());
+                                   });
+  }
 
   // Answers the request that waits for its handler; a late or repeated answer changes nothing.
   void Answer(uint64_t request_number, Response response) {
@@ -170,51 +299,59 @@ class Session : public std::enable_shared_from_this<Session> {
     // An idle connection is closed without a 408: the peer could take it for the answer to a
     // request which it is just sending.
     SetDeadline(deadline, [this] { Close(); });
-    socket_.async_read_some(buffer_.prepare(kReadChunkBytes),
-                            [self = shared_from_this()](error_code error, size_t bytes) {
-                              if (self->state_ == State::kClosed) return;
-                              if (error) return self->Close();
-                              self->buffer_.commit(bytes);
-                              self->ReadHeader();
-                            });
+    stream_.With([this](auto& stream) {
+      stream.async_read_some(buffer_.prepare(kReadChunkBytes),
+                             [self = shared_from_this()](error_code error, size_t bytes) {
+                               if (self->state_ == State::kClosed) return;
+                               if (error) return self->Close();
+                               self->buffer_.commit(bytes);
+                               self->ReadHeader();
+                             });
+    });
   }
 
   void ReadHeader() {
     SetDeadline(shared_.options.read_deadline, [this] {
       timed_out_ = true;
       error_code ignored;
-      socket_.cancel(ignored);
+      stream_.socket().cancel(ignored);
     });
-    beast_http::async_read_header(
-        socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
-          if (self->state_ == State::kClosed) return;
-          if (error || self->timed_out_) return self->OnReadError(error);
-          if (beast_http::token_list(self->parser_->get()[beast_http::field::expect])
-                  .exists("100-continue") &&
-              !self->parser_->is_done()) {
-            return self->InviteBody();
-          }
-          self->ReadBody();
-        });
+    stream_.With([this](auto& stream) {
+      beast_http::async_read_header(
+          stream, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
+            if (self->state_ == State::kClosed) return;
+            if (error || self->timed_out_) return self->OnReadError(error);
+            if (beast_http::token_list(self->parser_->get()[beast_http::field::expect])
+                    .exists("100-continue") &&
+                !self->parser_->is_done()) {
+              return self->InviteBody();
+            }
+            self->ReadBody();
+          });
+    });
   }
 
   void InviteBody() {
     static constexpr absl::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    net::async_write(socket_, net::buffer(kContinue.data(), kContinue.size()),
-                     [self = shared_from_this()](error_code error, size_t) {
-                       if (self->state_ == State::kClosed) return;
-                       if (error || self->timed_out_) return self->OnReadError(error);
-                       self->ReadBody();
-                     });
+    stream_.With([this](auto& stream) {
+      net::async_write(stream, net::buffer(kContinue.data(), kContinue.size()),
+                       [self = shared_from_this()](error_code error, size_t) {
+                         if (self->state_ == State::kClosed) return;
+                         if (error || self->timed_out_) return self->OnReadError(error);
+                         self->ReadBody();
+                       });
+    });
   }
 
   void ReadBody() {
-    beast_http::async_read(socket_, buffer_, *parser_,
-                           [self = shared_from_this()](error_code error, size_t) {
-                             if (self->state_ == State::kClosed) return;
-                             if (error || self->timed_out_) return self->OnReadError(error);
-                             self->HandOver();
-                           });
+    stream_.With([this](auto& stream) {
+      beast_http::async_read(stream, buffer_, *parser_,
+                             [self = shared_from_this()](error_code error, size_t) {
+                               if (self->state_ == State::kClosed) return;
+                               if (error || self->timed_out_) return self->OnReadError(error);
+                               self->HandOver();
+                             });
+    });
   }
 
   void OnReadError(const error_code& error) {
@@ -258,30 +395,42 @@ class Session : public std::enable_shared_from_this<Session> {
       if (!head_only_) response_->body() = std::move(response.body);
     }
     SetDeadline(shared_.options.idle_deadline, [this] { Close(); });
-    beast_http::async_write(socket_, *response_,
-                            [self = shared_from_this()](error_code error, size_t) {
-                              if (self->state_ == State::kClosed) return;
-                              if (error) return self->Close();
-                              self->OnWritten();
-                            });
+    stream_.With([this](auto& stream) {
+      beast_http::async_write(stream, *response_,
+                              [self = shared_from_this()](error_code error, size_t) {
+                                if (self->state_ == State::kClosed) return;
+                                if (error) return self->Close();
+                                self->OnWritten();
+                              });
+    });
   }
 
   void OnWritten() {
     response_.reset();
     if (shared_.stopping) return Close();
     if (keep_alive_) return AwaitFirstByte(shared_.options.idle_deadline);
-    if (!drain_) return Close();
-    // A close with unread bytes resets the connection, and the reset can overtake the answer.
+    if (!drain_ && stream_.tls() == nullptr) return Close();
     state_ = State::kDraining;
-    error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
     SetDeadline(kDrainDeadline, [this] { Close(); });
+    if (stream_.tls() == nullptr) return Drain();
+    // Tells the peer that nothing was cut off. Ends, too, when the peer sends instead of agreeing.
+    stream_.tls()->async_shutdown([self = shared_from_this()](error_code) {
+      if (self->state_ == State::kClosed) return;
+      self->drain_ ? self->Drain() : self->Close();
+    });
+  }
+
+  // A close with unread bytes resets the connection, and the reset can overtake the answer.
+  void Drain() {
+    error_code ignored;
+    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
     Discard(kDrainBytesMax);
   }
 
+  // Past TLS: what it would decrypt is thrown away.
   void Discard(std::optional<size_t> bytes_left) {
     buffer_.clear();
-    socket_.async_read_some(
+    stream_.socket().async_read_some(
         buffer_.prepare(kReadChunkBytes),
         [self = shared_from_this(), bytes_left](error_code error, size_t bytes) {
           if (self->state_ == State::kClosed) return;
@@ -295,11 +444,15 @@ class Session : public std::enable_shared_from_this<Session> {
   void SetDeadline(absl::Duration deadline, Action action) {
     timed_out_ = false;
     const uint64_t number = ++deadline_number_;
-    timer_.expires_after(std::chrono::nanoseconds(absl::ToInt64Nanoseconds(deadline)));
+    timer_.expires_after(ToChrono(deadline));
     // The number tells an expiry that was already queued from the deadline that replaced it.
     timer_.async_wait([self = shared_from_this(), number, action](error_code error) {
       if (!error && number == self->deadline_number_ && self->state_ != State::kClosed) action();
     });
+  }
+
+  absl::Duration DeadlineLeft() const {
+    return absl::FromChrono(timer_.expiry() - std::chrono::steady_clock::now());
   }
 
   void ClearDeadline() {
@@ -312,14 +465,14 @@ class Session : public std::enable_shared_from_this<Session> {
     state_ = State::kClosed;
     ClearDeadline();
     error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_both, ignored);
-    socket_.close(ignored);
+    stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
+    stream_.socket().close(ignored);
     const std::shared_ptr<Session> self = shared_from_this();
     shared_.sessions.erase(this);
     shared_.on_session_closed();
   }
 
-  tcp::socket socket_;
+  Stream stream_;
   net::steady_timer timer_;
   Shared& shared_;
   const std::shared_ptr<Gate> gate_;
@@ -375,6 +528,7 @@ class BeastServer : public Server {
         acceptor_(context_),
         stop_timer_(context_),
         accept_timer_(context_),
+        tls_timer_(context_),
         gate_(std::make_shared<Gate>(context_)) {
     shared_.on_session_closed = [this] {
       if (shared_.stopping && shared_.sessions.empty()) context_.stop();
@@ -392,6 +546,7 @@ class BeastServer : public Server {
 
   absl::Status Listen() {
     ASSIGN_OR_RETURN(const tcp::endpoint endpoint, ParseAddress(shared_.options.address));
+    ASSIGN_OR_RETURN(tls_, TlsSource::Create(shared_.options));
     error_code error;
     acceptor_.open(endpoint.protocol(), error);
     // For a restart beside connections of the last run; unlike SO_REUSEPORT it does not let two
@@ -405,6 +560,7 @@ class BeastServer : public Server {
           absl::StrCat("cannot listen on ", shared_.options.address, ": ", error.message()));
     }
     Accept();
+    if (tls_ != nullptr) FollowTlsFiles();
     thread_ = std::thread([this] { context_.run(); });
     return absl::OkStatus();
   }
@@ -425,16 +581,27 @@ class BeastServer : public Server {
 
   // Out of descriptors: an immediate retry would fail again and burn the only thread.
   void PauseAccept() {
-    accept_timer_.expires_after(std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kAcceptPause)));
+    accept_timer_.expires_after(ToChrono(kAcceptPause));
     accept_timer_.async_wait([this](error_code error) {
       if (!error && acceptor_.is_open()) Accept();
+    });
+  }
+
+  // On the io thread: a few kilobytes from files that are there.
+  void FollowTlsFiles() {
+    tls_timer_.expires_after(ToChrono(tls::kPollInterval));
+    tls_timer_.async_wait([this](error_code error) {
+      if (error || !acceptor_.is_open()) return;
+      tls_->Poll();
+      FollowTlsFiles();
     });
   }
 
   void Open(tcp::socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    auto session = std::make_shared<Session>(std::move(socket), shared_, gate_);
+    auto session = std::make_shared<Session>(
+        std::move(socket), tls_ == nullptr ? nullptr : tls_->context(), shared_, gate_);
     shared_.sessions.emplace(session.get(), session);
     session->Start();
   }
@@ -444,10 +611,11 @@ class BeastServer : public Server {
     error_code ignored;
     acceptor_.close(ignored);
     accept_timer_.cancel();
+    tls_timer_.cancel();
     const auto sessions = shared_.sessions;  // closing changes the original
     for (const auto& [key, session] : sessions) session->StopUnlessWriting();
     if (shared_.sessions.empty()) return context_.stop();
-    stop_timer_.expires_after(std::chrono::nanoseconds(absl::ToInt64Nanoseconds(kStopDeadline)));
+    stop_timer_.expires_after(ToChrono(kStopDeadline));
     stop_timer_.async_wait([this](error_code error) {
       if (!error) context_.stop();
     });
@@ -459,6 +627,8 @@ class BeastServer : public Server {
   tcp::acceptor acceptor_;
   net::steady_timer stop_timer_;
   net::steady_timer accept_timer_;
+  net::steady_timer tls_timer_;
+  std::unique_ptr<TlsSource> tls_;  // nullptr: no TLS
   const std::shared_ptr<Gate> gate_;
   tcp::endpoint bound_;
   std::thread thread_;

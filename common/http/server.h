@@ -1,5 +1,6 @@
-// The HTTP/1.1 server of every edge: callbacks, admin pages, the WeCom simulator. Wraps
-// Boost.Beast; no other file of the project (but client.cc and their sources) includes it.
+// The HTTP/1.1 server of every edge: callbacks, admin pages, the WeCom simulator; with or without
+// TLS. Wraps Boost.Beast; no other file of the project (but client.cc and their sources) includes
+// it.
 //
 //   auto server = http::Server::Start({.address = "127.0.0.1:0"}, [](http::Request r,
 //   http::Responder send) {
@@ -54,9 +55,17 @@ class Server {
     absl::Duration read_deadline = absl::Seconds(5);   // for one whole request, else 408 and closed
     absl::Duration idle_deadline = absl::Seconds(60);  // between requests
     size_t connections_max = 4096;                     // policy when full: accept and close at once
+    // PEM files; all empty = no TLS. cert_file (own certificate, then its chain) and key_file: TLS
+    // 1.2 or newer, its handshake inside read_deadline. ca_file too: a client must show a
+    // certificate of these authorities. The files are read again every tls::kPollInterval; new
+    // connections use what was last valid, open ones go on. Broken files are logged once.
+    std::string cert_file;
+    std::string key_file;
+    std::string ca_file;
   };
-  // Binds, listens, starts one thread. Errors: INVALID_ARGUMENT bad address; UNAVAILABLE address in
-  // use or not ours (the text names the address).
+  // Binds, listens, starts one thread. Errors: INVALID_ARGUMENT bad address, or a needed file not
+  // named; UNAVAILABLE address in use or not ours (the text names the address); those of
+  // tls::ReadKeyPair and tls::ReadAuthorities (the text names the file and what to do).
   static absl::StatusOr<std::unique_ptr<Server>> Start(Options options, Handler handler);
   // Stops: no new connections, waits until answers that were handed in are written (bounded by 1
   // s), closes the rest. Responders called later do nothing.

@@ -24,6 +24,7 @@ constexpr size_t kJournalReadRecords = 2000;
 constexpr size_t kJournalReadBytes = 4 << 20;
 constexpr size_t kFoldPerTurn = 20'000;
 constexpr size_t kQueriesPerTurn = 100;
+constexpr int64_t kAskAgainNs = 5 * kNanosPerMilli;
 
 // A store closed for good, or a record too large: another try would end the same way.
 bool EndsThePartition(const absl::Status& append_error) {
@@ -39,11 +40,22 @@ struct PartitionRunner::AppendResult {
   uint64_t generation = 0;  // of the append that may report
 };
 
+// What was asked for last of the log: one answer per partition. Outlives the runner while some
+// wait.
+struct PartitionRunner::EndAnswers {
+  std::mutex mu;
+  uint64_t generation = 0;  // of the question that may be answered
+  size_t waiting = 0;
+  std::vector<uint64_t> ends;
+  absl::Status status;
+};
+
 PartitionRunner::PartitionRunner(RunnerOptions options, log::Log* log, core::Core* core)
     : options_(std::move(options)),
       log_(log),
       core_(core),
       append_result_(std::make_shared<AppendResult>()),
+      end_answers_(std::make_shared<EndAnswers>()),
       outbox_(log::Name(options_.journal), log, options_.wake) {
   for (const auto& input : options_.folded_inputs) {
     folded_.emplace_back(input.at, input.is_journal);
@@ -142,64 +154,157 @@ bool PartitionRunner::Turn(const Now& now) {
 // ---- Recovery ----
 
 bool PartitionRunner::Recover(const Now& now) {
+  std::vector<uint64_t> ends;
   switch (recovery_) {
-    case Recovery::kReadJournal:
-      if (!ReadJournal(now)) recovery_ = Recovery::kAppendFence;
-      return state() == State::kRecovering;
-    case Recovery::kAppendFence: {
+    case Recovery::kAskJournalEnd:
+      if (now.raw_ns < ask_not_before_raw_ns_) {
+        WakeBy(ask_not_before_raw_ns_);
+        return false;
+      }
+      recovery_ = Recovery::kAwaitJournalEnd;
+      AskEnds({options_.journal});
+      return true;
+    case Recovery::kAwaitJournalEnd: {
+      if (!TakeEnds(now, &ends)) return recovery_ != Recovery::kAwaitJournalEnd;
+      journal_end_ = ends[0];
+      std::vector<log::TopicPartition> inputs;
+      for (const LogInput& input : folded_) inputs.push_back(input.at());
+      recovery_ = Recovery::kAwaitInputEnds;
+      AskEnds(inputs);
+      return true;
+    }
+    case Recovery::kAwaitInputEnds:
+      if (!TakeEnds(now, &ends)) return recovery_ != Recovery::kAwaitInputEnds;
+      input_ends_ = std::move(ends);
+      recovery_ = Recovery::kFoldInputs;
+      return true;
+    case Recovery::kFoldInputs: {
+      const bool moved = FoldInputs();
+      if (state() == State::kFailed) return false;
+      if (!InputsFolded()) return moved;
+      recovery_ = Recovery::kReadJournal;
+      return true;
+    }
+    case Recovery::kReadJournal: {
+      const bool moved = ReadJournal(journal_end_);
+      if (state() != State::kRecovering) return false;
+      if (journal_position_ < journal_end_) return moved;
+      if (!fence_appended_) {
+        recovery_ = Recovery::kAppendFence;
+      } else if (filter_.epoch() == epoch_ && filter_.fence_token() == options_.fence_token) {
+        BecomeLive(now);
+      } else {
+        AskAgainLater(now);  // the store knows our fence but does not show it yet
+      }
+      return true;
+    }
+    case Recovery::kAppendFence:
       if (now.raw_ns < fence_not_before_raw_ns_) {
         WakeBy(fence_not_before_raw_ns_);
         return false;
       }
-      epoch_ = filter_.epoch() + 1;
-      RecordHeader header;
-      header.set_kind(RECORD_KIND_FENCE);
-      header.set_epoch(epoch_);
-      header.set_decided_time_ns(now.wall_ns);
-      auto* fence = header.mutable_fence();
-      fence->set_owner(options_.owner);
-      fence->set_boot_id(options_.boot_id);
-      fence->set_wall_time_ns(now.wall_ns);
-      fence->set_boot_time_ns(now.boot_ns);
-      fence->set_raw_time_ns(now.raw_ns);
-      fence->set_predecessor_dead(options_.predecessor_dead);
-      fence->set_token(options_.fence_token);
-      batch_.emplace();
-      batch_->records.push_back({.key = "", .header = core::EncodeHeader(header), .value = ""});
-      AppendBatch();
       recovery_ = Recovery::kAwaitFence;
+      AppendFence(now);
       return true;
-    }
-    case Recovery::kAwaitFence: {
-      if (ReadJournal(now)) {
-        if (state() == State::kRecovering && filter_.epoch() == epoch_ &&
-            filter_.fence_token() == options_.fence_token) {
-          BecomeLive(now);
-        }
-        return true;
-      }
-      std::optional<absl::Status> result;
-      {
-        std::lock_guard lock(append_result_->mu);
-        result.swap(append_result_->status);
-      }
-      if (result.has_value() && !result->ok()) {
-        if (EndsThePartition(*result)) {
-          Fail(*result);
-          return false;
-        }
-        if (absl::IsResourceExhausted(*result)) {
-          fence_not_before_raw_ns_ = now.raw_ns + kFullLogRetryNs;
-        }
-        batch_.reset();
-        batch_under_way_ = false;
-        recovery_ = Recovery::kReadJournal;
-        return true;
-      }
-      return false;
-    }
+    case Recovery::kAwaitFence:
+      return FinishFence(now);
   }
   return false;
+}
+
+void PartitionRunner::AskEnds(const std::vector<log::TopicPartition>& of) {
+  uint64_t generation;
+  {
+    std::lock_guard lock(end_answers_->mu);
+    generation = ++end_answers_->generation;
+    end_answers_->waiting = of.size();
+    end_answers_->ends.assign(of.size(), 0);
+    end_answers_->status = absl::OkStatus();
+  }
+  for (size_t i = 0; i < of.size(); ++i) {
+    log_->QueryEnd(of[i], [answers = end_answers_, generation, i,
+                           wake = options_.wake](absl::StatusOr<uint64_t> end) {
+      {
+        std::lock_guard lock(answers->mu);
+        if (answers->generation != generation) return;
+        if (end.ok()) {
+          answers->ends[i] = *end;
+        } else {
+          answers->status = end.status();
+        }
+        if (--answers->waiting > 0) return;
+      }
+      wake();
+    });
+  }
+}
+
+// False: some answers are missing, or one was an error and everything is asked for again.
+bool PartitionRunner::TakeEnds(const Now& now, std::vector<uint64_t>* ends) {
+  std::lock_guard lock(end_answers_->mu);
+  if (end_answers_->waiting > 0) return false;
+  if (!end_answers_->status.ok()) {
+    LogEvent(
+        LogLevel::kWarning, "end_unknown",
+        {{"journal", log::Name(options_.journal)}, {"status", end_answers_->status.ToString()}});
+    AskAgainLater(now);
+    return false;
+  }
+  *ends = end_answers_->ends;
+  return true;
+}
+
+void PartitionRunner::AskAgainLater(const Now& now) {
+  ask_not_before_raw_ns_ = now.raw_ns + kAskAgainNs;
+  recovery_ = Recovery::kAskJournalEnd;
+}
+
+bool PartitionRunner::InputsFolded() const {
+  for (size_t i = 0; i < folded_.size(); ++i) {
+    if (folded_[i].position() < input_ends_[i]) return false;
+  }
+  return true;
+}
+
+void PartitionRunner::AppendFence(const Now& now) {
+  epoch_ = filter_.epoch() + 1;
+  fence_appended_ = true;
+  RecordHeader header;
+  header.set_kind(RECORD_KIND_FENCE);
+  header.set_epoch(epoch_);
+  header.set_decided_time_ns(now.wall_ns);
+  auto* fence = header.mutable_fence();
+  fence->set_owner(options_.owner);
+  fence->set_boot_id(options_.boot_id);
+  fence->set_wall_time_ns(now.wall_ns);
+  fence->set_boot_time_ns(now.boot_ns);
+  fence->set_raw_time_ns(now.raw_ns);
+  fence->set_predecessor_dead(options_.predecessor_dead);
+  fence->set_token(options_.fence_token);
+  batch_.emplace();
+  batch_->records.push_back({.key = "", .header = core::EncodeHeader(header), .value = ""});
+  AppendBatch();
+}
+
+bool PartitionRunner::FinishFence(const Now& now) {
+  std::optional<absl::Status> result;
+  {
+    std::lock_guard lock(append_result_->mu);
+    result.swap(append_result_->status);
+  }
+  if (!result.has_value()) return false;
+  batch_.reset();
+  batch_under_way_ = false;
+  recovery_ = Recovery::kAskJournalEnd;
+  if (result->ok()) return true;
+  if (EndsThePartition(*result)) {
+    Fail(*result);
+    return false;
+  }
+  TellAppendFailed(*result);
+  fence_appended_ = false;
+  if (absl::IsResourceExhausted(*result)) fence_not_before_raw_ns_ = now.raw_ns + kFullLogRetryNs;
+  return true;
 }
 
 void PartitionRunner::BecomeLive(const Now& now) {
@@ -213,6 +318,7 @@ void PartitionRunner::BecomeLive(const Now& now) {
   for (LogInput& input : decided_) input.Restore(AppliedCover(log::Name(input.at())));
   next_seq_ = filter_.seq() + 1;
   uncovered_inputs_ = 0;
+  fence_appended_ = false;
   core_->EndBatch();
   state_.store(State::kLive, std::memory_order_release);
   LogEvent(LogLevel::kInfo, "partition_live",
@@ -249,24 +355,21 @@ bool PartitionRunner::FoldInputs() {
   return moved;
 }
 
-bool PartitionRunner::ReadJournal(const Now&) {
-  if (absl::Status status = log_->Read(options_.journal, journal_position_, kJournalReadRecords,
-                                       kJournalReadBytes, &journal_scratch_);
+bool PartitionRunner::ReadJournal(uint64_t until) {
+  if (journal_position_ >= until) return false;
+  if (absl::Status status =
+          log_->Read(options_.journal, journal_position_,
+                     std::min<uint64_t>(kJournalReadRecords, until - journal_position_),
+                     kJournalReadBytes, &journal_scratch_);
       !status.ok()) {
     Fail(std::move(status));
     return false;
-  }
-  if (state() == State::kRecovering && !journal_scratch_.empty()) {
-    // A former owner, perhaps still alive until our fence, decided these records on inputs that
-    // were durable before them: all of those are there now.
-    while (FoldInputs()) {
-    }
-    if (state() == State::kFailed) return false;
   }
   for (const log::StoredRecord& record : journal_scratch_) {
     TakeJournalRecord(record);
     if (state() == State::kFenced || state() == State::kFailed) return false;
   }
+  read_position_.store(journal_position_, std::memory_order_relaxed);
   return !journal_scratch_.empty();
 }
 
@@ -274,7 +377,12 @@ void PartitionRunner::TakeJournalRecord(const log::StoredRecord& record) {
   journal_position_ = record.offset + 1;
   auto header = core::DecodeHeader(record.record.header);
   if (!header.ok()) {
-    Fail(header.status());
+    // No owner wrote this, so it does not count.
+    void_records_.fetch_add(1, std::memory_order_relaxed);
+    LogEvent(LogLevel::kWarning, "journal_record_unreadable",
+             {{"journal", log::Name(options_.journal)},
+              {"offset", absl::StrCat(record.offset)},
+              {"status", header.status().ToString()}});
     return;
   }
   switch (filter_.Admit(*header)) {
@@ -334,7 +442,7 @@ void PartitionRunner::ApplyCounted(const RecordHeader& header, const log::Stored
 // ---- Live ----
 
 bool PartitionRunner::RunLive(const Now& now) {
-  bool moved = ReadJournal(now);
+  bool moved = ReadJournal(UINT64_MAX);
   if (state() != State::kLive) return false;
   moved |= FinishBatch(now);
   if (state() != State::kLive) return moved;
@@ -373,8 +481,7 @@ bool PartitionRunner::FinishBatch(const Now& now) {
       Fail(*result);  // the process starts again
       return true;
     }
-    LogEvent(LogLevel::kWarning, "append_failed",
-             {{"journal", log::Name(options_.journal)}, {"status", result->ToString()}});
+    TellAppendFailed(*result);
     VoidBatch();
     return true;
   }
@@ -383,6 +490,11 @@ bool PartitionRunner::FinishBatch(const Now& now) {
   core_->EndBatch();
   core_->Release(now);
   return true;
+}
+
+void PartitionRunner::TellAppendFailed(const absl::Status& status) const {
+  LogEvent(LogLevel::kWarning, "append_failed",
+           {{"journal", log::Name(options_.journal)}, {"status", status.ToString()}});
 }
 
 // What was appended may or may not be there: only a new fence tells.
@@ -395,7 +507,7 @@ void PartitionRunner::VoidBatch() {
     append_result_->status.reset();
     ++append_result_->generation;
   }
-  recovery_ = Recovery::kReadJournal;
+  recovery_ = Recovery::kAskJournalEnd;
   state_.store(State::kRecovering, std::memory_order_release);
 }
 

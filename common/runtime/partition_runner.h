@@ -8,6 +8,7 @@
 //   while (runner.Turn(clock.Read())) {}
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -97,14 +98,35 @@ class PartitionRunner {
   uint64_t records_applied() const { return records_applied_.load(std::memory_order_relaxed); }
   uint64_t void_records() const { return void_records_.load(std::memory_order_relaxed); }
   uint64_t fences() const { return fences_.load(std::memory_order_relaxed); }
+  struct Progress {
+    uint64_t journal_position = 0;
+    uint64_t journal_end = 0;  // as this process knows it
+  };
+  Progress progress() const {
+    const uint64_t position = read_position_.load(std::memory_order_relaxed);
+    return {position, std::max(position, log_->End(options_.journal))};
+  }
   uint64_t inputs_taken() const { return inputs_taken_.load(std::memory_order_relaxed); }
   // After kFailed.
   absl::Status failure() const;
   const RunnerOptions& options() const { return options_; }
 
  private:
-  enum class Recovery { kReadJournal, kAppendFence, kAwaitFence };
+  // A former owner, perhaps still alive until our fence, decided its records on folded inputs that
+  // were durable before them. So the ends of the folded inputs are asked for after the journal's,
+  // and reached before the journal is read up to there: once up to its end, once more up to our
+  // fence.
+  enum class Recovery {
+    kAskJournalEnd,
+    kAwaitJournalEnd,
+    kAwaitInputEnds,
+    kFoldInputs,
+    kReadJournal,
+    kAppendFence,
+    kAwaitFence,
+  };
   struct AppendResult;
+  struct EndAnswers;
   struct Batch {
     std::vector<log::Record> records;
     size_t bytes = 0;
@@ -112,8 +134,14 @@ class PartitionRunner {
   };
 
   bool Recover(const Now& now);
+  void AskEnds(const std::vector<log::TopicPartition>& of);
+  bool TakeEnds(const Now& now, std::vector<uint64_t>* ends);
+  void AskAgainLater(const Now& now);
+  bool InputsFolded() const;
+  void AppendFence(const Now& now);
+  bool FinishFence(const Now& now);
   bool FoldInputs();
-  bool ReadJournal(const Now& now);
+  bool ReadJournal(uint64_t until);
   void TakeJournalRecord(const log::StoredRecord& record);
   void ApplyCounted(const ::tidegate::log::v1::RecordHeader& header,
                     const log::StoredRecord& record);
@@ -134,6 +162,7 @@ class PartitionRunner {
   bool BatchFull() const;
   // Turns again at that time at the latest.
   void WakeBy(int64_t raw_ns);
+  void TellAppendFailed(const absl::Status& status) const;
   void Fail(absl::Status status);
   void RefuseQueries(const absl::Status& status);
   const ::tidegate::log::v1::Cover* AppliedCover(const std::string& input) const;
@@ -143,9 +172,14 @@ class PartitionRunner {
   log::Log* const log_;
   core::Core* const core_;
   const std::shared_ptr<AppendResult> append_result_;
+  const std::shared_ptr<EndAnswers> end_answers_;
 
   // The runner's thread.
-  Recovery recovery_ = Recovery::kReadJournal;
+  Recovery recovery_ = Recovery::kAskJournalEnd;
+  uint64_t journal_end_ = 0;          // as asked for last
+  std::vector<uint64_t> input_ends_;  // of folded_, asked for after journal_end_
+  bool fence_appended_ = false;
+  int64_t ask_not_before_raw_ns_ = INT64_MIN;
   std::vector<LogInput> folded_;
   std::vector<LogInput> decided_;
   Outbox outbox_;
@@ -169,6 +203,7 @@ class PartitionRunner {
   std::atomic<uint64_t> void_records_{0};
   std::atomic<uint64_t> fences_{0};
   std::atomic<uint64_t> inputs_taken_{0};
+  std::atomic<uint64_t> read_position_{0};  // journal_position_, for other threads
 
   mutable std::mutex mu_;
   // Guarded by mu_.

@@ -13,6 +13,7 @@ struct Config {
   uint32_t partitions = 4;
   uint32_t lanes = 1;
   std::string wecom_url = "https://qyapi.weixin.qq.com";
+  bool send = true;  // false: no call is ever decided
   wecom_table::Limits limits;
 };
 

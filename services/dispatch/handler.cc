@@ -1,8 +1,6 @@
 #include "services/dispatch/handler.h"
 
 #include <algorithm>
-#include <deque>
-#include <mutex>
 #include <set>
 #include <utility>
 
@@ -14,6 +12,7 @@
 #include "common/expression/expression.h"
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
+#include "common/grpc/stream_reader.h"
 #include "services/dispatch/campaign_view.h"
 
 namespace tidegate::dispatch {
@@ -101,88 +100,40 @@ v1::CampaignPlan ToPlan(const std::string& campaign_id,
   return proto;
 }
 
-// Streams the newest state; slower readers skip states, never the last one.
-class WatchReactor : public grpc::ServerWriteReactor<v1::WatchCampaignResponse> {
- public:
-  explicit WatchReactor(std::shared_ptr<std::atomic<bool>> alive) : alive_(std::move(alive)) {}
-
-  void Push(v1::Campaign campaign, bool last) {
-    std::lock_guard lock(mu_);
-    if (finished_) return;
-    next_ = std::move(campaign);
-    has_next_ = true;
-    last_ = last;
-    Pump();
-  }
-  void End(grpc::Status status) {
-    std::lock_guard lock(mu_);
-    FinishOnce(std::move(status));
-  }
-  void OnWriteDone(bool ok) override {
-    std::lock_guard lock(mu_);
-    writing_ = false;
-    if (!ok) return FinishOnce(grpc::Status(grpc::StatusCode::CANCELLED, "the caller went away"));
-    if (sent_last_) return FinishOnce(grpc::Status::OK);
-    Pump();
-  }
-  void OnCancel() override {
-    std::lock_guard lock(mu_);
-    FinishOnce(grpc::Status(grpc::StatusCode::CANCELLED, "the caller went away"));
-  }
-  void OnDone() override {
-    alive_->store(false);
-    // The lane's watcher may hold the lock for a last, refused push.
-    { std::lock_guard lock(mu_); }
-    keep_.reset();
-  }
-  void KeepAlive(std::shared_ptr<WatchReactor> self) { keep_ = std::move(self); }
-
- private:
-  void Pump() {
-    if (writing_ || !has_next_ || finished_) return;
-    response_.Clear();
-    *response_.mutable_campaign() = std::move(next_);
-    has_next_ = false;
-    sent_last_ = last_;
-    writing_ = true;
-    StartWrite(&response_);
-  }
-  void FinishOnce(grpc::Status status) {
-    if (finished_) return;
-    finished_ = true;
-    Finish(std::move(status));
-  }
-
-  const std::shared_ptr<std::atomic<bool>> alive_;
-  std::mutex mu_;
-  v1::WatchCampaignResponse response_;
-  v1::Campaign next_;
-  bool has_next_ = false;
-  bool last_ = false;
-  bool sent_last_ = false;
-  bool writing_ = false;
-  bool finished_ = false;
-  std::shared_ptr<WatchReactor> keep_;
-};
-
 }  // namespace
 
-Lane& Handler::LaneOf(const std::string& corp) {
-  return (*lanes_)[PartitionOf(corp, static_cast<uint32_t>(lanes_->size()))];
+uint32_t Handler::LaneNumber(const std::string& corp) const {
+  return PartitionOf(corp, lanes_in_all_);
 }
 
+bool Handler::Owns(const std::string& corp) const {
+  return edge_.replicas->own().Owns(LaneNumber(corp));
+}
+
+Lane& Handler::LaneOf(const std::string& corp) {
+  return (*lanes_)[edge_.replicas->own().PlaceOf(LaneNumber(corp))];
+}
+
+template <typename Request, typename Response>
 grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
-                                           const std::string& corp, Ask ask) {
-  if (corps_->Find(corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  Lane& lane = LaneOf(corp);
-  DispatchCore* core = lane.core.get();
+                                           const Request* request, Response* response, Ask ask) {
+  const std::string& corp = request->corp();
+  if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  if (!Owns(corp)) return edge_.replicas->Forward(context, LaneNumber(corp), request, response);
   auto* reactor = context->DefaultReactor();
-  const absl::Status posted = lane.thread->runner().PostQuery(
-      [core, reactor, ask = std::move(ask)](absl::Status status, const Now& now) {
-        if (status.ok()) ask(*core, now);
-        reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
-      });
-  if (!posted.ok()) reactor->Finish(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
+  edge_.definitions->WhenCurrent([this, reactor, corp, ask](const absl::Status& current) {
+    if (!current.ok()) return reactor->Finish(rpc::ToGrpcStatus(current, "DEFINITIONS_NOT_READ"));
+    Lane& lane = LaneOf(corp);
+    DispatchCore* core = lane.core.get();
+    const auto definitions = edge_.definitions->Corp(corp);
+    const absl::Status posted = lane.thread->runner().PostQuery(
+        [core, definitions, reactor, ask](absl::Status status, const Now& now) {
+          if (status.ok()) status = ask(*definitions, *core, now);
+          reactor->Finish(rpc::ToGrpcStatus(
+              status, absl::IsNotFound(status) ? "CAMPAIGN_NOT_FOUND" : "LANE_NOT_READY"));
+        });
+    if (!posted.ok()) reactor->Finish(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
+  });
   return reactor;
 }
 
@@ -191,7 +142,8 @@ grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* context,
                                                   const v1::CreateCampaignRequest* request,
                                                   v1::CreateCampaignResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  if (edge_.Find(*context, request->corp()) == nullptr)
+    return rpc::Finish(context, rpc::UnknownCorp());
   std::vector<FieldViolation> wrong;
   if (!request->validate_only()) rpc::CheckRequestId(request->request_id(), &wrong);
   CheckSpec(request->campaign(), &wrong);
@@ -216,7 +168,7 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
   auto* reactor = context->DefaultReactor();
 
   if (request->validate_only()) {
-    const auto corp = store_->Corp(request->corp());
+    const auto corp = edge_.definitions->Corp(request->corp());
     if (absl::Status status = check_new(*corp, definition.id()); !status.ok()) {
       reactor->Finish(rpc::ToGrpcStatus(status, "CAMPAIGN_EXISTS"));
       return reactor;
@@ -237,8 +189,8 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
     return reactor;
   }
 
-  store_->Propose(
-      definitions::ProposalOf(*request, ""),
+  edge_.definitions->Propose(
+      edge_.ProposalOf(*context, *request, ""),
       [definition,
        check_new](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (absl::Status status = check_new(corp, definition.id()); !status.ok()) return status;
@@ -282,19 +234,24 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
                                                 CampaignIntent from, CampaignIntent to,
                                                 const std::string& reason,
                                                 const std::string& needed) {
-  if (corps_->Find(request.corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  if (edge_.Find(*context, request.corp()) == nullptr)
+    return rpc::Finish(context, rpc::UnknownCorp());
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request.request_id(), &wrong);
   rpc::CheckId("campaign_id", request.campaign_id(), &wrong);
   if (from != CAMPAIGN_INTENT_DRAFT) rpc::CheckText("reason", reason, 1000, &wrong);
   if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
+  if (!Owns(request.corp())) {
+    return edge_.replicas->Forward(context, LaneNumber(request.corp()), &request, response);
+  }
   auto* reactor = context->DefaultReactor();
   const std::string id = request.campaign_id();
   const std::string corp_id = request.corp();
   const absl::Time deadline = rpc::DeadlineOf(*context);
+  const auto proposal = edge_.ProposalOf(*context, request, reason);
   const auto propose = [=, this](bool over) {
-    store_->Propose(
-        definitions::ProposalOf(request, reason),
+    edge_.definitions->Propose(
+        proposal,
         [=](const CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
           const auto it = corp.campaigns.find(id);
           if (it == corp.campaigns.end()) return NoCampaign();
@@ -364,66 +321,75 @@ grpc::ServerUnaryReactor* Handler::ResumeCampaign(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* Handler::GetCampaign(grpc::CallbackServerContext* context,
                                                const v1::GetCampaignRequest* request,
                                                v1::GetCampaignResponse* response) {
-  const auto corp = store_->Corp(request->corp());
-  const auto it = corp->campaigns.find(request->campaign_id());
-  if (corps_->Find(request->corp()) != nullptr && it == corp->campaigns.end()) {
-    return rpc::Finish(context, rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
-  }
-  return AskLane(
-      context, request->corp(), [corp, request, response](DispatchCore& core, const Now&) {
-        const std::string& id = request->campaign_id();
-        *response->mutable_campaign() =
-            ToCampaign(id, corp->campaigns.at(id), core.campaigns().Find({request->corp(), id}));
-      });
+  return AskLane(context, request, response,
+                 [=](const CorpDefinitions& corp, DispatchCore& core, const Now&) {
+                   const std::string& id = request->campaign_id();
+                   const auto found = corp.campaigns.find(id);
+                   if (found == corp.campaigns.end()) return NoCampaign();
+                   *response->mutable_campaign() =
+                       ToCampaign(id, found->second, core.campaigns().Find({request->corp(), id}));
+                   return absl::OkStatus();
+                 });
 }
 
 grpc::ServerUnaryReactor* Handler::ListCampaigns(grpc::CallbackServerContext* context,
                                                  const v1::ListCampaignsRequest* request,
                                                  v1::ListCampaignsResponse* response) {
-  const auto corp = store_->Corp(request->corp());
-  return AskLane(context, request->corp(),
-                 [corp, request, response](DispatchCore& core, const Now&) {
+  return AskLane(context, request, response,
+                 [=](const CorpDefinitions& corp, DispatchCore& core, const Now&) {
                    for (const auto& [id, definition] :
-                        rpc::Page(corp->campaigns, request->page_size(), request->page_token(),
+                        rpc::Page(corp.campaigns, request->page_size(), request->page_token(),
                                   response->mutable_next_page_token())) {
                      *response->add_campaigns() =
                          ToCampaign(id, definition, core.campaigns().Find({request->corp(), id}));
                    }
+                   return absl::OkStatus();
                  });
 }
 
 grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
-    grpc::CallbackServerContext*, const v1::WatchCampaignRequest* request) {
-  auto alive = std::make_shared<std::atomic<bool>>(true);
-  auto reactor = std::make_shared<WatchReactor>(alive);
-  reactor->KeepAlive(reactor);
+    grpc::CallbackServerContext* context, const v1::WatchCampaignRequest* request) {
+  const auto reactor = CampaignWatch::Make();
   const std::string corp = request->corp();
-  const std::string id = request->campaign_id();
-  if (corps_->Find(corp) == nullptr) {
+  if (edge_.Find(*context, corp) == nullptr) {
     reactor->End(rpc::UnknownCorp());
-    return reactor.get();
+  } else if (!Owns(corp)) {
+    WatchElsewhere(*context, *request, reactor);
+  } else {
+    edge_.definitions->WhenCurrent(
+        [this, reactor, corp, id = request->campaign_id()](const absl::Status& current) {
+          if (!current.ok()) {
+            return reactor->End(rpc::ToGrpcStatus(current, "DEFINITIONS_NOT_READ"));
+          }
+          if (!edge_.definitions->Corp(corp)->campaigns.contains(id)) {
+            return reactor->End(rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
+          }
+          WatchLane(corp, id, reactor);
+        });
   }
-  if (!store_->Corp(corp)->campaigns.contains(id)) {
-    reactor->End(rpc::ToGrpcStatus(NoCampaign(), "CAMPAIGN_NOT_FOUND"));
-    return reactor.get();
-  }
+  return reactor.get();
+}
+
+void Handler::WatchLane(const std::string& corp, const std::string& id,
+                        const std::shared_ptr<CampaignWatch>& reactor) {
   Lane& lane = LaneOf(corp);
   DispatchCore* core = lane.core.get();
   auto* watchers = lane.watchers.get();
   // On the lane's thread, after each turn: tells a change at most five times a second.
-  auto watch = [this, alive, weak = std::weak_ptr<WatchReactor>(reactor), core, corp, id,
+  auto watch = [this, weak = std::weak_ptr<CampaignWatch>(reactor), core, corp, id,
                 next_raw_ns = int64_t{0}, last = std::string()](const Now& now) mutable {
     const auto strong = weak.lock();
-    if (strong == nullptr || !alive->load()) return false;
+    if (strong == nullptr || !strong->alive()) return false;
     if (now.raw_ns < next_raw_ns) return true;
     next_raw_ns = now.raw_ns + kWatchGapNs;
-    v1::Campaign campaign =
-        ToCampaign(id, store_->Corp(corp)->campaigns.at(id), core->campaigns().Find({corp, id}));
+    v1::Campaign campaign = ToCampaign(id, edge_.definitions->Corp(corp)->campaigns.at(id),
+                                       core->campaigns().Find({corp, id}));
     std::string text = campaign.SerializeAsString();
     if (text == last) return true;
     last = std::move(text);
     const bool over = campaign.state() == v1::CAMPAIGN_STATE_COMPLETED;
-    strong->Push(std::move(campaign), over);
+    strong->Push(std::move(campaign));
+    if (over) strong->End(grpc::Status::OK);
     return !over;
   };
   const absl::Status posted = lane.thread->runner().PostQuery(
@@ -436,55 +402,85 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
         if (watch(now)) watchers->push_back(std::move(watch));
       });
   if (!posted.ok()) reactor->End(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
-  return reactor.get();
+}
+
+// Passes on what the owner of the lane tells.
+void Handler::WatchElsewhere(const grpc::CallbackServerContext& context,
+                             const v1::WatchCampaignRequest& request,
+                             const std::shared_ptr<CampaignWatch>& reactor) {
+  const rpc::Replicas* replicas = edge_.replicas;
+  bool hopped = false;
+  grpc::Status status = replicas->CheckHop(context, &hopped);
+  if (status.ok() && hopped) status = replicas->OwnershipDiffers();
+  if (!status.ok()) return reactor->End(std::move(status));
+  const uint32_t owner = replicas->own().OwnerOf(LaneNumber(request.corp()));
+  const auto stub = std::shared_ptr<v1::DispatchService::Stub>(
+      v1::DispatchService::NewStub(replicas->channel(owner)));
+  auto* reader = new rpc::StreamReader<v1::WatchCampaignResponse>(
+      replicas->HopContext(context, owner),
+      [reactor](v1::WatchCampaignResponse&& message) {
+        reactor->Push(std::move(*message.mutable_campaign()));
+      },
+      [replicas, reactor, owner, stub](const grpc::Status& ended) {
+        reactor->End(replicas->Explain(ended, owner));
+      });
+  reader->Start([&](grpc::ClientContext* client, auto* read) {
+    stub->async()->WatchCampaign(client, &request, read);
+  });
 }
 
 grpc::ServerUnaryReactor* Handler::ListBuckets(grpc::CallbackServerContext* context,
                                                const v1::ListBucketsRequest* request,
                                                v1::ListBucketsResponse* response) {
-  return AskLane(context, request->corp(), [request, response](DispatchCore& core, const Now& now) {
-    for (const BucketRow& row : core.buckets().Rows(request->corp(), now.raw_ns)) {
-      auto* bucket = response->add_buckets();
-      bucket->set_api(row.api);
-      bucket->set_scope(row.scope);
-      bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
-      bucket->set_capacity(row.capacity);
-      bucket->set_tokens(row.tokens);
-      bucket->set_lockout_seconds(
-          static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
-    }
-  });
+  return AskLane(
+      context, request, response, [=](const CorpDefinitions&, DispatchCore& core, const Now& now) {
+        for (const BucketRow& row : core.buckets().Rows(request->corp(), now.raw_ns)) {
+          auto* bucket = response->add_buckets();
+          bucket->set_api(row.api);
+          bucket->set_scope(row.scope);
+          bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
+          bucket->set_capacity(row.capacity);
+          bucket->set_tokens(row.tokens);
+          bucket->set_lockout_seconds(
+              static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* Handler::ListDoubts(grpc::CallbackServerContext* context,
                                               const v1::ListDoubtsRequest* request,
                                               v1::ListDoubtsResponse* response) {
-  return AskLane(context, request->corp(), [request, response](DispatchCore& core, const Now& now) {
-    std::vector<v1::Doubt> doubts;
-    for (const auto& [key, campaign] : core.campaigns().campaigns()) {
-      if (key.first != request->corp()) continue;
-      for (v1::Doubt& doubt : ToDoubts(key.second, campaign, now))
-        doubts.push_back(std::move(doubt));
-    }
-    std::sort(doubts.begin(), doubts.end(), [](const v1::Doubt& a, const v1::Doubt& b) {
-      return a.age_seconds() > b.age_seconds();
-    });
-    for (v1::Doubt& doubt : doubts) *response->add_doubts() = std::move(doubt);
-  });
+  return AskLane(
+      context, request, response, [=](const CorpDefinitions&, DispatchCore& core, const Now& now) {
+        std::vector<v1::Doubt> doubts;
+        for (const auto& [key, campaign] : core.campaigns().campaigns()) {
+          if (key.first != request->corp()) continue;
+          for (v1::Doubt& doubt : ToDoubts(key.second, campaign, now))
+            doubts.push_back(std::move(doubt));
+        }
+        std::sort(doubts.begin(), doubts.end(), [](const v1::Doubt& a, const v1::Doubt& b) {
+          return a.age_seconds() > b.age_seconds();
+        });
+        for (v1::Doubt& doubt : doubts) *response->add_doubts() = std::move(doubt);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* Handler::GetWriteBack(grpc::CallbackServerContext* context,
                                                 const v1::GetWriteBackRequest* request,
                                                 v1::GetWriteBackResponse* response) {
-  return AskLane(context, request->corp(), [request, response](DispatchCore& core, const Now&) {
-    const WriteBack progress = core.commands().Progress(request->corp());
-    response->set_tags_wanted(progress.tags_wanted);
-    response->set_tags_written(progress.tags_written);
-    response->set_tags_refused(progress.tags_refused);
-    response->set_welcomes_requested(progress.welcomes_requested);
-    response->set_welcomes_sent(progress.welcomes_sent);
-    response->set_welcomes_dropped(progress.welcomes_dropped);
-  });
+  return AskLane(context, request, response,
+                 [=](const CorpDefinitions&, DispatchCore& core, const Now&) {
+                   const WriteBack progress = core.commands().Progress(request->corp());
+                   response->set_tags_wanted(progress.tags_wanted);
+                   response->set_tags_written(progress.tags_written);
+                   response->set_tags_refused(progress.tags_refused);
+                   response->set_welcomes_requested(progress.welcomes_requested);
+                   response->set_welcomes_sent(progress.welcomes_sent);
+                   response->set_welcomes_dropped(progress.welcomes_dropped);
+                   return absl::OkStatus();
+                 });
 }
 
 }  // namespace tidegate::dispatch

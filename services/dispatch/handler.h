@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
+#include "common/grpc/edge.h"
 #include "services/dispatch/adapters/audience_preview.h"
+#include "services/dispatch/campaign_watch.h"
 #include "services/dispatch/lane.h"
 #include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
 
@@ -17,9 +17,11 @@ namespace tidegate::dispatch {
 // Thread-safe. Nothing is owned; all outlive the handler.
 class Handler final : public ::tidegate::dispatch::v1::DispatchService::CallbackService {
  public:
-  Handler(const config::Corps* corps, definitions::DefinitionStore* store, const Clock* clock,
-          const wecom_table::Limits* limits, std::vector<Lane>* lanes)
-      : corps_(corps), store_(store), clock_(clock), limits_(limits), lanes_(lanes) {}
+  // `lanes`: those of this replica, in rising order, of `lanes_in_all`. What is pointed to outlives
+  // the handler.
+  Handler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
+          uint32_t lanes_in_all, std::vector<Lane>* lanes)
+      : edge_(edge), clock_(clock), limits_(limits), lanes_in_all_(lanes_in_all), lanes_(lanes) {}
 
   // Who tells the audience of a campaign that is only validated; set before the server starts.
   void SetAudiencePreview(AudiencePreview* preview) { preview_ = preview; }
@@ -65,12 +67,23 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
       ::tidegate::dispatch::v1::GetWriteBackResponse* response) override;
 
  private:
-  using Ask = std::function<void(DispatchCore&, const Now&)>;
+  // Fills in an answer, or says why there is none.
+  using Ask =
+      std::function<absl::Status(const definitions::CorpDefinitions&, DispatchCore&, const Now&)>;
 
+  uint32_t LaneNumber(const std::string& corp) const;
+  bool Owns(const std::string& corp) const;
+  // Requires Owns(corp).
   Lane& LaneOf(const std::string& corp);
-  // Answers the call with what `ask` fills in on the lane's thread.
-  grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const std::string& corp,
-                                    Ask ask);
+  // Answers the call with what `ask` fills in on the lane's thread, at the replica that owns it.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const Request* request,
+                                    Response* response, Ask ask);
+  void WatchLane(const std::string& corp, const std::string& id,
+                 const std::shared_ptr<CampaignWatch>& reactor);
+  void WatchElsewhere(const grpc::CallbackServerContext& context,
+                      const ::tidegate::dispatch::v1::WatchCampaignRequest& request,
+                      const std::shared_ptr<CampaignWatch>& reactor);
   // Proposes the campaign's new intent; `allowed` names the state it needs. The reply waits until
   // the lane has taken it in.
   template <typename Request, typename Response>
@@ -82,10 +95,10 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   void ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
                       absl::Time deadline, std::function<void(absl::Status)> done);
 
-  const config::Corps* const corps_;
-  definitions::DefinitionStore* const store_;
+  const rpc::Edge edge_;
   const Clock* const clock_;
   const wecom_table::Limits* const limits_;
+  const uint32_t lanes_in_all_;
   std::vector<Lane>* const lanes_;
   AudiencePreview* preview_ = nullptr;
 };

@@ -14,6 +14,7 @@
 namespace tidegate::dispatch {
 
 struct Lane {
+  uint32_t number = 0;
   std::unique_ptr<DispatchCore> core;
   // The lane's thread only.
   std::unique_ptr<runtime::WaitList> waiting;

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/process/former_owner.h"
 
 namespace tidegate::dispatch {
 
@@ -26,8 +27,21 @@ std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
 
 }  // namespace
 
+process::ServiceSpec Spec() {
+  return {"dispatch",
+          [](const process::Environment& environment)
+              -> absl::StatusOr<std::unique_ptr<process::Service>> {
+            return Service::Create(Config{.partitions = environment.partitions(),
+                                          .lanes = environment.lanes(),
+                                          .wecom_url = environment.settings->wecom.url,
+                                          .send = environment.settings->send,
+                                          .limits = *environment.limits},
+                                   environment);
+          }};
+}
+
 absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
-                                                         const runtime::Environment& environment) {
+                                                         const process::Environment& environment) {
   std::unique_ptr<Service> service(new Service(config, environment));
   for (Lane& lane : service->lanes_) {
     PartitionRunner* runner = &lane.thread->runner();
@@ -41,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
                 LogEvent(LogLevel::kWarning, "answer_not_taken", {{"status", status.ToString()}});
               }
             }));
+    if (!config.send) lane.core->SetDraining();
     lane.core->OnCalls([caller = caller.get()](std::vector<CallToMake> calls) {
       for (CallToMake& call : calls) caller->Make(std::move(call));
     });
@@ -49,43 +64,49 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
   return service;
 }
 
-Service::Service(const Config& config, const runtime::Environment& environment)
+Service::Service(const Config& config, const process::Environment& environment)
     : config_(config), environment_(environment) {
   for (uint32_t n = 0; n < config_.lanes; ++n) {
+    if (!environment.replicas->own().Owns(n)) continue;
     Lane lane;
+    lane.number = n;
     lane.core = std::make_unique<DispatchCore>(
         DispatchOptions{
             .lane = n, .partitions = config_.partitions, .agent_ids = AgentIds(*environment.corps)},
         &config_.limits);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
-    runtime::RunnerOptions options = runtime::OwnedRunner(environment, {log::Topic::kLedger, n});
+    runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kLedger, n});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
                              {.at = {log::Topic::kAudiences, n}},
                              {.at = {log::Topic::kCommands, n}}};
     options.after_turn =
-        [this, core = lane.core.get(), waiting = lane.waiting.get(), watchers = lane.watchers.get(),
-         next_raw_ns = int64_t{0},
+        [this, n, core = lane.core.get(), waiting = lane.waiting.get(),
+         watchers = lane.watchers.get(), next_raw_ns = int64_t{0},
          stage = environment.metrics->MakeStage("dispatch", n)](const Now& now) mutable {
           waiting->Check(now);
           std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
           if (now.raw_ns < next_raw_ns) return;
           next_raw_ns = now.raw_ns + kMetricsGapNs;
+          LookForFormerOwners(n);
           const DispatchCounters& counters = core->counters();
           stage.Set(counters.attempts, counters.outcomes, 0, counters.last_call_ns);
-          PublishMetrics(*core, core->buckets(), now);
+          PublishLane(*core, core->buckets(), now);
         };
     lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
                                                              lane.core.get(), environment.clock,
                                                              environment.on_end);
     lanes_.push_back(std::move(lane));
   }
-  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions,
-                                       environment.clock, &config_.limits, &lanes_);
+  handler_ = std::make_unique<Handler>(rpc::Edge{.corps = environment.corps,
+                                                 .callers = environment.callers,
+                                                 .replicas = environment.replicas,
+                                                 .definitions = environment.definitions},
+                                       environment.clock, &config_.limits, config_.lanes, &lanes_);
 }
 
-void Service::ConnectSegmentation(std::shared_ptr<grpc::Channel> channel) {
-  preview_ = std::make_unique<AudiencePreview>(std::move(channel));
+void Service::Connect(const process::ChannelsTo& channels_to) {
+  preview_ = std::make_unique<AudiencePreview>(channels_to("segmentation"));
   handler_->SetAudiencePreview(preview_.get());
 }
 
@@ -146,7 +167,22 @@ std::vector<const PartitionRunner*> Service::runners() const {
   return runners;
 }
 
-void Service::PublishMetrics(const DispatchCore& core, BucketSet& buckets, const Now& now) {
+// The answer comes back through the journal: until then it may be asked for again, which changes
+// nothing.
+void Service::LookForFormerOwners(uint32_t lane) {
+  const Lane& at = lanes_[environment_.replicas->own().PlaceOf(lane)];
+  for (const auto& [owner, boot_id] : at.core->former_owners()) {
+    if (environment_.settings->former_owner.policy != "check" ||
+        !process::HasEnded(owner, boot_id)) {
+      continue;
+    }
+    auto ended = std::make_unique<FormerOwnerEnded>();
+    ended->owner = owner;
+    (void)at.thread->runner().PostLocal(std::move(ended));
+  }
+}
+
+void Service::PublishLane(const DispatchCore& core, BucketSet& buckets, const Now& now) {
   metrics::Metrics& metrics = *environment_.metrics;
   for (const config::Corp& corp : environment_.corps->corps) {
     for (const BucketRow& row : buckets.Rows(corp.corp_id, now.raw_ns)) {

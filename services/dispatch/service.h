@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/runtime/environment.h"
+#include "common/process/service.h"
 #include "common/runtime/partition_thread.h"
 #include "services/dispatch/adapters/audience_preview.h"
 #include "services/dispatch/adapters/wecom_caller.h"
@@ -18,37 +18,41 @@
 
 namespace tidegate::dispatch {
 
-class Service {
+class Service final : public process::Service {
  public:
   // INVALID_ARGUMENT: the WeCom URL is not usable.
   static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
-                                                         const runtime::Environment& environment);
-  ~Service() { Stop(); }
+                                                         const process::Environment& environment);
+  ~Service() override { Stop(); }
 
-  // Where campaigns that are only validated learn their audience; before Start().
-  void ConnectSegmentation(std::shared_ptr<grpc::Channel> channel);
-
-  // Replays the ledger and begins to send; returns at once. See Ready().
-  void Start();
-  bool Ready() const;
+  // Finds segmentation, which tells the audience of campaigns that are only validated.
+  void Connect(const process::ChannelsTo& channels_to) override;
+  // Replays the ledgers of its lanes and begins to send.
+  void Start() override;
+  bool Ready() const override;
   // No new attempt; waits up to `patience` for the answers of those under way. What is left becomes
   // doubt at the next start.
-  void Drain(absl::Duration patience);
-  void Stop();
+  void Drain(absl::Duration patience) override;
+  void Stop() override;
 
-  grpc::Service* handler() { return handler_.get(); }
-  std::vector<const runtime::PartitionRunner*> runners() const;
+  grpc::Service* handler() override { return handler_.get(); }
+  std::vector<const runtime::PartitionRunner*> runners() const override;
 
  private:
-  Service(const Config& config, const runtime::Environment& environment);
-  void PublishMetrics(const DispatchCore& core, BucketSet& buckets, const Now& now);
+  Service(const Config& config, const process::Environment& environment);
+  void PublishLane(const DispatchCore& core, BucketSet& buckets, const Now& now);
+  // Finds out which former owners of the lane have ended, now and then.
+  void LookForFormerOwners(uint32_t lane);
 
   const Config config_;
-  const runtime::Environment environment_;
+  const process::Environment environment_;
   std::vector<Lane> lanes_;
   std::unique_ptr<AudiencePreview> preview_;
   std::unique_ptr<Handler> handler_;
   std::vector<std::unique_ptr<WecomCaller>> callers_;  // destroyed first: they post to the lanes
 };
+
+// How a process makes it.
+process::ServiceSpec Spec();
 
 }  // namespace tidegate::dispatch

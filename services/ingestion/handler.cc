@@ -64,7 +64,7 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
                                                       const v1::BatchPublishEventsRequest* request,
                                                       v1::BatchPublishEventsResponse* response) {
   auto* reactor = context->DefaultReactor();
-  if (corps_->Find(request->corp()) == nullptr) {
+  if (edge_.Find(*context, request->corp()) == nullptr) {
     reactor->Finish(rpc::UnknownCorp());
     return reactor;
   }
@@ -84,7 +84,7 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
   }
 
   const Now now = clock_->Read();
-  const uint64_t revision = definitions_->Corp(request->corp())->revision;
+  const uint64_t revision = edge_.definitions->Corp(request->corp())->revision;
   struct Part {
     std::vector<log::Record> records;
     std::vector<int> items;

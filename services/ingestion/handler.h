@@ -4,8 +4,7 @@
 #include <atomic>
 
 #include "common/base/clock.h"
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
+#include "common/grpc/edge.h"
 #include "common/log/log.h"
 #include "tidegate/ingestion/v1/ingestion_service.grpc.pb.h"
 
@@ -14,13 +13,9 @@ namespace tidegate::ingestion {
 // Thread-safe. Nothing is owned; all outlive the handler.
 class Handler final : public ::tidegate::ingestion::v1::IngestionService::CallbackService {
  public:
-  Handler(const config::Corps* corps, definitions::DefinitionStore* definitions, log::Log* log,
-          const Clock* clock, uint32_t partitions)
-      : corps_(corps),
-        definitions_(definitions),
-        log_(log),
-        clock_(clock),
-        partitions_(partitions) {}
+  // `log` and `clock` outlive the handler.
+  Handler(const rpc::Edge& edge, log::Log* log, const Clock* clock, uint32_t partitions)
+      : edge_(edge), log_(log), clock_(clock), partitions_(partitions) {}
 
   grpc::ServerUnaryReactor* BatchPublishEvents(
       grpc::CallbackServerContext* context,
@@ -31,8 +26,7 @@ class Handler final : public ::tidegate::ingestion::v1::IngestionService::Callba
   uint64_t events_refused() const { return events_refused_.load(std::memory_order_relaxed); }
 
  private:
-  const config::Corps* const corps_;
-  definitions::DefinitionStore* const definitions_;
+  const rpc::Edge edge_;
   log::Log* const log_;
   const Clock* const clock_;
   const uint32_t partitions_;

@@ -5,50 +5,41 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/base/clock.h"
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
 #include "common/http/server.h"
-#include "common/log/log.h"
 #include "common/metrics/metrics.h"
+#include "common/process/service.h"
 #include "services/ingestion/adapters/callback_endpoint.h"
 #include "services/ingestion/config.h"
 #include "services/ingestion/handler.h"
 
 namespace tidegate::ingestion {
 
-class Service {
+class Service final : public process::Service {
  public:
-  // What the process hands in; all outlive the service.
-  struct Environment {
-    log::Log* log;
-    const Clock* clock;
-    const config::Corps* corps;
-    definitions::DefinitionStore* definitions;
-    metrics::Metrics* metrics;
-  };
-  // Errors: a key file, or the callback address (its text names the file or address).
+  // Errors: a key file of an app, named.
   static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
-                                                         const Environment& environment);
+                                                         const process::Environment& environment);
 
   // Begins to take callbacks.
-  absl::Status Start();
-  // No new callbacks; those under way are answered.
-  void Stop() { server_.reset(); }
+  absl::Status Open() override;
+  void Close() override { server_.reset(); }
 
-  grpc::Service* handler() { return &handler_; }
-  uint64_t events_in() const { return handler_.events_in(); }
-  uint64_t events_refused() const { return handler_.events_refused(); }
-  // With the bound port, after Start().
-  std::string callback_address() const { return server_->address(); }
+  grpc::Service* handler() override { return &handler_; }
+  void PublishMetrics() override;
+  // With the bound port, after Open().
+  std::string address() const override { return server_ == nullptr ? "" : server_->address(); }
 
  private:
-  Service(const Config& config, const Environment& environment);
+  Service(const Config& config, const process::Environment& environment);
 
   const Config config_;
   Handler handler_;
+  metrics::Stage stage_;
   std::unique_ptr<CallbackEndpoint> endpoint_;
   std::unique_ptr<http::Server> server_;  // destroyed first
 };
+
+// How a process makes it.
+process::ServiceSpec Spec();
 
 }  // namespace tidegate::ingestion

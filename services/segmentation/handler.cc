@@ -1,6 +1,7 @@
 #include "services/segmentation/handler.h"
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "common/expression/expression.h"
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
+#include "common/grpc/stream_reader.h"
 
 namespace tidegate::segmentation {
 
@@ -37,11 +39,9 @@ struct Question {
   }
 };
 
-grpc::Status Check(const config::Corps& corps, const std::string& corp, const std::string& text,
-                   const std::string& as_of_day, Question* question) {
-  if (corps.Find(corp) == nullptr) {
-    return rpc::UnknownCorp();
-  }
+grpc::Status Check(const config::Corp* corp, const std::string& text, const std::string& as_of_day,
+                   Question* question) {
+  if (corp == nullptr) return rpc::UnknownCorp();
   if (!as_of_day.empty()) {
     const auto day = ParseCivilDay(as_of_day);
     if (!day.ok())
@@ -55,13 +55,13 @@ grpc::Status Check(const config::Corps& corps, const std::string& corp, const st
   return grpc::Status::OK;
 }
 
-// Collects the answers of all shards; a missing one makes the whole an error, never a partial
-// count.
+// Collects the answers of all shards, here and elsewhere; a missing one makes the whole an error,
+// never a partial count.
 class Gathering {
  public:
-  Gathering(size_t shards, std::function<void(absl::Status)> done)
-      : left_(shards), done_(std::move(done)) {}
-  void Answer(absl::Status status, const std::function<void()>& add) {
+  Gathering(size_t parts, std::function<void(grpc::Status)> done)
+      : left_(parts), done_(std::move(done)) {}
+  void Answer(grpc::Status status, const std::function<void()>& add) {
     std::unique_lock lock(mu_);
     if (status.ok()) {
       add();
@@ -76,23 +76,31 @@ class Gathering {
  private:
   std::mutex mu_;
   size_t left_;
-  absl::Status status_;
-  const std::function<void(absl::Status)> done_;
+  grpc::Status status_;
+  const std::function<void(grpc::Status)> done_;
 };
+
+grpc::Status ShardStatus(const absl::Status& status) {
+  return rpc::ToGrpcStatus(status, "SHARD_NOT_READY");
+}
 
 }  // namespace
 
-void Handler::AskShard(uint32_t shard, absl::Time deadline,
-                       std::function<void(absl::Status, const SegmentationCore&, const Now&)> ask) {
-  const Shard& at = (*shards_)[shard];
-  const SegmentationCore* core = at.core.get();
-  runtime::WaitList* waiting = at.waiting.get();
-  // What was acknowledged before the question has to be in the answer.
-  const uint64_t events_end = log_->End({log::Topic::kEvents, shard});
+void Handler::AskShard(const Shard& shard, absl::Time deadline, Ask ask) {
+  log_->QueryEnd({log::Topic::kEvents, shard.partition},
+                 [this, &shard, deadline, ask](absl::StatusOr<uint64_t> end) {
+                   if (!end.ok()) return ask(end.status(), *shard.core, Now{});
+                   WaitForEvents(shard, *end, deadline, ask);
+                 });
+}
+
+void Handler::WaitForEvents(const Shard& shard, uint64_t events_end, absl::Time deadline, Ask ask) {
+  const SegmentationCore* core = shard.core.get();
+  runtime::WaitList* waiting = shard.waiting.get();
   const int64_t deadline_raw_ns =
       clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
-  const absl::Status posted = at.thread->runner().PostQuery([=](absl::Status status,
-                                                                const Now& now) {
+  const absl::Status posted = shard.thread->runner().PostQuery([=](absl::Status status,
+                                                                   const Now& now) {
     if (!status.ok()) return ask(std::move(status), *core, now);
     waiting->Add(
         now, deadline_raw_ns, [core, events_end] { return core->events_position() >= events_end; },
@@ -101,33 +109,57 @@ void Handler::AskShard(uint32_t shard, absl::Time deadline,
   if (!posted.ok()) ask(posted, *core, Now{});
 }
 
+grpc::Status Handler::CountParts(const grpc::CallbackServerContext& context, bool* hopped,
+                                 size_t* parts) const {
+  const grpc::Status status = edge_.replicas->CheckHop(context, hopped);
+  *parts = shards_->size() + (*hopped ? 0 : edge_.replicas->own().count - 1);
+  return status;
+}
+
 grpc::ServerUnaryReactor* Handler::CountCustomers(grpc::CallbackServerContext* context,
                                                   const v1::CountCustomersRequest* request,
                                                   v1::CountCustomersResponse* response) {
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
-                          question.get());
+  if (auto status = Check(edge_.Find(*context, request->corp()), request->expression(),
+                          request->as_of_day(), question.get());
       !status.ok()) {
+    return rpc::Finish(context, std::move(status));
+  }
+  bool hopped = false;
+  size_t parts = 0;
+  if (auto status = CountParts(*context, &hopped, &parts); !status.ok()) {
     return rpc::Finish(context, std::move(status));
   }
   response->set_canonical_expression(question->expression->canonical_text());
   auto* reactor = context->DefaultReactor();
-  auto gathering = std::make_shared<Gathering>(shards_->size(), [reactor](absl::Status status) {
-    reactor->Finish(rpc::ToGrpcStatus(status, "SHARD_NOT_READY"));
-  });
+  if (parts == 0) {  // more replicas than partitions
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  auto gathering = std::make_shared<Gathering>(
+      parts, [reactor](grpc::Status status) { reactor->Finish(std::move(status)); });
+  const auto add = [gathering, response](grpc::Status status, int64_t matching, int64_t universe) {
+    gathering->Answer(std::move(status), [=] {
+      response->set_count(response->count() + matching);
+      response->set_universe(response->universe() + universe);
+    });
+  };
   const std::string corp = request->corp();
-  for (uint32_t shard = 0; shard < shards_->size(); ++shard) {
+  for (const Shard& shard : *shards_) {
     AskShard(shard, rpc::DeadlineOf(*context),
              [=](absl::Status status, const SegmentationCore& core, const Now& now) {
                SegmentIndex::Count count;
                if (status.ok()) {
                  count = core.index().CountMatching(corp, *question->expression, question->At(now));
                }
-               gathering->Answer(std::move(status), [&] {
-                 response->set_count(response->count() + count.matching);
-                 response->set_universe(response->universe() + count.universe);
-               });
+               add(ShardStatus(status), count.matching, count.universe);
              });
+  }
+  if (!hopped) {
+    edge_.replicas->Scatter<v1::CountCustomersRequest, v1::CountCustomersResponse>(
+        *context, *request, [add](grpc::Status status, v1::CountCustomersResponse& part) {
+          add(std::move(status), part.count(), part.universe());
+        });
   }
   return reactor;
 }
@@ -136,20 +168,23 @@ grpc::ServerUnaryReactor* Handler::ContainsCustomer(grpc::CallbackServerContext*
                                                     const v1::ContainsCustomerRequest* request,
                                                     v1::ContainsCustomerResponse* response) {
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), request->as_of_day(),
-                          question.get());
+  if (auto status = Check(edge_.Find(*context, request->corp()), request->expression(),
+                          request->as_of_day(), question.get());
       !status.ok()) {
     return rpc::Finish(context, std::move(status));
   }
   std::vector<rpc::FieldViolation> wrong;
   rpc::CheckText("customer", request->customer(), 64, &wrong);
   if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
-  auto* reactor = context->DefaultReactor();
   const std::string corp = request->corp();
   const std::string customer = request->customer();
-  const auto shard =
-      PartitionOf(CustomerKey(corp, customer), static_cast<uint32_t>(shards_->size()));
-  AskShard(shard, rpc::DeadlineOf(*context),
+  const uint32_t partition = PartitionOf(CustomerKey(corp, customer), partitions_);
+  const Replica& own = edge_.replicas->own();
+  if (!own.Owns(partition)) {
+    return edge_.replicas->Forward(context, partition, request, response);
+  }
+  auto* reactor = context->DefaultReactor();
+  AskShard((*shards_)[own.PlaceOf(partition)], rpc::DeadlineOf(*context),
            [=](absl::Status status, const SegmentationCore& core, const Now& now) {
              if (status.ok()) {
                const auto membership =
@@ -157,7 +192,7 @@ grpc::ServerUnaryReactor* Handler::ContainsCustomer(grpc::CallbackServerContext*
                response->set_contained(membership.contained);
                response->set_known(membership.known);
              }
-             reactor->Finish(rpc::ToGrpcStatus(status, "SHARD_NOT_READY"));
+             reactor->Finish(ShardStatus(status));
            });
   return reactor;
 }
@@ -167,8 +202,8 @@ namespace {
 // Writes the gathered customers message by message.
 class PreviewReactor : public grpc::ServerWriteReactor<v1::PreviewAudienceResponse> {
  public:
-  void Begin(absl::Status status, std::deque<v1::PreviewAudienceResponse> messages) {
-    if (!status.ok()) return Finish(rpc::ToGrpcStatus(status, "SHARD_NOT_READY"));
+  void Begin(grpc::Status status, std::deque<v1::PreviewAudienceResponse> messages) {
+    if (!status.ok()) return Finish(std::move(status));
     messages_ = std::move(messages);
     Next();
   }
@@ -194,25 +229,37 @@ grpc::ServerWriteReactor<v1::PreviewAudienceResponse>* Handler::PreviewAudience(
     grpc::CallbackServerContext* context, const v1::PreviewAudienceRequest* request) {
   auto* reactor = new PreviewReactor;
   auto question = std::make_shared<Question>();
-  if (auto status = Check(*corps_, request->corp(), request->expression(), "", question.get());
+  if (auto status =
+          Check(edge_.Find(*context, request->corp()), request->expression(), "", question.get());
       !status.ok()) {
     reactor->Refuse(std::move(status));
     return reactor;
   }
+  bool hopped = false;
+  size_t parts = 0;
+  if (auto status = CountParts(*context, &hopped, &parts); !status.ok()) {
+    reactor->Refuse(std::move(status));
+    return reactor;
+  }
+  if (parts == 0) {
+    reactor->Begin(grpc::Status::OK, {});
+    return reactor;
+  }
   using Messages = std::deque<v1::PreviewAudienceResponse>;
-  auto by_shard = std::make_shared<std::vector<Messages>>(shards_->size());
-  auto gathering =
-      std::make_shared<Gathering>(shards_->size(), [reactor, by_shard](absl::Status status) {
-        Messages all;
-        for (Messages& messages : *by_shard) {
-          for (auto& message : messages) all.push_back(std::move(message));
-        }
-        reactor->Begin(std::move(status), std::move(all));
-      });
+  // In the order of partitions, whoever answers first.
+  auto by_part = std::make_shared<std::map<uint32_t, Messages>>();
+  auto gathering = std::make_shared<Gathering>(parts, [reactor, by_part](grpc::Status status) {
+    Messages all;
+    for (auto& [part, messages] : *by_part) {
+      for (auto& message : messages) all.push_back(std::move(message));
+    }
+    reactor->Begin(std::move(status), std::move(all));
+  });
   const std::string corp = request->corp();
-  for (uint32_t shard = 0; shard < shards_->size(); ++shard) {
+  for (const Shard& shard : *shards_) {
     AskShard(shard, rpc::DeadlineOf(*context),
-             [=](absl::Status status, const SegmentationCore& core, const Now& now) {
+             [=, partition = shard.partition](absl::Status status, const SegmentationCore& core,
+                                              const Now& now) {
                Messages messages;
                if (status.ok()) {
                  core.index().ForEachMatching(
@@ -221,24 +268,60 @@ grpc::ServerWriteReactor<v1::PreviewAudienceResponse>* Handler::PreviewAudience(
                        if (messages.empty() ||
                            messages.back().customers_size() == kPreviewCustomersPerMessage) {
                          messages.emplace_back();
+                         messages.back().set_partition(partition);
                        }
                        auto* added = messages.back().add_customers();
                        added->set_customer(customer);
                        added->set_owner(owner);
                      });
                }
-               gathering->Answer(std::move(status),
-                                 [&] { (*by_shard)[shard] = std::move(messages); });
+               gathering->Answer(ShardStatus(status),
+                                 [&] { (*by_part)[partition] = std::move(messages); });
              });
   }
+  if (!hopped) {
+    PreviewElsewhere(*context, *request, [gathering, by_part](grpc::Status status, Messages part) {
+      gathering->Answer(std::move(status), [&] {
+        for (auto& message : part) {
+          (*by_part)[message.partition()].push_back(std::move(message));
+        }
+      });
+    });
+  }
   return reactor;
+}
+
+void Handler::PreviewElsewhere(
+    const grpc::CallbackServerContext& context, const v1::PreviewAudienceRequest& request,
+    const std::function<void(grpc::Status, std::deque<v1::PreviewAudienceResponse>)>& done) {
+  const rpc::Replicas* replicas = edge_.replicas;
+  for (uint32_t ordinal = 0; ordinal < replicas->own().count; ++ordinal) {
+    if (ordinal == replicas->own().ordinal) continue;
+    auto stub = std::shared_ptr<v1::SegmentationService::Stub>(
+        v1::SegmentationService::NewStub(replicas->channel(ordinal)));
+    auto messages = std::make_shared<std::deque<v1::PreviewAudienceResponse>>();
+    auto hop = replicas->HopContext(context, ordinal);
+    hop->set_deadline(absl::ToChronoTime(rpc::DeadlineOf(context)));
+    auto* reader = new rpc::StreamReader<v1::PreviewAudienceResponse>(
+        std::move(hop),
+        [messages](v1::PreviewAudienceResponse&& message) {
+          messages->push_back(std::move(message));
+        },
+        [replicas, ordinal, messages, done, stub](const grpc::Status& status) {
+          done(replicas->Explain(status, ordinal), std::move(*messages));
+        });
+    reader->Start([&](grpc::ClientContext* client, auto* reactor) {
+      stub->async()->PreviewAudience(client, &request, reactor);
+    });
+  }
 }
 
 grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* context,
                                                   const v1::FreezeAudienceRequest* request,
                                                   v1::FreezeAudienceResponse* response) {
   Question question;
-  if (auto status = Check(*corps_, request->corp(), request->expression(), "", &question);
+  if (auto status =
+          Check(edge_.Find(*context, request->corp()), request->expression(), "", &question);
       !status.ok()) {
     return rpc::Finish(context, std::move(status));
   }
@@ -250,8 +333,8 @@ grpc::ServerUnaryReactor* Handler::FreezeAudience(grpc::CallbackServerContext* c
   definition.set_id(request->audience_id());
   definition.mutable_audience()->set_expression(question.expression->canonical_text());
   auto* reactor = context->DefaultReactor();
-  store_->Propose(
-      definitions::ProposalOf(*request, ""),
+  edge_.definitions->Propose(
+      edge_.ProposalOf(*context, *request, ""),
       [definition](
           const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         if (corp.audiences.contains(definition.id()) || corp.campaigns.contains(definition.id())) {

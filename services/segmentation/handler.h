@@ -1,11 +1,11 @@
 // RPC edge of segmentation: asks every shard, and answers only when all of them did.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <vector>
 
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
+#include "common/grpc/edge.h"
 #include "common/log/log.h"
 #include "services/segmentation/shard.h"
 #include "tidegate/segmentation/v1/segmentation_service.grpc.pb.h"
@@ -15,9 +15,10 @@ namespace tidegate::segmentation {
 // Thread-safe. Nothing is owned; all outlive the handler.
 class Handler final : public ::tidegate::segmentation::v1::SegmentationService::CallbackService {
  public:
-  Handler(const config::Corps* corps, definitions::DefinitionStore* store, log::Log* log,
-          const Clock* clock, std::vector<Shard>* shards)
-      : corps_(corps), store_(store), log_(log), clock_(clock), shards_(shards) {}
+  // `shards`: those of this replica, in rising order. What is pointed to outlives the handler.
+  Handler(const rpc::Edge& edge, log::Log* log, const Clock* clock, uint32_t partitions,
+          std::vector<Shard>* shards)
+      : edge_(edge), log_(log), clock_(clock), partitions_(partitions), shards_(shards) {}
 
   grpc::ServerUnaryReactor* CountCustomers(
       grpc::CallbackServerContext* context,
@@ -36,14 +37,24 @@ class Handler final : public ::tidegate::segmentation::v1::SegmentationService::
       ::tidegate::segmentation::v1::FreezeAudienceResponse* response) override;
 
  private:
+  using Ask = std::function<void(absl::Status, const SegmentationCore&, const Now&)>;
   // Runs `ask` on the shard's thread once everything acknowledged before now is applied there.
-  void AskShard(uint32_t shard, absl::Time deadline,
-                std::function<void(absl::Status, const SegmentationCore&, const Now&)> ask);
+  void AskShard(const Shard& shard, absl::Time deadline, Ask ask);
+  void WaitForEvents(const Shard& shard, uint64_t events_end, absl::Time deadline, Ask ask);
+  // How many parts a question over all partitions has here: the own shards and, unless another
+  // replica asks, one per other replica.
+  grpc::Status CountParts(const grpc::CallbackServerContext& context, bool* hopped,
+                          size_t* parts) const;
+  void PreviewElsewhere(
+      const grpc::CallbackServerContext& context,
+      const ::tidegate::segmentation::v1::PreviewAudienceRequest& request,
+      const std::function<void(
+          grpc::Status, std::deque<::tidegate::segmentation::v1::PreviewAudienceResponse>)>& done);
 
-  const config::Corps* const corps_;
-  definitions::DefinitionStore* const store_;
+  const rpc::Edge edge_;
   log::Log* const log_;
   const Clock* const clock_;
+  const uint32_t partitions_;
   std::vector<Shard>* const shards_;
 };
 

@@ -9,15 +9,25 @@ namespace tidegate::segmentation {
 
 using runtime::PartitionRunner;
 
-Service::Service(const Config& config, const runtime::Environment& environment) {
+process::ServiceSpec Spec() {
+  return {"segmentation", [](const process::Environment& environment) {
+            const Config config{.partitions = environment.partitions(),
+                                .lanes = environment.lanes()};
+            return std::make_unique<Service>(config, environment);
+          }};
+}
+
+Service::Service(const Config& config, const process::Environment& environment) {
   for (uint32_t p = 0; p < config.partitions; ++p) {
+    if (!environment.replicas->own().Owns(p)) continue;
     Shard shard;
+    shard.partition = p;
     shard.core = std::make_unique<SegmentationCore>(
         SegmentationOptions{.partition = p, .partitions = config.partitions, .lanes = config.lanes},
         std::make_unique<ScanIndex>());
     shard.waiting = std::make_unique<runtime::WaitList>();
     runtime::RunnerOptions options =
-        runtime::OwnedRunner(environment, {log::Topic::kMemberships, p});
+        process::OwnedRunner(environment, {log::Topic::kMemberships, p});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}},
                              {.at = {log::Topic::kProfiles, p}, .is_journal = true}};
     options.after_turn = [core = shard.core.get(), waiting = shard.waiting.get(),
@@ -33,8 +43,12 @@ Service::Service(const Config& config, const runtime::Environment& environment) 
                                                               environment.on_end);
     shards_.push_back(std::move(shard));
   }
-  handler_ = std::make_unique<Handler>(environment.corps, environment.definitions, environment.log,
-                                       environment.clock, &shards_);
+  const rpc::Edge edge{.corps = environment.corps,
+                       .callers = environment.callers,
+                       .replicas = environment.replicas,
+                       .definitions = environment.definitions};
+  handler_ = std::make_unique<Handler>(edge, environment.log, environment.clock, config.partitions,
+                                       &shards_);
 }
 
 void Service::Start() {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "common/runtime/environment.h"
+#include "common/process/service.h"
 #include "common/runtime/partition_thread.h"
 #include "services/segmentation/config.h"
 #include "services/segmentation/handler.h"
@@ -14,22 +14,25 @@
 
 namespace tidegate::segmentation {
 
-class Service {
+class Service final : public process::Service {
  public:
-  Service(const Config& config, const runtime::Environment& environment);
-  ~Service() { Stop(); }
+  Service(const Config& config, const process::Environment& environment);
+  ~Service() override { Stop(); }
 
-  // Replays profiles and journals, then answers; returns at once. See Ready().
-  void Start();
-  bool Ready() const;
-  void Stop();
+  // Replays profiles and journals of its partitions, then answers.
+  void Start() override;
+  bool Ready() const override;
+  void Stop() override;
 
-  grpc::Service* handler() { return handler_.get(); }
-  std::vector<const runtime::PartitionRunner*> runners() const;
+  grpc::Service* handler() override { return handler_.get(); }
+  std::vector<const runtime::PartitionRunner*> runners() const override;
 
  private:
   std::vector<Shard> shards_;
   std::unique_ptr<Handler> handler_;
 };
+
+// How a process makes it.
+process::ServiceSpec Spec();
 
 }  // namespace tidegate::segmentation

@@ -69,7 +69,8 @@ v1::Channel ToProto(const std::string& id, const ::tidegate::log::v1::Channel& c
 grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
                                            const v1::PutRuleRequest* request,
                                            v1::PutRuleResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  if (edge_.Find(*context, request->corp()) == nullptr)
+    return rpc::Finish(context, rpc::UnknownCorp());
   const v1::Rule& rule = request->rule();
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request->request_id(), &wrong);
@@ -96,8 +97,8 @@ grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
   *definition.mutable_rule()->mutable_tags() = rule.tags();
   *definition.mutable_rule()->mutable_untags() = rule.untags();
   auto* reactor = context->DefaultReactor();
-  store_->Propose(
-      definitions::ProposalOf(*request, ""),
+  edge_.definitions->Propose(
+      edge_.ProposalOf(*context, *request, ""),
       [definition](const definitions::CorpDefinitions&) -> absl::StatusOr<std::vector<Definition>> {
         return std::vector<Definition>{definition};
       },
@@ -115,7 +116,8 @@ grpc::ServerUnaryReactor* Handler::PutRule(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* context,
                                               const v1::PutChannelRequest* request,
                                               v1::PutChannelResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  if (edge_.Find(*context, request->corp()) == nullptr)
+    return rpc::Finish(context, rpc::UnknownCorp());
   const v1::Channel& channel = request->channel();
   std::vector<FieldViolation> wrong;
   rpc::CheckRequestId(request->request_id(), &wrong);
@@ -133,8 +135,8 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
   *definition.mutable_channel()->mutable_tags() = channel.tags();
   definition.mutable_channel()->set_welcome_text(channel.welcome_text());
   auto* reactor = context->DefaultReactor();
-  store_->Propose(
-      definitions::ProposalOf(*request, ""),
+  edge_.definitions->Propose(
+      edge_.ProposalOf(*context, *request, ""),
       [definition](
           const definitions::CorpDefinitions& corp) -> absl::StatusOr<std::vector<Definition>> {
         for (const auto& [id, other] : corp.channels) {
@@ -158,26 +160,24 @@ grpc::ServerUnaryReactor* Handler::PutChannel(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* Handler::ListRules(grpc::CallbackServerContext* context,
                                              const v1::ListRulesRequest* request,
                                              v1::ListRulesResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  const auto corp = store_->Corp(request->corp());
-  for (const auto& [id, rule] : rpc::Page(corp->rules, request->page_size(), request->page_token(),
-                                          response->mutable_next_page_token())) {
-    *response->add_rules() = ToProto(id, rule);
-  }
-  return rpc::Finish(context, grpc::Status::OK);
+  return edge_.Read(context, request->corp(), [=](const definitions::CorpDefinitions& corp) {
+    for (const auto& [id, rule] : rpc::Page(corp.rules, request->page_size(), request->page_token(),
+                                            response->mutable_next_page_token())) {
+      *response->add_rules() = ToProto(id, rule);
+    }
+  });
 }
 
 grpc::ServerUnaryReactor* Handler::ListChannels(grpc::CallbackServerContext* context,
                                                 const v1::ListChannelsRequest* request,
                                                 v1::ListChannelsResponse* response) {
-  if (corps_->Find(request->corp()) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  const auto corp = store_->Corp(request->corp());
-  for (const auto& [id, channel] :
-       rpc::Page(corp->channels, request->page_size(), request->page_token(),
-                 response->mutable_next_page_token())) {
-    *response->add_channels() = ToProto(id, channel);
-  }
-  return rpc::Finish(context, grpc::Status::OK);
+  return edge_.Read(context, request->corp(), [=](const definitions::CorpDefinitions& corp) {
+    for (const auto& [id, channel] :
+         rpc::Page(corp.channels, request->page_size(), request->page_token(),
+                   response->mutable_next_page_token())) {
+      *response->add_channels() = ToProto(id, channel);
+    }
+  });
 }
 
 }  // namespace tidegate::tagging

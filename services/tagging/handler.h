@@ -1,17 +1,15 @@
 // RPC edge of tagging: proto to definitions and back.
 #pragma once
 
-#include "common/config/corps.h"
-#include "common/definitions/definition_store.h"
+#include "common/grpc/edge.h"
 #include "tidegate/tagging/v1/tagging_service.grpc.pb.h"
 
 namespace tidegate::tagging {
 
-// Thread-safe. Neither argument is owned; both outlive the handler.
+// Thread-safe.
 class Handler final : public ::tidegate::tagging::v1::TaggingService::CallbackService {
  public:
-  Handler(const config::Corps* corps, definitions::DefinitionStore* store)
-      : corps_(corps), store_(store) {}
+  explicit Handler(const rpc::Edge& edge) : edge_(edge) {}
 
   grpc::ServerUnaryReactor* PutRule(grpc::CallbackServerContext* context,
                                     const ::tidegate::tagging::v1::PutRuleRequest* request,
@@ -30,8 +28,7 @@ class Handler final : public ::tidegate::tagging::v1::TaggingService::CallbackSe
       ::tidegate::tagging::v1::ListChannelsResponse* response) override;
 
  private:
-  const config::Corps* const corps_;
-  definitions::DefinitionStore* const store_;
+  const rpc::Edge edge_;
 };
 
 }  // namespace tidegate::tagging

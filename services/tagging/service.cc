@@ -7,13 +7,25 @@ namespace tidegate::tagging {
 
 using runtime::PartitionRunner;
 
-Service::Service(const Config& config, const runtime::Environment& environment)
-    : handler_(environment.corps, environment.definitions) {
+process::ServiceSpec Spec() {
+  return {"tagging", [](const process::Environment& environment) {
+            const Config config{.partitions = environment.partitions(),
+                                .lanes = environment.lanes()};
+            return std::make_unique<Service>(config, environment);
+          }};
+}
+
+Service::Service(const Config& config, const process::Environment& environment)
+    : handler_({.corps = environment.corps,
+                .callers = environment.callers,
+                .replicas = environment.replicas,
+                .definitions = environment.definitions}) {
   for (uint32_t p = 0; p < config.partitions; ++p) {
+    if (!environment.replicas->own().Owns(p)) continue;
     Partition partition;
     partition.core = std::make_unique<TaggingCore>(TaggingOptions{
         .partition = p, .lanes = config.lanes, .welcome_valid_ns = config.welcome_valid_ns});
-    runtime::RunnerOptions options = runtime::OwnedRunner(environment, {log::Topic::kProfiles, p});
+    runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kProfiles, p});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}}};
     options.decided_inputs = {{.at = {log::Topic::kEvents, p}}};
     options.after_turn = [core = partition.core.get(), stage = environment.metrics->MakeStage(

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "common/runtime/environment.h"
+#include "common/process/service.h"
 #include "common/runtime/partition_thread.h"
 #include "services/tagging/config.h"
 #include "services/tagging/core/tagging_core.h"
@@ -14,18 +14,18 @@
 
 namespace tidegate::tagging {
 
-class Service {
+class Service final : public process::Service {
  public:
-  Service(const Config& config, const runtime::Environment& environment);
-  ~Service() { Stop(); }
+  Service(const Config& config, const process::Environment& environment);
+  ~Service() override { Stop(); }
 
-  // Replays the journals and begins to take events; returns at once. See Ready().
-  void Start();
-  bool Ready() const;
-  void Stop();
+  // Replays the journals of its partitions and begins to take events.
+  void Start() override;
+  bool Ready() const override;
+  void Stop() override;
 
-  grpc::Service* handler() { return &handler_; }
-  std::vector<const runtime::PartitionRunner*> runners() const;
+  grpc::Service* handler() override { return &handler_; }
+  std::vector<const runtime::PartitionRunner*> runners() const override;
 
  private:
   struct Partition {
@@ -36,5 +36,8 @@ class Service {
   std::vector<Partition> partitions_;
   Handler handler_;
 };
+
+// How a process makes it.
+process::ServiceSpec Spec();
 
 }  // namespace tidegate::tagging

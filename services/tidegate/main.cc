@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/grpc/channels.h"
 #include "services/tidegate/client/cli.h"
 #include "services/tidegate/client/client_clock.h"
 #include "services/tidegate/client/connection.h"
@@ -19,7 +20,13 @@ int main(int argc, char** argv) {
   environment.err = &std::cerr;
   environment.err_is_terminal = isatty(STDERR_FILENO) == 1;
   environment.clock = &clock;
-  environment.connect = tidegate::client::MakeChannel;
+  environment.connect =
+      [](const std::string& target,
+         const tidegate::rpc::TlsFiles& tls) -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
+    auto credentials = tidegate::rpc::ChannelCredentials(tls);
+    if (!credentials.ok()) return credentials.status();
+    return tidegate::rpc::MakeChannel(target, *credentials);
+  };
   environment.serve = tidegate::RunServe;
   return tidegate::client::RunCli(std::vector<std::string>(argv + 1, argv + argc), environment);
 }

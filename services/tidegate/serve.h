@@ -1,4 +1,4 @@
-// `tidegate serve`: all services in one process. Not for the client verbs.
+// `tidegate serve`: all services in this process.
 #pragma once
 
 #include "absl/status/status.h"
@@ -6,9 +6,8 @@
 
 namespace tidegate {
 
-// Runs until SIGTERM or SIGINT, drains in order, and returns OK. Errors: INVALID_ARGUMENT a file or
-// an address is wrong; FAILED_PRECONDITION the directory is locked or foreign, or a port is taken;
-// UNAVAILABLE, DATA_LOSS the store. Call once, on the main thread.
+// Runs until SIGTERM or SIGINT; see common/process/process.h. Errors: INVALID_ARGUMENT the
+// settings, each fault with its place; else what kept it from being ready.
 absl::Status RunServe(const ServeOptions& options);
 
 }  // namespace tidegate

@@ -14,8 +14,11 @@ CORE_EXCEPTIONS = {"ingestion": ("common/wecom/callback_xml.h", "tidegate/ingest
 IO_LIBRARIES = {"boost/beast": ("common/http/server.cc", "common/http/client.cc"),
                 "boost/asio": ("common/http/server.cc", "common/http/client.cc"),
                 "rocksdb/": ("common/log/embedded_log.cc",),
+                "librdkafka/": ("common/log/kafka_",),
+                "yaml-cpp/": ("common/config/settings_yaml.",),
                 "pugixml": ("common/wecom/callback_xml.cc",),
-                "CLI/": ("services/tidegate/client/", "services/wecom_simulator/"),
+                "CLI/": ("common/process/main.cc", "services/tidegate/client/",
+                         "services/wecom_simulator/"),
                 "spdlog/": ("common/base/log.cc",)}
 
 

@@ -10,6 +10,7 @@ Examples:
   ./dev demo
   ./dev demo --window fixed --seed 7
   ./dev demo --kill 20 --seed 7 --json
+  ./dev demo --kafka --nodes 3 --replicas 2
   ./dev demo --out out          keep all logs, so that every figure can be computed again
   ./dev demo --keep             leave everything running to try commands by hand
 """
@@ -26,15 +27,19 @@ import threading
 import time
 
 import cdnow
+import kafka_kill_runs
 import kill_runs
 import settings
 import summary
 from client import Client
+from deployment import SERVICES, ManyProcesses, OneProcess
 from processes import DemoError, Processes, Service
 from simulator import Simulator
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WATCHDOG_SECONDS = 300
+# On Kafka, perhaps with many kills.
+LONG_WATCHDOG_SECONDS = 900
 # The rules ask for the day: do not begin just before it changes.
 MIDNIGHT_SECONDS = 20
 SETTLE_SECONDS = 60
@@ -49,15 +54,19 @@ class Demo:
         self._folder = folder
         self._began = time.monotonic()
         self._processes = Processes(folder)
-        self._watchdog = threading.Timer(WATCHDOG_SECONDS, self._give_up)
+        self._patience = LONG_WATCHDOG_SECONDS if options.kafka else WATCHDOG_SECONDS
+        self._watchdog = threading.Timer(self._patience, self._give_up)
         self._watchdog.daemon = True
         self._watchdog.start()
         self._killer = None
+        self._deployment = None
         self._binary = os.path.join(options.build, "bin", "tidegate")
 
     def close(self):
         self._watchdog.cancel()
         self._processes.kill_all()
+        if self._deployment:
+            self._deployment.close()
 
     def run(self):
         """The whole demo: what --json prints, or None with --keep."""
@@ -75,7 +84,7 @@ class Demo:
             "per_second": settings.ADDED_PER_SECOND})
         today = cdnow.corp_day()
         ingest = self._import(source, today)
-        if self._options.kill:
+        if self._options.kill or self._options.kill_brokers or self._options.stop:
             self._start_kills()
         segments = [self._count(expression, today) for expression in settings.SEGMENTS]
         plan = self._create()
@@ -83,40 +92,45 @@ class Demo:
         self._settle()
         run = {
             "seed": self._options.seed, "window_kind": self._options.window,
-            "kill": self._options.kill, "folder": self._folder, "added": settings.ADDED,
+            "kill": self._options.kill, "kill_brokers": self._options.kill_brokers,
+            "stop": self._options.stop, "kafka": self._options.kafka, "folder": self._folder, "added": settings.ADDED,
             "data": {"source": source.name, "customers": source.customers,
                      "purchases": source.purchases},
             "ingest": ingest, "segments": segments, "plan": plan, "report": report,
             "kills": self._killer.kills if self._killer else [],
+            "broker_kills": getattr(self._killer, "broker_kills", []),
+            "stops": getattr(self._killer, "stops", []),
             "callbacks_exhausted": self._simulator.status()["callbacks"]["exhausted"],
             "exit_codes": {},
         }
         self._save("truth.json", self._simulator.get(f"/control/truth?corp={settings.CORP}"))
         if not self._options.keep:
-            run["exit_codes"]["tidegate"] = self._server.terminate()
+            run["exit_codes"] = self._deployment.terminate()
             run["exit_codes"]["wecom_simulator"] = self._wecom.terminate()
-        self._client.export(self._path("data"), self._path("journals"))
+        self._deployment.export(self._client, self._path("journals"))
         verdict = self._judge(source)
+        journals = self._deployment.judge_journals(self._folder)
+        self._save("journals-verdict.json", journals)
         run["seconds"] = round(time.monotonic() - self._began, 1)
-        result = summary.assemble(run, verdict)
+        result = summary.assemble(run, verdict, journals, self._deployment.describe())
         self._save("result.json", result)
         return result
 
     def leave_running(self):
         """Forgets the processes and says how to use and end them."""
         self._watchdog.cancel()
-        grpc = self._server.ports["grpc"]
+        grpc = self._deployment.grpc
         tidegate = f"{os.path.relpath(self._binary)} --grpc {grpc}"
         corp = f"--corp {settings.CORP}"
         return "\n".join([
-            f"grpc {grpc}, callback {self._server.ports['callback']}, "
-            f"admin {self._server.ports['admin']}, WeCom {self._wecom.ports['address']}; try:",
+            f"grpc {grpc}, callback {self._deployment.callback}, "
+            f"admin {self._deployment.admin}, WeCom {self._wecom.ports['address']}; try:",
             f"  {tidegate} campaign report {corp} --id {settings.CAMPAIGN}",
             f'  {tidegate} segment count \'tag("vip") and tag("loyal")\' {corp}',
             f"  {tidegate} quota list {corp}",
             f"  {tidegate} doubt list {corp}",
-            f"  curl -s http://{self._server.ports['admin']}/metrics",
-            f"to end them: kill {self._server.pid} {self._wecom.pid}; "
+            f"  curl -s http://{self._deployment.admin}/metrics",
+            f"to end them: kill {' '.join(map(str, self._deployment.pids()))} {self._wecom.pid}; "
             f"rm -r {self._folder}",
         ])
 
@@ -127,11 +141,11 @@ class Demo:
 
     def _start(self, source):
         keys = settings.Secrets()
-        limits, corps = settings.write(self._folder, keys)
+        files = settings.write(self._folder, keys)
         self._wecom = Service(self._processes, self._folder, "wecom_simulator", [
             os.path.join(self._options.build, "bin", "wecom_simulator"),
             "--seed", str(self._options.seed), "--window", self._options.window,
-            "--limits", limits, "--witness", self._path("witness.jsonl")])
+            "--limits", files.limits, "--witness", self._path("witness.jsonl")])
         self._wecom.start(["--address", "127.0.0.1:0"])
         self._simulator = Simulator(self._wecom.ports["address"])
         self._customers = cdnow.customers_of(source)
@@ -143,24 +157,23 @@ class Demo:
             "tags": settings.tags(),
             "customers": [{"external_userid": customer, "member": owner}
                           for customer, owner in self._customers]})
-        self._server = Service(self._processes, self._folder, "tidegate", [
-            self._binary, "serve", "--data-dir", self._path("data"), "--corps-file", corps,
-            "--limits", limits, "--wecom-url", f"http://{self._wecom.ports['address']}"])
-        took_ms = self._server.start(self._addresses())
-        self._server.wait_ready()
+        self._deployment = self._deploy(files)
+        took_ms = self._deployment.start()
         self._simulator.post("/control/callback_url", {
             "corp_id": settings.CORP, "agent_id": settings.AGENT,
-            "callback_url": f"http://{self._server.ports['callback']}/callback/"
+            "callback_url": f"http://{self._deployment.callback}/callback/"
                             f"{settings.CORP}/{settings.AGENT}"})
-        self._client = Client(self._processes, self._binary, self._server.ports["grpc"],
+        self._client = Client(self._processes, self._binary, self._deployment.grpc,
                               self._path("client.jsonl"), WAIT_SECONDS)
-        self._say(f"started in {took_ms:.0f} ms: {self._server.ports['grpc']}")
+        self._say(f"started in {took_ms:.0f} ms: {self._deployment.grpc}")
 
-    def _addresses(self):
-        """Free ports at first, the same ones ever after."""
-        ports = self._server.ports
-        return [word for name in ("grpc", "callback", "admin")
-                for word in ("--" + name, ports.get(name, "127.0.0.1:0"))]
+    def _deploy(self, files):
+        arguments = (self._processes, self._folder, self._options.build, files,
+                     self._wecom.ports["address"])
+        if not self._options.kafka:
+            return OneProcess(*arguments)
+        self._say(f"starting Kafka, {self._options.nodes} nodes")
+        return ManyProcesses(*arguments, self._options.nodes, self._options.replicas)
 
     def _define(self):
         for channel in settings.CHANNELS:
@@ -188,7 +201,13 @@ class Demo:
 
     def _start_kills(self):
         kill_runs.set_faults(self._simulator)
-        self._killer = kill_runs.Killer(self._server, self._addresses(), self._simulator,
+        if self._options.kafka:
+            self._killer = kafka_kill_runs.KafkaKiller(self._deployment, self._simulator,
+                                                       self._options, self._began, self._say)
+            self._killer.start()
+            return
+        server = self._deployment.server
+        self._killer = kill_runs.Killer(server, self._deployment.addresses(), self._simulator,
                                         self._options.kill, self._options.seed, self._began,
                                         self._say)
         self._killer.start()
@@ -216,7 +235,7 @@ class Demo:
         which = ["--corp", settings.CORP, "--id", settings.CAMPAIGN]
         self._client.ask("campaign", "launch", *which)
         self._say("launched")
-        self._client.work("campaign", "watch", *which, "--timeout", str(WATCHDOG_SECONDS))
+        self._client.work("campaign", "watch", *which, "--timeout", str(self._patience))
         if self._killer:
             self._killer.tell_campaign_over()
             self._killer.join()
@@ -270,7 +289,7 @@ class Demo:
         return os.path.join(self._folder, name)
 
     def _give_up(self):
-        self._say(f"not done after {WATCHDOG_SECONDS} s: given up; logs in {self._folder}")
+        self._say(f"not done after {self._patience} s: given up; logs in {self._folder}")
         self._processes.kill_all()
         os._exit(1)
 
@@ -285,6 +304,17 @@ def parse(arguments):
                         help="how the simulated WeCom counts calls (default sliding)")
     parser.add_argument("--kill", type=int, default=0, metavar="N",
                         help="kill `tidegate serve` N times while it works (default 0)")
+    parser.add_argument("--kafka", action="store_true",
+                        help="every service in processes of its own on a real Kafka, started here")
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1,
+                        help="brokers of that Kafka (default 1)")
+    parser.add_argument("--replicas", type=int, default=2, metavar="R",
+                        help="processes of each service with --kafka (default 2)")
+    parser.add_argument("--kill-brokers", type=int, default=0, metavar="N",
+                        help="with --kafka --nodes 3: kill the broker that leads the ledger N times")
+    parser.add_argument("--stop", type=int, default=0, metavar="N",
+                        help="with --kafka: stop a process for 8 s, N times, while another one "
+                             "takes its place")
     parser.add_argument("--out", metavar="DIR", help="keep all logs here (a new or empty folder)")
     parser.add_argument("--keep", action="store_true",
                         help="leave all running and say what to try")
@@ -293,6 +323,12 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.kill < 0:
         parser.error("--kill must not be negative")
+    if options.kill_brokers and options.nodes != 3:
+        parser.error("--kill-brokers needs --kafka --nodes 3: one of three can be missing")
+    if (options.kill_brokers or options.stop or options.nodes != 1) and not options.kafka:
+        parser.error("--nodes, --kill-brokers and --stop need --kafka")
+    if options.replicas < 1:
+        parser.error("--replicas must be at least 1")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 31)
     elif options.seed < 0:
@@ -300,7 +336,8 @@ def parse(arguments):
     if options.out and os.path.isdir(options.out) and os.listdir(options.out):
         parser.error(f"--out {options.out} is not empty")
     options.build = os.path.abspath(options.build)
-    for name in ("tidegate", "wecom_simulator"):
+    services = [f"tidegate-{service}" for service in SERVICES] if options.kafka else []
+    for name in ("tidegate", "wecom_simulator", *services):
         if not os.access(os.path.join(options.build, "bin", name), os.X_OK):
             parser.error(f"{options.build}/bin/{name} is missing: run `./dev build` first")
     return options

@@ -166,7 +166,8 @@ class FailuresTest(unittest.TestCase):
                    "touches_failed": 2, "touches_unconfirmed": 1, "touches_skipped": 0,
                    "touches_parked": 0}
         self.run_ = {
-            "seed": 1, "window_kind": "fixed", "seconds": 1, "kill": 0, "folder": "", "added": 5,
+            "seed": 1, "window_kind": "fixed", "seconds": 1, "kill": 0, "kill_brokers": 0,
+            "stop": 0, "kafka": False, "folder": "", "added": 5,
             "data": {"source": "cdnow", "customers": 1, "purchases": 1}, "ingest": {},
             "segments": [{"expression": each, "count": count, "took_ms": 1}
                          for each, count in counts.items()],
@@ -183,7 +184,9 @@ class FailuresTest(unittest.TestCase):
             "welcome": {"requested": 5, "sent": 5, "late": 0, "p99_ms": 90}}
 
     def failures(self):
-        return summary.assemble(copy.deepcopy(self.run_), self.verdict)["failures"]
+        journals = {"journal": [], "violations": [], "violation_counts": {}, "skipped": ["K-4"],
+                    "stops": []}
+        return summary.assemble(copy.deepcopy(self.run_), self.verdict, journals, {})["failures"]
 
     def test_good_run_has_none(self):
         self.assertEqual(self.failures(), [])

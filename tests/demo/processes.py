@@ -25,12 +25,17 @@ class Processes:
         self._running = {}  # pid -> Popen
         self._closed = False
 
-    def start(self, name, arguments):
-        """Runs in the background; its output goes to <name>.log, appended."""
-        with open(os.path.join(self._folder, name + ".log"), "ab") as log:
-            return self._register(lambda: subprocess.Popen(
+    def start(self, name, arguments, log_path=None):
+        """Runs in the background; its output goes to <name>.log, appended, or to a file of its own
+        whose path `log_path` makes of the pid."""
+        path = os.path.join(self._folder, name + ".log")
+        with open(path, "ab") as log:
+            process = self._register(lambda: subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True))
+        if log_path:
+            os.rename(path, log_path(process.pid))
+        return process
 
     def run(self, arguments, stderr=subprocess.PIPE):
         """Runs to the end: (exit code, standard output, standard error)."""
@@ -74,10 +79,18 @@ class Service:
         self._log = os.path.join(folder, name + ".log")
         self._name = name
         self._arguments = arguments  # without addresses and ports file
-        self._ports_file = os.path.join(folder, name + "-ports.json")
+        self.ports_file = os.path.join(folder, name + "-ports.json")
         self._process = None
         self.ports = {}
         self.started_raw_ns = 0
+
+    @property
+    def process(self):
+        return self._process
+
+    @property
+    def log_path(self):
+        return self._log
 
     @property
     def pid(self):
@@ -85,23 +98,31 @@ class Service:
 
     def start(self, addresses, seconds=20):
         """Until its ports file is there; how long that took, in milliseconds."""
-        if os.path.exists(self._ports_file):
-            os.unlink(self._ports_file)
         begin = time.monotonic()
+        self.spawn([*addresses, "--ports-file", self.ports_file])
+        self.await_ports(seconds)
+        return (time.monotonic() - begin) * 1000
+
+    def spawn(self, arguments, log_path=None):
+        """Starts it without waiting."""
+        if os.path.exists(self.ports_file):
+            os.unlink(self.ports_file)
         self.started_raw_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-        self._process = self._processes.start(
-            self._name, [*self._arguments, *addresses, "--ports-file", self._ports_file])
-        while not os.path.exists(self._ports_file):
+        self._process = self._processes.start(self._name, [*self._arguments, *arguments], log_path)
+        if log_path:
+            self._log = log_path(self._process.pid)
+
+    def await_ports(self, seconds):
+        begin = time.monotonic()
+        while not os.path.exists(self.ports_file):
             if self._process.poll() is not None:
                 raise DemoError(f"{self._name} ended with exit code {self._process.returncode}:\n"
                                 + self.last_lines())
             if time.monotonic() - begin > seconds:
                 raise DemoError(f"{self._name} was not ready within {seconds} s; see {self._log}")
             time.sleep(POLL_SECONDS)
-        took_ms = (time.monotonic() - begin) * 1000
-        with open(self._ports_file, encoding="utf-8") as file:
+        with open(self.ports_file, encoding="utf-8") as file:
             self.ports = json.load(file)
-        return took_ms
 
     def wait_ready(self, seconds=10):
         """Until /readyz of the admin port answers 200."""

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import string
+import typing
 
 CORP = "wwdemo0123456789ab"
 AGENT = "1000002"
@@ -43,6 +44,11 @@ def tags():
     return [tag for tag, _ in RULES] + [channel_tag(channel) for channel in CHANNELS]
 
 
+class Files(typing.NamedTuple):
+    limits: str
+    corps: str
+
+
 class Secrets:
     """Made afresh for each run."""
 
@@ -56,7 +62,7 @@ class Secrets:
 
 
 def write(folder, keys):
-    """Writes the limits and corps files with the secrets beside it: (limits path, corps path)."""
+    """Writes the limits and corps files, and the secrets beside them."""
     def private(name, text):
         path = os.path.join(folder, name)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -72,7 +78,7 @@ def write(folder, keys):
     limits = os.path.join(folder, "limits.json")
     with open(limits, "w", encoding="utf-8") as file:
         json.dump(LIMITS, file, indent=1)
-    return limits, corps
+    return Files(limits, corps)
 
 
 def added_customers(owner_of):

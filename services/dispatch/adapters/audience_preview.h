@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,16 +19,18 @@ namespace tidegate::dispatch {
 // Thread-safe.
 class AudiencePreview {
  public:
-  explicit AudiencePreview(std::shared_ptr<grpc::Channel> channel)
-      : stub_(::tidegate::segmentation::v1::SegmentationService::NewStub(std::move(channel))) {}
+  // To each replica of segmentation, at least one; they are asked in turn.
+  explicit AudiencePreview(const std::vector<std::shared_ptr<grpc::Channel>>& channels);
 
-  // Calls `done` once, with the audience in the order in which it would be frozen, or the error of
-  // segmentation.
+  // Calls `done` once, perhaps at once, with the audience in the order in which it would be frozen,
+  // or the error of segmentation.
   void Ask(const std::string& corp, const std::string& expression, absl::Time deadline,
            std::function<void(grpc::Status, std::vector<AudienceCustomer>)> done);
 
  private:
-  const std::unique_ptr<::tidegate::segmentation::v1::SegmentationService::Stub> stub_;
+  using Stub = ::tidegate::segmentation::v1::SegmentationService::Stub;
+  std::vector<std::unique_ptr<Stub>> stubs_;
+  std::atomic<size_t> next_{0};
 };
 
 }  // namespace tidegate::dispatch

@@ -58,4 +58,9 @@ struct AttemptEnd {
   int64_t over_raw_ns = 0;
 };
 
+// A former owner of the lane is known to have ended.
+struct FormerOwnerEnded : core::LocalInput {
+  std::string owner;  // as in its fence
+};
+
 }  // namespace tidegate::dispatch

@@ -393,18 +393,36 @@ void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
   ++campaign.doubts_opened;
   DoubtState doubt;
   doubt.attempt = attempt.attempt();
-  doubt.opened_raw_ns = settle_from_raw_ns;
   doubt.opened_wall_ns = attempt.stamp().wall_ns();
   // create_time is in whole seconds: a narrower window misses a task and makes a duplicate.
   doubt.start_time_s = (attempt.stamp().wall_ns() - limits_->settle.skew_ns) / kNanosPerSecond - 1;
+  doubt.listing = 1;
+  call.doubt = doubt;
+  ScheduleDoubt(ref, settle_from_raw_ns);
+}
+
+void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns) {
+  DoubtState& doubt = *CallAt(ref).doubt;
+  doubt.opened_raw_ns = settle_from_raw_ns;
 #if TIDEGATE_MUTANT == 6
   doubt.next_raw_ns = settle_from_raw_ns;
 #else
   doubt.next_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
 #endif
-  doubt.listing = 1;
-  call.doubt = doubt;
+  // Not to be listed before its owner's end is known; parked if that does not come.
+  if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + kParkAfterNs;
   doubt_queue_.emplace(doubt.next_raw_ns, ref);
+}
+
+void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
+  for (auto& [key, campaign] : campaigns_) {
+    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+      CampaignCallState& call = campaign.calls[batch];
+      if (call.phase != Phase::kDoubt || !call.doubt->waits_for_owner) continue;
+      call.doubt->waits_for_owner = false;
+      ScheduleDoubt({key, batch}, std::max(raw_ns, call.doubt->opened_raw_ns));
+    }
+  }
 }
 
 std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit& admit) {
@@ -417,7 +435,7 @@ std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit&
       it = doubt_queue_.erase(it);
       continue;
     }
-    if (call.doubt->listing > 2) {  // to be settled
+    if (call.doubt->listing > 2 || call.doubt->waits_for_owner) {  // to be settled or parked
       ++it;
       continue;
     }
@@ -742,8 +760,10 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   const CallRef ref{KeyOf(name), name.batch()};
   if (attempt.target().has_campaign_call()) {
     OpenDoubt(ref, attempt, settle_from_raw_ns);
-    // Whoever may still be alive may still write: only an operator can tell.
-    if (!owner_dead) call->phase = Phase::kParked;
+    if (!owner_dead) {
+      call->doubt->waits_for_owner = true;
+      ScheduleDoubt(ref, settle_from_raw_ns);
+    }
   } else if (attempt.target().has_list()) {
     if (!call->doubt.has_value()) return;
     // The next call has a name of its own: a late answer to the lost one must not pass for its.
@@ -774,10 +794,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
         call.next_read_raw_ns = raw_now_ns;
-        if (call.doubt.has_value()) {
-          call.doubt->opened_raw_ns = raw_now_ns;
-          call.doubt->next_raw_ns = raw_now_ns + limits_->SettleWaitNs();
-        }
+        if (call.doubt.has_value()) ScheduleDoubt(ref, raw_now_ns);
       }
       switch (call.phase) {
         case Phase::kPlanned:

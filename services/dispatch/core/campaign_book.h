@@ -55,6 +55,8 @@ struct DoubtState {
   std::set<std::string> matches;  // of the listing under way
   std::set<std::string> matches_before;
   bool under_way = false;  // an attempt is open, or something was decided in this batch
+  // Whoever made the call may still be running, and still write it.
+  bool waits_for_owner = false;
 };
 
 // One call of a campaign.
@@ -130,9 +132,12 @@ class CampaignBook {
                  std::vector<core::OutboxRecord>* outbox);
   void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
   void OnOutcome(const AttemptEnd& end);
-  // `settle_from_raw_ns`: nothing of ours can write to the call's socket any more.
+  // `settle_from_raw_ns`: a process that is gone cannot write to the call's socket any more. Unless
+  // `owner_dead`, a doubt waits for OnFormerOwnersDead.
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t settle_from_raw_ns,
                    bool owner_dead);
+  // No former owner is running any more, since this moment at the latest.
+  void OnFormerOwnersDead(int64_t raw_ns);
   void OnSettled(const ::tidegate::log::v1::Settled& settled);
   void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
@@ -163,6 +168,8 @@ class CampaignBook {
                                          const std::vector<uint32_t>& rounds) const;
   std::optional<::tidegate::log::v1::LedgerRecord> PlanRecord(const CampaignKey& key,
                                                               const CampaignState& campaign) const;
+  // (Re)starts the settle wait.
+  void ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns);
   void OpenDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt,
                  int64_t settle_from_raw_ns);
   void OnCreateOutcome(const CallRef& ref, const AttemptEnd& end);

@@ -111,11 +111,23 @@ core::Decision DispatchCore::Encode(const LedgerRecord& record) {
 
 std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, const Now& now) {
   if (input.local != nullptr) {
+    if (const auto* ended = dynamic_cast<const FormerOwnerEnded*>(input.local)) {
+      return DecideOwnerEnded(*ended, now);
+    }
     const auto* answer = dynamic_cast<const CallAnswer*>(input.local);
     CHECK(answer != nullptr);
     return DecideAnswer(*answer, now);
   }
   return DecideTick(now);
+}
+
+std::optional<core::Decision> DispatchCore::DecideOwnerEnded(const FormerOwnerEnded& ended,
+                                                             const Now& now) {
+  if (!former_owners_.contains(ended.owner)) return std::nullopt;
+  LedgerRecord record;
+  record.mutable_former_owner_dead()->set_owner(ended.owner);
+  SetStamp(now, record.mutable_former_owner_dead()->mutable_stamp());
+  return Encode(record);
 }
 
 std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
@@ -292,6 +304,12 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
     case LedgerRecord::kCampaignProgress:
       campaigns_.OnProgress(record.campaign_progress());
       break;
+    case LedgerRecord::kFormerOwnerDead:
+      former_owners_.erase(record.former_owner_dead().owner());
+      if (former_owners_.empty()) {
+        campaigns_.OnFormerOwnersDead(record.former_owner_dead().stamp().raw_ns());
+      }
+      break;
     case LedgerRecord::BODY_NOT_SET:
       break;
   }
@@ -354,6 +372,13 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
 
 void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t) {
   const bool raw_restarted = !boot_id_.empty() && boot_id_ != fence.boot_id();
+  if (fence.predecessor_dead()) {
+    former_owners_.clear();
+    campaigns_.OnFormerOwnersDead(fence.raw_time_ns());
+  } else if (!owner_.empty() && owner_ != fence.owner()) {
+    former_owners_[owner_] = boot_id_;
+  }
+  owner_ = fence.owner();
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
   if (raw_restarted) buckets_.Rebase(fence.raw_time_ns(), held_until);
@@ -370,7 +395,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else {
-      campaigns_.OnLostOwner(open.attempt, closed, fence.predecessor_dead());
+      campaigns_.OnLostOwner(open.attempt, closed, former_owners_.empty());
     }
   }
   decided_calls_.clear();

@@ -64,6 +64,9 @@ class DispatchCore : public core::Core {
   // While draining no attempt is decided; answers are taken on.
   void SetDraining() { draining_ = true; }
   size_t open_attempts() const { return open_attempts_.size(); }
+  // Former owners whose end is not known, with their boot ids: the shell finds out, and posts
+  // FormerOwnerEnded.
+  const std::map<std::string, std::string>& former_owners() const { return former_owners_; }
 
   const CampaignBook& campaigns() const { return campaigns_; }
   const CommandBook& commands() const { return commands_; }
@@ -79,6 +82,7 @@ class DispatchCore : public core::Core {
   };
   using Record = ::tidegate::log::v1::LedgerRecord;
 
+  std::optional<core::Decision> DecideOwnerEnded(const FormerOwnerEnded& ended, const Now& now);
   std::optional<core::Decision> DecideAnswer(const CallAnswer& answer, const Now& now);
   std::optional<core::Decision> DecideTick(const Now& now);
   core::Decision DecideAttempt(WantedCall call, const Now& now);
@@ -98,6 +102,9 @@ class DispatchCore : public core::Core {
   CommandBook commands_;
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id
   std::string boot_id_;
+  std::string owner_;  // of the newest fence
+  // Owners before it that may still be running: owner -> boot id.
+  std::map<std::string, std::string> former_owners_;
   DispatchCounters counters_;
 
   // Of the batch at hand.

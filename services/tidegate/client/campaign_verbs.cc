@@ -47,7 +47,7 @@ absl::StatusOr<dispatch::CampaignSpec> SpecOf(const CampaignCreateOptions& optio
 template <typename Request, typename Response, typename Rpc>
 absl::Status Change(const Client& client, const CampaignOptions& options, Request request,
                     absl::string_view op, absl::string_view done, const Rpc& rpc) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   request.set_corp(options.corp);
   request.set_campaign_id(options.id);
   request.set_request_id(RequestIdOr(options.request_id));
@@ -66,7 +66,7 @@ absl::Status Change(const Client& client, const CampaignOptions& options, Reques
 }  // namespace
 
 absl::Status CampaignCreate(const Client& client, const CampaignCreateOptions& options) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::CreateCampaignRequest request;
   ASSIGN_OR_RETURN(*request.mutable_campaign(), SpecOf(options));
   request.set_corp(options.corp);
@@ -115,7 +115,7 @@ absl::Status CampaignResume(const Client& client, const CampaignOptions& options
 }
 
 absl::Status CampaignReport(const Client& client, const CampaignOptions& options) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::GetCampaignRequest request;
   request.set_corp(options.corp);
   request.set_campaign_id(options.id);
@@ -128,7 +128,7 @@ absl::Status CampaignReport(const Client& client, const CampaignOptions& options
 }
 
 absl::Status CampaignList(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   boost::json::array json;
   std::vector<std::vector<std::string>> rows;
   RETURN_IF_ERROR((ForEachPage<dispatch::ListCampaignsRequest, dispatch::ListCampaignsResponse>(

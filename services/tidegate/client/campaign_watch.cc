@@ -27,7 +27,7 @@ std::string Note(const dispatch::Campaign& campaign) {
 }  // namespace
 
 absl::Status CampaignWatch(const Client& client, const CampaignOptions& options) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::WatchCampaignRequest request;
   request.set_corp(options.corp);
   request.set_campaign_id(options.id);

@@ -20,7 +20,8 @@ constexpr double kSecondsMax = 86'400;
 constexpr int64_t kShiftDaysMax = 100'000;
 
 struct GlobalOptions {
-  std::string grpc_address = "127.0.0.1:7600";
+  std::string servers = "127.0.0.1:7600";
+  rpc::TlsFiles tls;
   std::string output = "table";
   double timeout_s = 30;
   double wait_s = 0;
@@ -76,9 +77,16 @@ class CommandTree {
 
  private:
   void AddGlobalFlags() {
-    app_.add_option("--grpc", global_.grpc_address, "Server, host:port")
+    app_.add_option("--grpc", global_.servers,
+                    "Server, HOST:PORT, or SERVICE=HOST:PORT,... where services are apart")
         ->envname("TIDEGATE_GRPC")
         ->capture_default_str();
+    app_.add_option("--tls-ca", global_.tls.ca_file, "TLS: authorities of the servers, PEM")
+        ->envname("TIDEGATE_TLS_CA");
+    app_.add_option("--tls-cert", global_.tls.cert_file, "TLS: own certificate, PEM")
+        ->envname("TIDEGATE_TLS_CERT");
+    app_.add_option("--tls-key", global_.tls.key_file, "TLS: its key, PEM")
+        ->envname("TIDEGATE_TLS_KEY");
     app_.add_option("--output", global_.output, "table for people, json for machines")
         ->check(CLI::IsMember({"table", "json"}))
         ->capture_default_str();
@@ -122,35 +130,35 @@ class CommandTree {
     CLI::App* const command =
         AddVerb(&app_, "serve", "Run all services in this process",
                 "  tidegate serve --data-dir data --corps-file corps.json\n"
+                "  tidegate serve --config tidegate.yaml --check-config\n"
                 "  tidegate serve --data-dir data --corps-file corps.json \\\n"
                 "    --wecom-url http://127.0.0.1:7700 --grpc 127.0.0.1:0 --ports-file ports.json",
                 [this](const Client&) { return serve_(serve_options_); });
-    command->add_option("--data-dir", serve_options_.data_dir, "Where everything is kept")
-        ->required();
-    command
-        ->add_option("--corps-file", serve_options_.corps_file, "Corps and apps, JSON, mode 0600")
-        ->required();
-    command->add_option("--limits", serve_options_.limits_file, "Limits and waits, JSON");
-    command->add_option("--wecom-url", serve_options_.wecom_url, "Base URL of WeCom or a stand-in");
-    command
-        ->add_option("--grpc", serve_options_.grpc_address, "gRPC address; port 0 = any free one")
-        ->capture_default_str();
-    command->add_option("--callback", serve_options_.callback_address, "Address for callbacks")
-        ->capture_default_str();
-    command->add_option("--admin", serve_options_.admin_address, "Address for health and metrics")
-        ->capture_default_str();
-    command->add_option("--ports-file", serve_options_.ports_file,
-                        "Written when ready: {grpc, callback, admin, pid}");
-    command
-        ->add_option("--partitions", serve_options_.partitions,
-                     "Customer partitions, fixed when the directory is made")
-        ->check(CLI::Range(1, 1024))
-        ->capture_default_str();
-    command
-        ->add_option("--lanes", serve_options_.lanes,
-                     "Egress lanes, fixed when the directory is made")
-        ->check(CLI::Range(1, 64))
-        ->capture_default_str();
+    command->add_option("--config", serve_options_.config_file,
+                        "Settings, YAML; see docs/configuration.md. Flags are stronger");
+    command->add_option("--set", serve_options_.set, "One setting, KEY=VALUE");
+    command->add_flag("--check-config", serve_options_.check_config, "Check the settings and end");
+    AddSetting(command, "--data-dir", "log.data_dir", "Where everything is kept");
+    AddSetting(command, "--corps-file", "corps_file", "Corps and apps, JSON, mode 0600");
+    AddSetting(command, "--limits", "limits_file", "Limits and waits, JSON");
+    AddSetting(command, "--wecom-url", "wecom.url", "Base URL of WeCom or a stand-in");
+    AddSetting(command, "--grpc", "listen.grpc", "gRPC address; port 0 = any free one");
+    AddSetting(command, "--callback", "listen.callback", "Address for callbacks");
+    AddSetting(command, "--admin", "listen.admin", "Address for health and metrics");
+    AddSetting(command, "--ports-file", "listen.ports_file",
+               "Written when ready: {grpc, callback, admin, pid}");
+    AddSetting(command, "--partitions", "partitions",
+               "Customer partitions, fixed when the directory is made");
+    AddSetting(command, "--lanes", "lanes", "Egress lanes, fixed when the directory is made");
+  }
+
+  // A flag of `serve` that is one of the settings.
+  void AddSetting(CLI::App* command, const std::string& flag, const std::string& key,
+                  const std::string& description) {
+    command->add_option_function<std::string>(
+        flag,
+        [this, key](const std::string& value) { serve_options_.named.emplace_back(key, value); },
+        description);
   }
 
   void AddImport() {
@@ -375,7 +383,16 @@ absl::Status RunVerb(const CommandTree& tree, const CliEnvironment& environment)
   absl::StatusOr<std::unique_ptr<ClientLog>> log =
       ClientLog::Open(global.client_log, environment.clock);
   if (!log.ok()) return log.status();
-  const Connection connection(environment.connect(global.grpc_address),
+  absl::Status connected;
+  absl::StatusOr<Channels> channels = MakeChannels(
+      global.servers, [&](const std::string& target) -> std::shared_ptr<grpc::Channel> {
+        auto channel = environment.connect(target, global.tls);
+        connected.Update(channel.status());
+        return channel.ok() ? *channel : nullptr;
+      });
+  if (!channels.ok()) return channels.status();
+  if (!connected.ok()) return connected;
+  const Connection connection(*std::move(channels),
                               {.timeout_s = global.timeout_s, .wait_s = global.wait_s},
                               environment.clock);
   Client client;

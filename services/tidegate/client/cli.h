@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/grpc/credentials.h"
 #include "services/tidegate/client/client_clock.h"
 #include "services/tidegate/serve_options.h"
 
@@ -22,7 +24,10 @@ struct CliEnvironment {
   std::ostream* err = nullptr;
   bool err_is_terminal = false;
   ClientClock* clock = nullptr;
-  std::function<std::shared_ptr<grpc::Channel>(const std::string& address)> connect;
+  // A channel to a target, with these PEM files (all empty = plaintext). Error: a file.
+  std::function<absl::StatusOr<std::shared_ptr<grpc::Channel>>(const std::string& target,
+                                                               const rpc::TlsFiles& tls)>
+      connect;
   std::function<absl::Status(const ServeOptions&)> serve;
 };
 

@@ -1,31 +1,46 @@
 #include "services/tidegate/client/connection.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "services/tidegate/client/error_report.h"
 
 namespace tidegate::client {
 namespace {
 
 constexpr int64_t kBackoffMaxMs = 1'000;
+constexpr std::array<const char*, 4> kServices = {"ingestion", "tagging", "segmentation",
+                                                  "dispatch"};
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  // The library's own pause between connects starts at 1 s and grows to 2 min: too slow for a
-  // server that restarts in a second.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 500);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
-  // Every attempt is ours, so that the client log tells all of them.
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // Never through a proxy of the environment: the server is named by address.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectTo& connect) {
+  std::map<std::string, std::vector<std::string>> addresses;
+  for (const absl::string_view entry : absl::StrSplit(servers, ',')) {
+    const std::vector<std::string> parts = absl::StrSplit(entry, '=');
+    const std::string service = parts.size() == 1 ? "" : parts[0];
+    if (parts.size() > 2 || parts.back().empty() ||
+        (parts.size() == 2 && !absl::c_linear_search(kServices, service))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--grpc: \"", entry, "\" is no server; write HOST:PORT, or ",
+                       absl::StrJoin(kServices, "=HOST:PORT,"), "=HOST:PORT"));
+    }
+    addresses[service].push_back(parts.back());
+  }
+  Channels channels;
+  for (const auto& [service, replicas] : addresses) {
+    channels[service] = connect(
+        replicas.size() == 1 ? replicas[0] : absl::StrCat("ipv4:", absl::StrJoin(replicas, ",")));
+  }
+  return channels;
 }
 
 absl::Status ToAbslStatus(const grpc::Status& status) {
@@ -55,9 +70,16 @@ bool Backoff::Wait() {
   return true;
 }
 
-Connection::Connection(std::shared_ptr<grpc::Channel> channel, const ConnectionOptions& options,
-                       ClientClock* clock)
-    : channel_(std::move(channel)), options_(options), clock_(clock) {}
+Connection::Connection(Channels channels, const ConnectionOptions& options, ClientClock* clock)
+    : channels_(std::move(channels)), options_(options), clock_(clock) {}
+
+std::shared_ptr<grpc::Channel> Connection::To(const std::string& service) const {
+  for (const std::string& name : {service, std::string()}) {
+    if (const auto found = channels_.find(name); found != channels_.end()) return found->second;
+  }
+  return grpc::CreateChannel(absl::StrCat("no-address-of-", service),
+                             grpc::InsecureChannelCredentials());
+}
 
 absl::Status Connection::Call(const Rpc& rpc, const AfterAttempt& after_attempt) const {
   Backoff backoff(clock_, options_.wait_s);

@@ -1,7 +1,7 @@
 // Calls to the server: deadlines, and repeats of UNAVAILABLE within the user's patience. The caller
 // makes sure that a repeat is safe (request ids, event ids). Not for streams.
 //
-//   Connection connection(MakeChannel("127.0.0.1:7600"), {.timeout_s = 30, .wait_s = 5}, &clock);
+//   Connection connection({{"", channel}}, {.timeout_s = 30, .wait_s = 5}, &clock);
 //   absl::Status s = connection.Call([&](grpc::ClientContext* c) { return stub->GetX(c, request,
 //   &x); });
 #pragma once
@@ -10,16 +10,24 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "services/tidegate/client/client_clock.h"
 
 namespace tidegate::client {
 
-// A plaintext channel that reconnects quickly. Connects with the first call.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
+// By service: "ingestion", "tagging", "segmentation", "dispatch"; "" = every other one.
+using Channels = std::map<std::string, std::shared_ptr<grpc::Channel>>;
+using ConnectTo = std::function<std::shared_ptr<grpc::Channel>(const std::string& target)>;
+
+// Where the services are: "HOST:PORT" of one process that has them all, or
+// "ingestion=HOST:PORT,dispatch=HOST:PORT,dispatch=HOST:PORT,..."; several replicas of a service
+// are tried in turn, and need numeric IPv4 addresses. INVALID_ARGUMENT: what is wrong.
+absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectTo& connect);
 
 // The same code and message; the rich details travel as a payload (see error_report.h).
 absl::Status ToAbslStatus(const grpc::Status& status);
@@ -55,18 +63,18 @@ class Connection {
   // Told of every answer or its absence, before a repeat.
   using AfterAttempt = std::function<void(const grpc::Status&)>;
 
-  Connection(std::shared_ptr<grpc::Channel> channel, const ConnectionOptions& options,
-             ClientClock* clock);
+  Connection(Channels channels, const ConnectionOptions& options, ClientClock* clock);
 
   // Runs a unary call, again while it is UNAVAILABLE and the wait lasts. Returns the last status.
   absl::Status Call(const Rpc& rpc, const AfterAttempt& after_attempt = {}) const;
 
-  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // To a service by its name. Without an address for it, calls end UNAVAILABLE.
+  std::shared_ptr<grpc::Channel> To(const std::string& service) const;
   const ConnectionOptions& options() const { return options_; }
   ClientClock* clock() const { return clock_; }
 
  private:
-  const std::shared_ptr<grpc::Channel> channel_;
+  const Channels channels_;
   const ConnectionOptions options_;
   ClientClock* const clock_;
 };

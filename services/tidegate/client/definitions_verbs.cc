@@ -22,7 +22,7 @@ std::vector<std::string> Words(const google::protobuf::RepeatedPtrField<std::str
 }  // namespace
 
 absl::Status ChannelAdd(const Client& client, const ChannelAddOptions& options) {
-  const auto stub = tagging::TaggingService::NewStub(client.connection->channel());
+  const auto stub = tagging::TaggingService::NewStub(client.connection->To("tagging"));
   tagging::PutChannelRequest request;
   request.set_corp(options.corp);
   request.set_request_id(RequestIdOr(options.request_id));
@@ -43,7 +43,7 @@ absl::Status ChannelAdd(const Client& client, const ChannelAddOptions& options) 
 }
 
 absl::Status ChannelList(const Client& client, const std::string& corp) {
-  const auto stub = tagging::TaggingService::NewStub(client.connection->channel());
+  const auto stub = tagging::TaggingService::NewStub(client.connection->To("tagging"));
   boost::json::array json;
   std::vector<std::vector<std::string>> rows;
   RETURN_IF_ERROR((ForEachPage<tagging::ListChannelsRequest, tagging::ListChannelsResponse>(
@@ -61,7 +61,7 @@ absl::Status ChannelList(const Client& client, const std::string& corp) {
 }
 
 absl::Status RuleAdd(const Client& client, const RuleAddOptions& options) {
-  const auto stub = tagging::TaggingService::NewStub(client.connection->channel());
+  const auto stub = tagging::TaggingService::NewStub(client.connection->To("tagging"));
   tagging::PutRuleRequest request;
   request.set_corp(options.corp);
   request.set_request_id(RequestIdOr(options.request_id));
@@ -83,7 +83,7 @@ absl::Status RuleAdd(const Client& client, const RuleAddOptions& options) {
 }
 
 absl::Status RuleList(const Client& client, const std::string& corp) {
-  const auto stub = tagging::TaggingService::NewStub(client.connection->channel());
+  const auto stub = tagging::TaggingService::NewStub(client.connection->To("tagging"));
   boost::json::array json;
   std::vector<std::vector<std::string>> rows;
   RETURN_IF_ERROR((ForEachPage<tagging::ListRulesRequest, tagging::ListRulesResponse>(

@@ -26,7 +26,7 @@ Publisher::Publisher(const Connection* connection, ClientLog* log, PublisherOpti
       log_(log),
       options_(std::move(options)),
       on_row_error_(std::move(on_row_error)),
-      stub_(ingestion::IngestionService::NewStub(connection->channel())),
+      stub_(ingestion::IngestionService::NewStub(connection->To("ingestion"))),
       filling_(NewBatch()) {
   for (size_t i = 0; i < options_.batches_in_flight; ++i) {
     workers_.emplace_back([this] { Work(); });

@@ -17,7 +17,7 @@ std::string Seconds(double seconds) { return seconds == 0 ? "-" : absl::StrForma
 }  // namespace
 
 absl::Status QuotaList(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::ListBucketsRequest request;
   request.set_corp(corp);
   dispatch::ListBucketsResponse response;
@@ -36,7 +36,7 @@ absl::Status QuotaList(const Client& client, const std::string& corp) {
 }
 
 absl::Status DoubtList(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::ListDoubtsRequest request;
   request.set_corp(corp);
   dispatch::ListDoubtsResponse response;
@@ -54,7 +54,7 @@ absl::Status DoubtList(const Client& client, const std::string& corp) {
 }
 
 absl::Status WritebackStatus(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->channel());
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   dispatch::GetWriteBackRequest request;
   request.set_corp(corp);
   dispatch::GetWriteBackResponse response;

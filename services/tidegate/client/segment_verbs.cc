@@ -11,7 +11,8 @@ namespace tidegate::client {
 namespace segmentation = tidegate::segmentation::v1;
 
 absl::Status SegmentCount(const Client& client, const SegmentOptions& options) {
-  const auto stub = segmentation::SegmentationService::NewStub(client.connection->channel());
+  const auto stub =
+      segmentation::SegmentationService::NewStub(client.connection->To("segmentation"));
   segmentation::CountCustomersRequest request;
   request.set_corp(options.corp);
   request.set_expression(options.expression);
@@ -37,7 +38,8 @@ absl::Status SegmentCount(const Client& client, const SegmentOptions& options) {
 }
 
 absl::Status SegmentContains(const Client& client, const SegmentOptions& options) {
-  const auto stub = segmentation::SegmentationService::NewStub(client.connection->channel());
+  const auto stub =
+      segmentation::SegmentationService::NewStub(client.connection->To("segmentation"));
   segmentation::ContainsCustomerRequest request;
   request.set_corp(options.corp);
   request.set_expression(options.expression);

@@ -2,16 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <future>
-#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,45 +13,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/http/client.h"
+#include "tests/support/certificates.h"
 #include "tests/unit/common/http/raw_socket.h"
 
 namespace tidegate::http {
 namespace {
 
-template <typename Type, void (*Free)(Type*)>
-struct Freer {
-  void operator()(Type* pointer) const { Free(pointer); }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY, EVP_PKEY_free>>;
-using CertificatePtr = std::unique_ptr<X509, Freer<X509, X509_free>>;
-using ContextPtr = std::unique_ptr<SSL_CTX, Freer<SSL_CTX, SSL_CTX_free>>;
-using SslPtr = std::unique_ptr<SSL, Freer<SSL, SSL_free>>;
-
-struct Identity {
-  KeyPtr key;
-  CertificatePtr certificate;  // signed by itself
-};
-
-// `names` as OpenSSL writes them: "DNS:localhost,IP:127.0.0.1".
-Identity MakeIdentity(const std::string& names) {
-  Identity identity{KeyPtr(EVP_EC_gen("P-256")), CertificatePtr(X509_new())};
-  X509* const certificate = identity.certificate.get();
-  X509_set_version(certificate, X509_VERSION_3);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-  X509_set_pubkey(certificate, identity.key.get());
-  X509_NAME* const name = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                             reinterpret_cast<const unsigned char*>("tidegate test"), -1, -1, 0);
-  X509_set_issuer_name(certificate, name);
-  X509_EXTENSION* const extension =
-      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, names.c_str());
-  X509_add_ext(certificate, extension, -1);
-  X509_EXTENSION_free(extension);
-  EXPECT_GT(X509_sign(certificate, identity.key.get(), EVP_sha256()), 0);
-  return identity;
-}
+using ::tidegate::testing::ContextPtr;
+using ::tidegate::testing::Issued;
+using ::tidegate::testing::MakeSelfSigned;
+using ::tidegate::testing::SslPtr;
+using ::tidegate::testing::TemporaryFolder;
 
 struct ServerOptions {
   int version_max = TLS1_3_VERSION;
@@ -75,7 +41,7 @@ class TlsServer {
     std::string request;
   };
 
-  TlsServer(const Identity& identity, ServerOptions options)
+  TlsServer(const Issued& identity, ServerOptions options)
       : options_(std::move(options)), context_(SSL_CTX_new(TLS_server_method())) {
     SSL_CTX_set_min_proto_version(context_.get(), 0);
     SSL_CTX_set_max_proto_version(context_.get(), options_.version_max);
@@ -127,18 +93,8 @@ class TlsServer {
   std::thread thread_;
 };
 
-class HttpClientTlsTest : public testing::Test {
+class HttpClientTlsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    ca_file_ = testing::TempDir() + "/authorityXXXXXX";
-    const int fd = mkstemp(ca_file_.data());
-    ASSERT_GE(fd, 0);
-    FILE* const file = fdopen(fd, "w");
-    ASSERT_EQ(PEM_write_X509(file, identity_.certificate.get()), 1);
-    fclose(file);
-  }
-  void TearDown() override { unlink(ca_file_.c_str()); }
-
   HttpResult Call(const TlsServer& server, const std::string& host, const std::string& ca_file,
                   absl::Duration connect_deadline = absl::Seconds(5)) {
     auto client = Client::Create({.base_url = absl::StrCat("https://", host, ":", server.port()),
@@ -152,8 +108,9 @@ class HttpClientTlsTest : public testing::Test {
     return future.get();  // the deadline of the call bounds this
   }
 
-  const Identity identity_ = MakeIdentity("DNS:localhost,IP:127.0.0.1");
-  std::string ca_file_;
+  const Issued identity_ = MakeSelfSigned({.names = "DNS:localhost,IP:127.0.0.1"});
+  const TemporaryFolder folder_;
+  const std::string ca_file_ = folder_.Write("authority", identity_.CertificatePem());
 };
 
 TEST_F(HttpClientTlsTest, TalksToAServerItTrusts) {
@@ -183,16 +140,11 @@ TEST_F(HttpClientTlsTest, TalksToAServerItTrusts) {
 }
 
 TEST_F(HttpClientTlsTest, WritesNothingToAServerItDoesNotTrust) {
-  const Identity other_name = MakeIdentity("DNS:elsewhere.example,IP:127.0.0.2");
-  std::string other_ca = testing::TempDir() + "/otherXXXXXX";
-  const int fd = mkstemp(other_ca.data());
-  ASSERT_GE(fd, 0);
-  FILE* const file = fdopen(fd, "w");
-  ASSERT_EQ(PEM_write_X509(file, other_name.certificate.get()), 1);
-  fclose(file);
+  const Issued other_name = MakeSelfSigned({.names = "DNS:elsewhere.example,IP:127.0.0.2"});
+  const std::string other_ca = folder_.Write("other", other_name.CertificatePem());
   const struct {
     std::string name, host;
-    const Identity& identity;
+    const Issued& identity;
     std::string ca_file;
     int version_max;
   } kCases[] = {
@@ -212,7 +164,6 @@ TEST_F(HttpClientTlsTest, WritesNothingToAServerItDoesNotTrust) {
     EXPECT_FALSE(result.bytes_written) << c.name;
     EXPECT_EQ(seen.request, "") << c.name;
   }
-  unlink(other_ca.c_str());
 }
 
 TEST_F(HttpClientTlsTest, TakesACutAnswerAsDoubt) {

@@ -25,6 +25,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 
 class CliTest : public ::testing::Test {
  protected:
@@ -42,7 +44,9 @@ class CliTest : public ::testing::Test {
     environment.out = &out_;
     environment.err = &err_;
     environment.clock = &clock_;
-    environment.connect = [this](const std::string& address) {
+    environment.connect =
+        [this](const std::string& address,
+               const rpc::TlsFiles&) -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
       address_ = address;
       return server_.Connect();
     };
@@ -350,14 +354,23 @@ TEST_F(CliTest, ImportRefusesWhatIsNoSuchFile) {
 }
 
 TEST_F(CliTest, ServeIsHandedItsOptions) {
-  EXPECT_EQ(Run({"serve", "--data-dir", "d", "--corps-file", "c", "--grpc", "127.0.0.1:0",
-                 "--lanes", "2"}),
+  EXPECT_EQ(Run({"serve", "--config", "c.yaml", "--set", "lanes=3", "--data-dir", "d", "--grpc",
+                 "127.0.0.1:0", "--check-config"}),
             4);
-  EXPECT_EQ(served_.data_dir, "d");
-  EXPECT_EQ(served_.grpc_address, "127.0.0.1:0");
-  EXPECT_EQ(served_.callback_address, "127.0.0.1:7601");
-  EXPECT_EQ(served_.partitions, 4);
-  EXPECT_EQ(served_.lanes, 2);
+  EXPECT_EQ(served_.config_file, "c.yaml");
+  EXPECT_THAT(served_.set, ElementsAre("lanes=3"));
+  EXPECT_THAT(served_.named,
+              UnorderedElementsAre(Pair("log.data_dir", "d"), Pair("listen.grpc", "127.0.0.1:0")));
+  EXPECT_TRUE(served_.check_config);
+}
+
+TEST_F(CliTest, ServicesMayBeApart) {
+  EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--grpc",
+                 "dispatch=127.0.0.1:1,segmentation=127.0.0.1:2,segmentation=127.0.0.1:3"}),
+            0);
+  EXPECT_EQ(address_, "ipv4:127.0.0.1:2,127.0.0.1:3");
+  EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--grpc", "segments=127.0.0.1:2"}), 2);
+  EXPECT_THAT(err_.str(), HasSubstr("\"segments=127.0.0.1:2\" is no server"));
 }
 
 TEST_F(CliTest, VersionNamesItsLibraries) {

@@ -29,7 +29,7 @@ class PublisherTest : public ::testing::Test {
   // Publishes rows 1..count with one call in flight, so that the n-th call is known.
   absl::Status Publish(int count, size_t batch_events, ConnectionOptions options = {},
                        size_t batches_in_flight = 1) {
-    const Connection connection(server_.Connect(), options, &clock_);
+    const Connection connection({{"", server_.Connect()}}, options, &clock_);
     const auto log = ClientLog::Open("", &clock_);
     Publisher publisher(&connection, log->get(),
                         {.corp = "ww1",

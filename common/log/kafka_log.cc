@@ -1,0 +1,236 @@
+#include "common/log/kafka_log.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/log/kafka_topics.h"
+
+namespace tidegate::log {
+namespace {
+
+// Readers of one partition at different places; one more takes the place of the oldest.
+constexpr size_t kFeedsMax = 4;
+constexpr int kEndTimeoutMs = 2'000;
+// Where nobody asks for an end, one is asked for all the same, to know that the cluster is there.
+constexpr std::chrono::seconds kProbeEvery(2);
+constexpr TopicPartition kProbed{Topic::kDefinitions, 0};
+constexpr int64_t kHealthyMs = 10'000;
+
+int64_t SteadyMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaOptions& options) {
+  std::unique_ptr<KafkaLog> log(new KafkaLog(options));
+  RETURN_IF_ERROR(log->Start());
+  return log;
+}
+
+absl::Status KafkaLog::Start() {
+  for (const Topic topic : AllTopics()) {
+    for (uint32_t p = 0; p < KafkaPartitionCount(options_, topic); ++p) partitions_[{topic, p}];
+  }
+  // A client that meets a topic before it is there looks again only after a second: the topics come
+  // before producer and consumers.
+  ASSIGN_OR_RETURN(const KafkaHandle admin,
+                   MakeKafkaClient(RD_KAFKA_PRODUCER, options_, {}, nullptr, nullptr, nullptr));
+  RETURN_IF_ERROR(MakeOrVerifyTopics(admin.get(), options_));
+  answered_ms_.store(SteadyMs());
+  if (char* id = rd_kafka_clusterid(admin.get(), options_.start_timeout_ms)) {
+    cluster_id_ = id;
+    rd_kafka_mem_free(admin.get(), id);
+  }
+  ASSIGN_OR_RETURN(producer_,
+                   KafkaProducer::Create(options_, [this](TopicPartition at, uint64_t end) {
+                     RaiseEnd(at, end);
+                     watches_.Wake(at);
+                   }));
+  RETURN_IF_ERROR(ConsumerOf(0).status());
+  ends_thread_ = std::thread([this] { AnswerEnds(); });
+  return absl::OkStatus();
+}
+
+KafkaLog::~KafkaLog() {
+  {
+    std::lock_guard lock(ends_mu_);
+    stopping_ = true;
+    ends_wake_.notify_all();
+  }
+  if (ends_thread_.joinable()) ends_thread_.join();
+  producer_.reset();
+  partitions_.clear();
+}
+
+absl::StatusOr<KafkaLog::Consumer*> KafkaLog::ConsumerOf(size_t feed) {
+  std::lock_guard lock(consumers_mu_);
+  while (consumers_.size() <= feed) {
+    auto consumer = std::make_unique<Consumer>();
+    ASSIGN_OR_RETURN(consumer->client, MakeKafkaClient(RD_KAFKA_CONSUMER, options_,
+                                                       {{"isolation.level", "read_uncommitted"},
+                                                        {"auto.offset.reset", "error"},
+                                                        {"enable.auto.commit", "false"},
+                                                        {"enable.auto.offset.store", "false"},
+                                                        {"check.crcs", "true"},
+                                                        {"fetch.wait.max.ms", "100"},
+                                                        {"fetch.error.backoff.ms", "50"},
+                                                        // What may wait unread, per partition.
+                                                        {"queued.max.messages.kbytes", "16384"}},
+                                                       nullptr, nullptr, nullptr));
+    for (const Topic topic : AllTopics()) {
+      consumer->topics[topic].reset(rd_kafka_topic_new(
+          consumer->client.get(), KafkaTopicName(options_, topic).c_str(), nullptr));
+    }
+    consumers_.push_back(std::move(consumer));
+  }
+  return consumers_[feed].get();
+}
+
+void KafkaLog::Append(TopicPartition at, std::vector<Record> records, AppendDone done) {
+  producer_->Append(at, std::move(records), std::move(done));
+}
+
+void KafkaLog::RaiseEnd(TopicPartition at, uint64_t end) {
+  std::atomic<uint64_t>& known = partitions_.at(at).end;
+  uint64_t before = known.load();
+  while (before < end && !known.compare_exchange_weak(before, end)) {
+  }
+}
+
+// Requires partition.mu.
+absl::StatusOr<KafkaFeed*> KafkaLog::FeedFor(Partition& partition, TopicPartition at,
+                                             uint64_t offset) {
+  for (const auto& feed : partition.feeds) {
+    if (feed != nullptr && feed->Holds(offset)) return feed.get();
+  }
+  const auto free = std::find(partition.feeds.begin(), partition.feeds.end(), nullptr);
+  size_t place = static_cast<size_t>(free - partition.feeds.begin());
+  if (free == partition.feeds.end()) {
+    if (place < kFeedsMax) {
+      partition.feeds.emplace_back();
+    } else {
+      place = partition.next_victim++ % kFeedsMax;
+      partition.feeds[place].reset();
+    }
+  }
+  ASSIGN_OR_RETURN(Consumer* const consumer, ConsumerOf(place));
+  ASSIGN_OR_RETURN(partition.feeds[place],
+                   KafkaFeed::Open(consumer->client.get(), consumer->topics.at(at.topic).get(), at,
+                                   offset, [this, at] { watches_.Wake(at); }));
+  return partition.feeds[place].get();
+}
+
+absl::Status KafkaLog::Read(TopicPartition at, uint64_t offset, size_t records_max,
+                            size_t bytes_max, std::vector<StoredRecord>* out) {
+  out->clear();
+  if (records_max == 0) return absl::OkStatus();
+  const auto found = partitions_.find(at);
+  if (found == partitions_.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("there is no ", Name(at)));
+  }
+  Partition& partition = found->second;
+  std::lock_guard lock(partition.mu);
+  ASSIGN_OR_RETURN(KafkaFeed* const feed, FeedFor(partition, at, offset));
+  const absl::Status status = feed->Read(offset, records_max, bytes_max, out);
+  if (absl::IsOutOfRange(status)) {
+    for (auto& held : partition.feeds) {
+      if (held.get() == feed) held.reset();
+    }
+    return OnOutOfRange(at, offset);
+  }
+  RaiseEnd(at, feed->next());
+  return status;
+}
+
+// A position past the end is only early; one before the beginning is lost.
+absl::Status KafkaLog::OnOutOfRange(TopicPartition at, uint64_t offset) {
+  ASSIGN_OR_RETURN(Consumer* const consumer, ConsumerOf(0));
+  int64_t low = 0;
+  int64_t high = 0;
+  const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
+      consumer->client.get(), KafkaTopicName(options_, at.topic).c_str(),
+      static_cast<int32_t>(at.partition), &low, &high, kEndTimeoutMs);
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR && offset < static_cast<uint64_t>(low)) {
+    return absl::DataLossError(absl::StrCat(Name(at), ": offset ", offset,
+                                            " was asked for, but the partition begins at ", low,
+                                            "; its topic must keep everything (retention.ms=-1)"));
+  }
+  return absl::OkStatus();
+}
+
+uint64_t KafkaLog::End(TopicPartition at) {
+  const auto found = partitions_.find(at);
+  return found == partitions_.end() ? 0 : found->second.end.load();
+}
+
+void KafkaLog::QueryEnd(TopicPartition at, const EndDone& done) {
+  std::lock_guard lock(ends_mu_);
+  ends_asked_.emplace_back(at, done);
+  ends_wake_.notify_all();
+}
+
+// All that wait are asked for in one request per broker.
+void KafkaLog::AnswerEnds() {
+  while (true) {
+    std::vector<std::pair<TopicPartition, EndDone>> asked;
+    {
+      std::unique_lock lock(ends_mu_);
+      ends_wake_.wait_for(lock, kProbeEvery, [this] { return stopping_ || !ends_asked_.empty(); });
+      asked.swap(ends_asked_);
+      if (asked.empty()) asked.emplace_back(kProbed, [](const absl::StatusOr<uint64_t>&) {});
+      if (stopping_) {
+        lock.unlock();
+        for (const auto& [at, done] : asked) done(absl::UnavailableError("the log is closed"));
+        return;
+      }
+    }
+    std::map<TopicPartition, absl::StatusOr<uint64_t>> ends;
+    for (const auto& [at, done] : asked) {
+      ends.emplace(at, absl::UnavailableError(absl::StrCat("no answer for ", Name(at))));
+    }
+    KafkaPartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(ends.size())));
+    for (const auto& [at, end] : ends) {
+      rd_kafka_topic_partition_list_add(list.get(), KafkaTopicName(options_, at.topic).c_str(),
+                                        static_cast<int32_t>(at.partition))
+          ->offset = RD_KAFKA_OFFSET_END;
+    }
+    const rd_kafka_resp_err_t error =
+        rd_kafka_offsets_for_times((*ConsumerOf(0))->client.get(), list.get(), kEndTimeoutMs);
+    size_t i = 0;
+    for (auto& [at, end] : ends) {
+      const rd_kafka_topic_partition_t& answer = list->elems[i++];
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR && answer.err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+          answer.offset >= 0) {
+        end = static_cast<uint64_t>(answer.offset);
+        RaiseEnd(at, *end);
+        answered_ms_.store(SteadyMs());
+      } else {
+        end = absl::UnavailableError(
+            absl::StrCat("the end of ", Name(at), " is not known: ",
+                         KafkaErrorText(error == RD_KAFKA_RESP_ERR_NO_ERROR ? answer.err : error)));
+      }
+    }
+    for (const auto& [at, done] : asked) done(ends.at(at));
+  }
+}
+
+std::pair<bool, std::string> KafkaLog::Health() const {
+  const int64_t age_ms = SteadyMs() - answered_ms_.load();
+  return {age_ms < kHealthyMs,
+          absl::StrCat("cluster ", cluster_id_, " answered ", age_ms, " ms ago")};
+}
+
+uint64_t KafkaLog::Watch(TopicPartition at, std::function<void()> wake) {
+  return watches_.Add(at, std::move(wake));
+}
+
+void KafkaLog::Unwatch(uint64_t watch_id) { watches_.Remove(watch_id); }
+
+}  // namespace tidegate::log

@@ -1,0 +1,76 @@
+// Appends on Kafka: one idempotent producer per process. An append is its records one after the
+// other; it is settled by the delivery report of each, never by a flush.
+//
+// Thread-safe. Delivery reports, and so `done`, run on the producer's own thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/log/kafka_client.h"
+#include "common/log/record_limits.h"
+
+namespace tidegate::log {
+
+class KafkaProducer {
+ public:
+  // Called before `done` of a good append: the partition now ends there at least.
+  using OnEnd = std::function<void(TopicPartition, uint64_t end)>;
+  static absl::StatusOr<std::unique_ptr<KafkaProducer>> Create(const KafkaOptions& options,
+                                                               OnEnd on_end);
+  // Sends what is queued, up to close_wait_ms; the rest ends UNAVAILABLE.
+  ~KafkaProducer();
+
+  void Append(TopicPartition at, std::vector<Record> records, Log::AppendDone done);
+
+  // For tests: as if the library had met an error that ends its producer.
+  void FailFatally();
+
+ private:
+  struct UnderWay;
+  struct Instance {
+    KafkaHandle client;
+    std::map<Topic, KafkaTopicHandle> topics;
+    ~Instance();
+  };
+
+  KafkaProducer(const KafkaOptions& options, OnEnd on_end);
+  absl::StatusOr<std::unique_ptr<Instance>> MakeInstance();
+  rd_kafka_resp_err_t Produce(TopicPartition at, const Record& record, UnderWay* append);
+  static void OnDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self);
+  void Settle(UnderWay* append);
+  void Run();
+  void Expire();
+  void Replace();
+  static void Drop(Instance& instance);
+
+  const KafkaOptions options_;
+  const OnEnd on_end_;
+  std::atomic<bool> closing_{false};
+  std::atomic<bool> fatal_{false};
+
+  std::mutex budget_mu_;
+  QueueBudget budget_;  // guarded by budget_mu_
+
+  std::mutex waiting_mu_;
+  std::list<UnderWay*> waiting_;  // guarded by waiting_mu_; by deadline
+
+  // Shared: while records are handed to the instance. Exclusive: while it is replaced.
+  std::shared_mutex instance_mu_;
+  std::unique_ptr<Instance> instance_;
+  // The records of an append stay next to each other.
+  std::map<TopicPartition, std::mutex> order_;
+
+  std::thread thread_;
+};
+
+}  // namespace tidegate::log

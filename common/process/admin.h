@@ -1,0 +1,52 @@
+// The admin pages of a process: /livez, /readyz, /readyz?verbose, /metrics.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/http/server.h"
+#include "common/metrics/metrics.h"
+#include "common/runtime/partition_runner.h"
+
+namespace tidegate::process {
+
+class Admin {
+ public:
+  enum class Phase { kStarting, kServing, kDraining };
+  // A dependency of the process and how it is, in a line for people; the flag: whether it is ready.
+  using Dependency = std::function<std::pair<bool, std::string>()>;
+
+  // Listens at once, so that a taken address is told before the long replay. Error: the address.
+  static absl::StatusOr<std::unique_ptr<Admin>> Start(const std::string& address,
+                                                      metrics::Metrics* metrics);
+
+  std::string address() const { return server_->address(); }
+  void SetPhase(Phase phase) { phase_.store(phase); }
+  // Before any of them is asked for, that is before Watch(true); they outlive the pages.
+  void AddDependency(std::string name, Dependency dependency);
+  void AddRunner(const runtime::PartitionRunner* runner);
+  void OnMetrics(std::function<void()> publish) { publishers_.push_back(std::move(publish)); }
+  // False: pages show none of what was added.
+  void Watch(bool on) { watching_.store(on); }
+
+ private:
+  explicit Admin(metrics::Metrics* metrics) : metrics_(metrics) {}
+  http::Response Answer(const http::Request& request);
+  http::Response Readiness(bool verbose);
+  std::string RenderMetrics();
+
+  metrics::Metrics* const metrics_;
+  std::atomic<Phase> phase_{Phase::kStarting};
+  std::atomic<bool> watching_{false};
+  std::vector<std::pair<std::string, Dependency>> dependencies_;
+  std::vector<std::pair<const runtime::PartitionRunner*, metrics::Metrics::Journal>> runners_;
+  std::vector<std::function<void()>> publishers_;
+  std::unique_ptr<http::Server> server_;  // destroyed first
+};
+
+}  // namespace tidegate::process

@@ -1,0 +1,18 @@
+// Who owns a partition, and whether a former owner has ended: a call in doubt may be settled only
+// when the process that made it can write no more.
+#pragma once
+
+#include <string>
+
+namespace tidegate::process {
+
+// This process as its fences name it: "HOST/PID/START", START in clock ticks since boot. No other
+// process of this boot has the same.
+std::string OwnerName();
+
+// Whether a process of this machine's present boot with this name has certainly ended: the pid is
+// gone, a zombie, or another process by now. False for other hosts and boots: only the platform can
+// tell (setting former_owner.policy).
+bool HasEnded(const std::string& owner, const std::string& boot_id);
+
+}  // namespace tidegate::process

@@ -1,0 +1,345 @@
+#include "common/process/process.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/json.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/definitions/definition_store.h"
+#include "common/grpc/channels.h"
+#include "common/grpc/credentials.h"
+#include "common/grpc/server_runner.h"
+#include "common/log/data_directory.h"
+#include "common/log/embedded_log.h"
+#include "common/log/kafka_log.h"
+#include "common/process/admin.h"
+#include "common/process/former_owner.h"
+
+namespace tidegate::process {
+namespace {
+
+constexpr absl::Duration kDrainPatience = absl::Seconds(10);
+constexpr absl::Duration kCallPatience = absl::Seconds(2);
+constexpr auto kReadyPoll = std::chrono::milliseconds(2);
+constexpr auto kReadyPatience = std::chrono::minutes(10);
+
+absl::StatusOr<wecom_table::Limits> LoadLimits(const std::string& path) {
+  if (path.empty()) return wecom_table::DefaultLimits();
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in) return absl::NotFoundError(absl::StrCat("cannot read the limits file ", path));
+  auto limits = wecom_table::ParseLimits(text.str());
+  if (!limits.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", limits.status().message()));
+  }
+  return limits;
+}
+
+// Written aside and renamed, so that who waits for the file reads a whole one.
+absl::Status WritePortsFile(const std::string& path, const std::string& grpc,
+                            const std::string& callback, const std::string& admin) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string aside = absl::StrCat(path, ".", getpid());
+  {
+    std::ofstream out(aside, std::ios::trunc);
+    out << boost::json::serialize(boost::json::object{
+               {"grpc", grpc}, {"callback", callback}, {"admin", admin}, {"pid", getpid()}})
+        << "\n";
+    if (!out.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", aside));
+  }
+  if (std::rename(aside.c_str(), path.c_str()) != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot rename ", aside, " to ", path));
+  }
+  return absl::OkStatus();
+}
+
+rpc::TlsFiles ToRpc(const config::TlsFiles& files) {
+  return {.cert_file = files.cert_file, .key_file = files.key_file, .ca_file = files.ca_file};
+}
+
+rpc::CallerCorps MakeCallers(const config::Settings& settings) {
+  std::vector<rpc::CallerRow> rows;
+  for (const config::CallerIdentity& caller : settings.callers) {
+    rows.push_back({.identity = caller.identity, .corps = caller.corps});
+  }
+  return {rows, /*enforced=*/!settings.listen.tls.ca_file.empty()};
+}
+
+// "1/2", checked when the settings were loaded.
+Replica ParseReplica(const std::string& text) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, '/');
+  Replica replica;
+  (void)absl::SimpleAtoi(parts.first, &replica.ordinal);
+  (void)absl::SimpleAtoi(parts.second, &replica.count);
+  return replica;
+}
+
+log::KafkaOptions ToKafkaOptions(const config::Settings& settings) {
+  const auto& kafka = settings.log.kafka;
+  log::KafkaOptions options;
+  options.bootstrap_servers = kafka.bootstrap_servers;
+  options.topic_prefix = kafka.topic_prefix;
+  options.partitions = static_cast<uint32_t>(settings.partitions);
+  options.lanes = static_cast<uint32_t>(settings.lanes);
+  options.replication = kafka.replication;
+  options.min_insync_replicas = kafka.min_insync_replicas;
+  options.append_timeout_ms = kafka.append_timeout_ms;
+  options.ca_file = kafka.tls.ca_file;
+  options.cert_file = kafka.tls.cert_file;
+  options.key_file = kafka.tls.key_file;
+  return options;
+}
+
+const std::vector<std::string>& PeersOf(const config::Settings& settings,
+                                        const std::string& service) {
+  const auto& peers = settings.peers;
+  if (service == "ingestion") return peers.ingestion;
+  if (service == "tagging") return peers.tagging;
+  if (service == "segmentation") return peers.segmentation;
+  return peers.dispatch;
+}
+
+// All that runs, in the order of its start; destroyed in reverse.
+class Process {
+ public:
+  explicit Process(const config::Settings& settings)
+      : settings_(settings), callers_(MakeCallers(settings)) {}
+
+  absl::Status Start(const std::string& name, const std::vector<ServiceSpec>& specs);
+  void Drain();
+
+ private:
+  absl::Status OpenLog();
+  absl::Status MakeService(const ServiceSpec& spec);
+  absl::StatusOr<rpc::Replicas::Channels> ChannelsOf(const std::string& service);
+  absl::Status StartGrpc();
+  absl::Status WaitUntilReady();
+  void OnPartitionEnd(runtime::PartitionRunner::State state);
+  void Announce(const std::string& name) const;
+  std::string callback_address() const;
+
+  struct Running {
+    std::string name;
+    rpc::Replicas replicas;
+    std::unique_ptr<Service> service;
+  };
+
+  const config::Settings settings_;
+  SystemClock clock_;
+  metrics::Metrics metrics_;
+  config::Corps corps_;
+  wecom_table::Limits limits_;
+  const rpc::CallerCorps callers_;
+  Replica replica_;
+  bool predecessor_dead_ = false;
+  std::string state_;  // where it is kept, for people
+  std::unique_ptr<Admin> admin_;
+  std::unique_ptr<log::DataDirectory> directory_;
+  std::unique_ptr<log::Log> log_;
+  std::unique_ptr<definitions::DefinitionStore> definitions_;
+  std::shared_ptr<grpc::ChannelCredentials> peer_credentials_;
+  std::vector<std::unique_ptr<Running>> running_;
+  std::unique_ptr<rpc::ServerRunner> grpc_;
+};
+
+absl::Status Process::Start(const std::string& name, const std::vector<ServiceSpec>& specs) {
+  replica_ = ParseReplica(settings_.replica);
+  ASSIGN_OR_RETURN(corps_, config::LoadCorps(settings_.corps_file));
+  ASSIGN_OR_RETURN(limits_, LoadLimits(settings_.limits_file));
+  ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(ToRpc(settings_.peers.tls)));
+  // The addresses are taken before the long replay, so that a taken port is told at once.
+  ASSIGN_OR_RETURN(admin_, Admin::Start(settings_.listen.admin, &metrics_));
+  RETURN_IF_ERROR(OpenLog());
+  definitions_ = std::make_unique<definitions::DefinitionStore>(log_.get(), &clock_);
+  for (const ServiceSpec& spec : specs) RETURN_IF_ERROR(MakeService(spec));
+  RETURN_IF_ERROR(StartGrpc());
+  for (const auto& running : running_) running->service->Start();
+  admin_->Watch(true);
+  RETURN_IF_ERROR(definitions_->WaitUntilRead());
+  RETURN_IF_ERROR(WaitUntilReady());
+  for (const auto& running : running_) RETURN_IF_ERROR(running->service->Open());
+  RETURN_IF_ERROR(WritePortsFile(settings_.listen.ports_file, grpc_->address(), callback_address(),
+                                 admin_->address()));
+  admin_->SetPhase(Admin::Phase::kServing);
+  grpc_->SetServing(true);
+  Announce(name);
+  return absl::OkStatus();
+}
+
+absl::Status Process::OpenLog() {
+  if (settings_.log.kind == "kafka") {
+    ASSIGN_OR_RETURN(auto kafka, log::KafkaLog::Open(ToKafkaOptions(settings_)));
+    state_ = absl::StrCat("Kafka ", settings_.log.kafka.bootstrap_servers, ", cluster ",
+                          kafka->cluster_id());
+    admin_->AddDependency("kafka", [log = kafka.get()] { return log->Health(); });
+    log_ = std::move(kafka);
+    predecessor_dead_ = settings_.former_owner.policy == "dead";
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(directory_, log::DataDirectory::Open(settings_.log.data_dir,
+                                                        settings_.partitions, settings_.lanes));
+  ASSIGN_OR_RETURN(log_, log::EmbeddedLog::Open(directory_->path()));
+  state_ = directory_->path();
+  // The directory's lock was free, so whoever had it before is dead.
+  predecessor_dead_ = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<rpc::Replicas::Channels> Process::ChannelsOf(const std::string& service) {
+  rpc::Replicas::Channels channels;
+  for (const std::string& address : PeersOf(settings_, service)) {
+    channels.push_back(rpc::MakeChannel(address, peer_credentials_));
+  }
+  return channels;
+}
+
+absl::Status Process::MakeService(const ServiceSpec& spec) {
+  auto running = std::make_unique<Running>();
+  running->name = spec.name;
+  ASSIGN_OR_RETURN(auto channels, ChannelsOf(spec.name));
+  if (replica_.count > 1) {
+    if (channels.size() != replica_.count) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("peers.", spec.name, " has ", channels.size(), " addresses, but there are ",
+                       replica_.count, " replicas (replica ", settings_.replica,
+                       "); list the gRPC address of each, in the order of ordinals"));
+    }
+    running->replicas = rpc::Replicas(spec.name, replica_, std::move(channels), &callers_);
+  }
+  const Environment environment{
+      .settings = &settings_,
+      .corps = &corps_,
+      .limits = &limits_,
+      .log = log_.get(),
+      .clock = &clock_,
+      .definitions = definitions_.get(),
+      .metrics = &metrics_,
+      .callers = &callers_,
+      .replicas = &running->replicas,
+      .owner = OwnerName(),
+      .predecessor_dead = predecessor_dead_,
+      .on_end = [this](runtime::PartitionRunner::State state) { OnPartitionEnd(state); }};
+  ASSIGN_OR_RETURN(running->service, spec.create(environment));
+  Service* service = running->service.get();
+  for (const runtime::PartitionRunner* runner : service->runners()) admin_->AddRunner(runner);
+  admin_->OnMetrics([service] { service->PublishMetrics(); });
+  running_.push_back(std::move(running));
+  return absl::OkStatus();
+}
+
+absl::Status Process::StartGrpc() {
+  std::vector<grpc::Service*> handlers;
+  for (const auto& running : running_) handlers.push_back(running->service->handler());
+  ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(ToRpc(settings_.listen.tls)));
+  ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials));
+  const ChannelsTo channels_to = [this](const std::string& service) -> rpc::Replicas::Channels {
+    for (const auto& running : running_) {
+      if (running->name == service) return {grpc_->InProcessChannel()};
+    }
+    return *ChannelsOf(service);
+  };
+  for (const auto& running : running_) running->service->Connect(channels_to);
+  return absl::OkStatus();
+}
+
+absl::Status Process::WaitUntilReady() {
+  const auto deadline = std::chrono::steady_clock::now() + kReadyPatience;
+  for (const auto& running : running_) {
+    while (!running->service->Ready()) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        return absl::DeadlineExceededError("the journals were not replayed within 10 minutes");
+      }
+      std::this_thread::sleep_for(kReadyPoll);
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string Process::callback_address() const {
+  for (const auto& running : running_) {
+    if (std::string address = running->service->address(); !address.empty()) return address;
+  }
+  return "";
+}
+
+void Process::Announce(const std::string& name) const {
+  std::string text = absl::StrCat(name, " is ready, replica ", replica_.Name(), "\n  gRPC      ",
+                                  grpc_->address(), "\n");
+  if (const std::string callback = callback_address(); !callback.empty()) {
+    absl::StrAppend(&text, "  callbacks ",
+                    settings_.listen.callback_tls.cert_file.empty() ? "http" : "https", "://",
+                    callback, "/callback/CORP/APP\n");
+  }
+  absl::StrAppend(&text, "  admin     http://", admin_->address(),
+                  "  (/livez /readyz?verbose /metrics)\n  state     ", state_, "\n  WeCom     ",
+                  settings_.send ? settings_.wecom.url : "nothing is sent (send: false)", "\n");
+  std::fputs(text.c_str(), stderr);
+}
+
+// Whatever this process still does for a partition that is not its own is wrong: it ends at once.
+void Process::OnPartitionEnd(runtime::PartitionRunner::State state) {
+  const bool fenced = state == runtime::PartitionRunner::State::kFenced;
+  LogEvent(LogLevel::kError, fenced ? "exit_fenced" : "exit_failed");
+  std::_Exit(fenced ? kExitFenced : EXIT_FAILURE);
+}
+
+void Process::Drain() {
+  admin_->SetPhase(Admin::Phase::kDraining);
+  LogEvent(LogLevel::kInfo, "drain_begins");
+  grpc_->SetServing(false);
+  for (const auto& running : running_) running->service->Close();
+  // Calls in flight end while the partitions still answer.
+  std::thread calls([this] { grpc_->Stop(kCallPatience); });
+  for (const auto& running : running_) running->service->Drain(kDrainPatience);
+  for (auto running = running_.rbegin(); running != running_.rend(); ++running) {
+    (*running)->service->Stop();
+  }
+  calls.join();
+  admin_->Watch(false);
+  definitions_.reset();
+  log_.reset();
+  LogEvent(LogLevel::kInfo, "drain_ended");
+}
+
+}  // namespace
+
+absl::Status Run(const std::string& name, const config::Settings& settings,
+                 const std::vector<ServiceSpec>& services) {
+  // Blocked before any thread starts, so that all inherit it and only sigwait sees them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Process process(settings);
+  RETURN_IF_ERROR(process.Start(name, services));
+  int signal = 0;
+  sigwait(&signals, &signal);
+  // A second signal ends the process at once; what is in flight becomes doubt.
+  std::thread([signals] {
+    int second = 0;
+    sigwait(&signals, &second);
+    std::_Exit(0);
+  }).detach();
+  process.Drain();
+  return absl::OkStatus();
+}
+
+}  // namespace tidegate::process

@@ -1,0 +1,55 @@
+// What every service shows to the process that runs it: the steps of its life, in this order.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/process/environment.h"
+#include "common/runtime/partition_runner.h"
+
+namespace tidegate::process {
+
+// Channels to another service of the deployment: one per replica, or one within this process.
+using ChannelsTo =
+    std::function<std::vector<std::shared_ptr<grpc::Channel>>(const std::string& service)>;
+
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  virtual grpc::Service* handler() = 0;
+  // gRPC runs, nothing else does: finds the services that this one asks.
+  virtual void Connect(const ChannelsTo&) {}
+  // Recovers and begins to work; returns at once. See Ready().
+  virtual void Start() {}
+  virtual bool Ready() const { return true; }
+  // Every partition is live: opens the doors that are not gRPC. Error: the address, named.
+  virtual absl::Status Open() { return absl::OkStatus(); }
+  // The doors that are not gRPC are closed; whoever is inside is answered.
+  virtual void Close() {}
+  // Begins nothing new; waits up to `patience` for what is under way.
+  virtual void Drain(absl::Duration /*patience*/) {}
+  virtual void Stop() {}
+
+  // Of its own partitions; for metrics and health.
+  virtual std::vector<const runtime::PartitionRunner*> runners() const { return {}; }
+  // Before the metrics page is written, on the admin thread.
+  virtual void PublishMetrics() {}
+  // Of the door that Open() opened; empty if there is none.
+  virtual std::string address() const { return ""; }
+};
+
+// A service by its name (the folder under services/).
+struct ServiceSpec {
+  std::string name;
+  std::function<absl::StatusOr<std::unique_ptr<Service>>(const Environment&)> create;
+};
+
+}  // namespace tidegate::process
