@@ -4,7 +4,8 @@
 Starts the simulated WeCom and `tidegate serve` on free ports, imports customers and purchases,
 welcomes and tags customers, sends a campaign paced by limits that bind, and lets the judge say what
 was true.
-Exit code 0: all is as it should be. 1: an expectation failed. 2: wrong flags.
+Exit code 0: all is as it should be. 1: an expectation failed. 2: wrong flags. 77: SKIPPED, since no
+Kafka is to be had.
 
 Examples:
   ./dev demo
@@ -32,7 +33,7 @@ import kill_runs
 import settings
 import summary
 from client import Client
-from deployment import SERVICES, ManyProcesses, OneProcess
+from deployment import SERVICES, ManyProcesses, NoKafka, OneProcess
 from processes import DemoError, Processes, Service
 from simulator import Simulator
 
@@ -361,6 +362,9 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print(f"interrupted; logs in {folder}", file=sys.stderr)
         return 130
+    except NoKafka as error:
+        print(f"SKIPPED demo --kafka: {error}")
+        return 77
     except DemoError as error:
         print(f"demo: {demo.why(error)}\nlogs in {folder}", file=sys.stderr)
         return 1

@@ -21,6 +21,10 @@ STATEFUL = SERVICES[1:]
 PARTITIONS = 4
 
 
+class NoKafka(Exception):
+    """No Kafka is to be had on this machine; the text says why and what to do."""
+
+
 class OneProcess:
     """`tidegate serve` with a data directory."""
 
@@ -154,16 +158,34 @@ class Replica(Service):
         return code
 
 
+def merged(settings, more):
+    """Both; sections that both have are merged alike."""
+    return settings | {key: merged(settings.get(key, {}), value) if isinstance(value, dict)
+                       else value for key, value in more.items()}
+
+
+def yaml_lines(settings, indent=""):
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield f"{indent}{key}:"
+            yield from yaml_lines(value, indent + "  ")
+        else:
+            yield f"{indent}{key}: {json.dumps(value)}"
+
+
 class ManyProcesses:
     """Every service as `replicas` processes on a Kafka cluster of its own."""
 
     name = "kafka"
 
-    def __init__(self, processes, folder, build, files, wecom, nodes, replicas):
+    def __init__(self, processes, folder, build, files, wecom, nodes, replicas, more=None):
+        """`more`: settings beside the usual ones, as {section: {key: value}}."""
         from cluster import Cluster
-        from jars import KafkaError
+        from jars import KafkaError, KafkaUnavailable
         try:
             self.cluster = Cluster.start(os.path.join(folder, "kafka"), nodes)
+        except KafkaUnavailable as error:
+            raise NoKafka(str(error)) from error
         except KafkaError as error:
             raise DemoError(f"Kafka: {error}") from error
         self._nodes, self._count = nodes, replicas
@@ -172,7 +194,8 @@ class ManyProcesses:
         self._addresses = {
             (service, replica): self._free_addresses(service)
             for service in SERVICES for replica in range(replicas)}
-        self._write_settings(os.path.join(folder, "tidegate.yaml"), files, wecom)
+        self._write_settings(os.path.join(folder, "tidegate.yaml"),
+                             merged(self._settings(files, wecom), more or {}))
         self.replicas = [Replica(processes, folder, build, service, replica, replicas,
                                  self._addresses[service, replica], self.process_log)
                          for service in SERVICES for replica in range(replicas)]
@@ -188,23 +211,22 @@ class ManyProcesses:
             claim.close()
         return {name: f"127.0.0.1:{number}" for name, number in zip(names, numbers)}
 
-    def _write_settings(self, path, files, wecom):
-        lines = [
-            f"partitions: {PARTITIONS}", f"lanes: {self._count}",
-            f"corps_file: {files.corps}", f"limits_file: {files.limits}",
-            "wecom:", f"  url: http://{wecom}",
-            "log:", "  kind: kafka", "  kafka:",
-            f'    bootstrap_servers: "{self.cluster.bootstrap_servers}"',
-            f"    replication: {self._nodes}",
-            f"    min_insync_replicas: {2 if self._nodes > 1 else 1}",
-            "peers:",
-        ]
-        for service in SERVICES:
-            addresses = ", ".join(f'"{self._addresses[service, replica]["grpc"]}"'
-                                  for replica in range(self._count))
-            lines.append(f"  {service}: [{addresses}]")
+    def _write_settings(self, path, settings):
         with open(path, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.writelines(line + "\n" for line in yaml_lines(settings))
+
+    def _settings(self, files, wecom):
+        return {
+            "partitions": PARTITIONS, "lanes": self._count,
+            "corps_file": files.corps, "limits_file": files.limits,
+            "wecom": {"url": f"http://{wecom}"},
+            "log": {"kind": "kafka", "kafka": {
+                "bootstrap_servers": self.cluster.bootstrap_servers,
+                "replication": self._nodes,
+                "min_insync_replicas": 2 if self._nodes > 1 else 1}},
+            "peers": {service: [self._addresses[service, replica]["grpc"]
+                                for replica in range(self._count)] for service in SERVICES},
+        }
 
     def start(self):
         begin = time.monotonic()
@@ -226,6 +248,10 @@ class ManyProcesses:
     @property
     def admin(self):
         return self._addresses["dispatch", 0]["admin"]
+
+    def address(self, service, replica, listener):
+        """Where it listens unless it was launched elsewhere."""
+        return self._addresses[service, replica][listener]
 
     def of(self, service):
         return [replica for replica in self.replicas if replica.service == service]
