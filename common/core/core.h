@@ -20,6 +20,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
+#include "common/core/state_hash.h"
 #include "common/log/log.h"
 #include "tidegate/log/v1/header.pb.h"
 
@@ -94,6 +95,12 @@ class Core {
   // When a tick could decide something without any further input (Now::raw_ns); nothing = never.
   // Asked after a tick that decided nothing.
   virtual std::optional<int64_t> NextTickRawNs(const Now&) { return std::nullopt; }
+
+  // Adds all that was folded and applied, and nothing else: no overlay of a batch, no counters of
+  // the process, nothing of who owns the partition. What time alone takes away (tokens that
+  // return) goes in as it will stand at `at_raw_ns`, not before now; so two folds can be asked for
+  // the same moment, one after the other.
+  virtual void AddStateTo(StateHash* /*hash*/, int64_t /*at_raw_ns*/) const {}
 };
 
 }  // namespace tidegate::core

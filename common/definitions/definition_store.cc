@@ -19,6 +19,10 @@ constexpr size_t kPendingMax = 1000;
 constexpr int64_t kCurrentPatienceNs = 10 * kNanosPerSecond;
 constexpr std::chrono::milliseconds kWaitingCheck(500);
 
+absl::Status TooManyWait() {
+  return absl::ResourceExhaustedError("too many changes wait; try again in a second");
+}
+
 }  // namespace
 
 DefinitionStore::DefinitionStore(log::Log* log, const Clock* clock)
@@ -123,9 +127,17 @@ std::shared_ptr<const CorpDefinitions> DefinitionStore::Corp(const std::string& 
 }
 
 void DefinitionStore::Propose(Request request, Build build, Done done) {
+  bool full = false;
+  {
+    std::lock_guard lock(mu_);
+    full = *waiting_for_end_ + pending_.size() >= kPendingMax;
+    if (!full) ++*waiting_for_end_;
+  }
+  if (full) return done(TooManyWait());
   // A wish is judged by what others were told before it was made.
-  WhenCurrent([this, request = std::move(request), build = std::move(build),
-               done = std::move(done)](const absl::Status& status) {
+  WhenCurrent([this, waiting = waiting_for_end_, request = std::move(request),
+               build = std::move(build), done = std::move(done)](const absl::Status& status) {
+    --*waiting;
     if (!status.ok()) return done(absl::UnavailableError(status.message()));
     ProposeNow(request, build, done);
   });
@@ -138,9 +150,7 @@ void DefinitionStore::ProposeNow(Request request, Build build, Done done) {
     if (!failure_.ok()) {
       work.finished.emplace_back(std::move(done), absl::UnavailableError("definitions unreadable"));
     } else if (pending_.size() >= kPendingMax) {
-      work.finished.emplace_back(
-          std::move(done),
-          absl::ResourceExhaustedError("too many changes wait; try again in a second"));
+      work.finished.emplace_back(std::move(done), TooManyWait());
     } else {
       Start(
           std::make_unique<Pending>(Pending{std::move(request), std::move(build), std::move(done)}),

@@ -7,6 +7,7 @@
 //                  [](absl::StatusOr<AcceptedRequest> result) { ... });
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -109,6 +110,10 @@ class DefinitionStore {
   log::Log* const log_;
   const Clock* const clock_;
   const std::shared_ptr<Return> return_;
+  // Proposals that wait for the log's end; those after it are in pending_. Outlives the store while
+  // some do.
+  const std::shared_ptr<std::atomic<size_t>> waiting_for_end_ =
+      std::make_shared<std::atomic<size_t>>(0);
   uint64_t watch_id_ = 0;
 
   mutable std::mutex mu_;

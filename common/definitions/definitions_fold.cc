@@ -67,6 +67,25 @@ const AcceptedRequest* DefinitionsFold::FindRequest(const std::string& corp,
   return it == requests_.end() ? nullptr : &it->second;
 }
 
+void DefinitionsFold::AddStateTo(core::StateHash* hash) const {
+  const auto add_all = [&](const auto& by_id) {
+    hash->Add(by_id.size());
+    for (const auto& [id, definition] : by_id) hash->Add(id).Add(definition);
+  };
+  hash->Add(corps_.size());
+  for (const auto& [id, corp] : corps_) {
+    hash->Add(id).Add(corp.revision);
+    add_all(corp.rules);
+    add_all(corp.channels);
+    add_all(corp.campaigns);
+    add_all(corp.audiences);
+  }
+  hash->Add(requests_.size());
+  for (const auto& [key, request] : requests_) {
+    hash->Add(key).Add(request.revision).Add(request.proposal);
+  }
+}
+
 void DefinitionsFold::ForgetOldRequests(int64_t time_ns) {
   while (!requests_by_time_.empty() &&
          requests_by_time_.begin()->first < time_ns - kRequestKeptNs) {

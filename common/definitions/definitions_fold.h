@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "common/core/state_hash.h"
 #include "tidegate/log/v1/definitions.pb.h"
 
 namespace tidegate::definitions {
@@ -48,6 +49,8 @@ class DefinitionsFold {
   // The accepted request of that id within the last 24 h of record time, or nullptr.
   const AcceptedRequest* FindRequest(const std::string& corp, const std::string& caller,
                                      const std::string& request_id) const;
+
+  void AddStateTo(core::StateHash* hash) const;
 
  private:
   void ForgetOldRequests(int64_t time_ns);

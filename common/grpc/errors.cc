@@ -87,6 +87,17 @@ grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason) 
   return WithDetails(ToGrpcCode(status.code()), std::string(status.message()), reason, nullptr);
 }
 
+grpc::Status Explain(const grpc::Status& status, absl::string_view other,
+                     absl::string_view reason) {
+  // An answer has details; what is the channel's own has none.
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !status.error_details().empty()) {
+    return status;
+  }
+  return ToGrpcStatus(absl::UnavailableError(absl::StrCat(other, " does not answer (",
+                                                          status.error_message(), "); repeat")),
+                      reason);
+}
+
 grpc::Status UnknownCorp() {
   return ToGrpcStatus(absl::NotFoundError("corp is not known here; see the corps file"),
                       "CORP_NOT_FOUND");

@@ -26,6 +26,10 @@ grpc::StatusCode ToGrpcCode(absl::StatusCode code);
 // OK stays OK; UNAVAILABLE gets RetryInfo. `reason` is UPPER_SNAKE_CASE.
 grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason);
 
+// The end of a call to `other`, as the callers of this process are to see it: where `other` did not
+// answer, UNAVAILABLE with RetryInfo; what it answered stays.
+grpc::Status Explain(const grpc::Status& status, absl::string_view other, absl::string_view reason);
+
 // INVALID_ARGUMENT with BadRequest; `violations` is not empty.
 grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations);
 

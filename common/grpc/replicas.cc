@@ -50,13 +50,7 @@ std::unique_ptr<grpc::ClientContext> Replicas::HopContext(
 }
 
 grpc::Status Replicas::Explain(const grpc::Status& status, uint32_t ordinal) const {
-  // An answer of the replica has details; what is the channel's own has none.
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !status.error_details().empty()) {
-    return status;
-  }
-  return ToGrpcStatus(absl::UnavailableError(
-                          absl::StrCat(service_, " ", Replica{ordinal, own_.count}.Name(),
-                                       " does not answer (", status.error_message(), "); repeat")),
+  return rpc::Explain(status, absl::StrCat(service_, " ", Replica{ordinal, own_.count}.Name()),
                       "REPLICA_UNAVAILABLE");
 }
 

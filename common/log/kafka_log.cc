@@ -35,6 +35,7 @@ absl::StatusOr<std::unique_ptr<KafkaLog>> KafkaLog::Open(const KafkaOptions& opt
 }
 
 absl::Status KafkaLog::Start() {
+  RETURN_IF_ERROR(FollowCertificates());
   for (const Topic topic : AllTopics()) {
     for (uint32_t p = 0; p < KafkaPartitionCount(options_, topic); ++p) partitions_[{topic, p}];
   }
@@ -54,6 +55,7 @@ absl::Status KafkaLog::Start() {
                      watches_.Wake(at);
                    }));
   RETURN_IF_ERROR(ConsumerOf(0).status());
+  RETURN_IF_ERROR(MakeEndsClient());
   ends_thread_ = std::thread([this] { AnswerEnds(); });
   return absl::OkStatus();
 }
@@ -69,10 +71,18 @@ KafkaLog::~KafkaLog() {
   partitions_.clear();
 }
 
-absl::StatusOr<KafkaLog::Consumer*> KafkaLog::ConsumerOf(size_t feed) {
+// A consumer's connection is busy with a fetch most of the time, for up to fetch.wait.max.ms:
+// whoever asks for an end on it waits behind that.
+absl::Status KafkaLog::MakeEndsClient() {
+  ASSIGN_OR_RETURN(ends_client_,
+                   MakeKafkaClient(RD_KAFKA_CONSUMER, options_, {}, nullptr, nullptr, nullptr));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<KafkaLog::Consumer>> KafkaLog::ConsumerOf(size_t feed) {
   std::lock_guard lock(consumers_mu_);
   while (consumers_.size() <= feed) {
-    auto consumer = std::make_unique<Consumer>();
+    auto consumer = std::make_shared<Consumer>();
     ASSIGN_OR_RETURN(consumer->client, MakeKafkaClient(RD_KAFKA_CONSUMER, options_,
                                                        {{"isolation.level", "read_uncommitted"},
                                                         {"auto.offset.reset", "error"},
@@ -90,11 +100,17 @@ absl::StatusOr<KafkaLog::Consumer*> KafkaLog::ConsumerOf(size_t feed) {
     }
     consumers_.push_back(std::move(consumer));
   }
-  return consumers_[feed].get();
+  return consumers_[feed];
 }
 
 void KafkaLog::Append(TopicPartition at, std::vector<Record> records, AppendDone done) {
-  producer_->Append(at, std::move(records), std::move(done));
+  producer_->Append(at, std::move(records), options_.append_timeout_ms, std::move(done));
+}
+
+void KafkaLog::AppendWithin(TopicPartition at, std::vector<Record> records, int64_t patience_ms,
+                            AppendDone done) {
+  producer_->Append(at, std::move(records),
+                    std::min<int64_t>(patience_ms, options_.append_timeout_ms), std::move(done));
 }
 
 void KafkaLog::RaiseEnd(TopicPartition at, uint64_t end) {
@@ -107,24 +123,21 @@ void KafkaLog::RaiseEnd(TopicPartition at, uint64_t end) {
 // Requires partition.mu.
 absl::StatusOr<KafkaFeed*> KafkaLog::FeedFor(Partition& partition, TopicPartition at,
                                              uint64_t offset) {
-  for (const auto& feed : partition.feeds) {
-    if (feed != nullptr && feed->Holds(offset)) return feed.get();
+  size_t place = partition.feeds.size();
+  for (size_t i = 0; i < partition.feeds.size(); ++i) {
+    const KafkaFeed* feed = partition.feeds[i].feed.get();
+    if (feed != nullptr && feed->Holds(offset)) return partition.feeds[i].feed.get();
+    if (feed == nullptr) place = i;
   }
-  const auto free = std::find(partition.feeds.begin(), partition.feeds.end(), nullptr);
-  size_t place = static_cast<size_t>(free - partition.feeds.begin());
-  if (free == partition.feeds.end()) {
-    if (place < kFeedsMax) {
-      partition.feeds.emplace_back();
-    } else {
-      place = partition.next_victim++ % kFeedsMax;
-      partition.feeds[place].reset();
-    }
-  }
-  ASSIGN_OR_RETURN(Consumer* const consumer, ConsumerOf(place));
-  ASSIGN_OR_RETURN(partition.feeds[place],
-                   KafkaFeed::Open(consumer->client.get(), consumer->topics.at(at.topic).get(), at,
-                                   offset, [this, at] { watches_.Wake(at); }));
-  return partition.feeds[place].get();
+  if (place == kFeedsMax) place = partition.next_victim++ % kFeedsMax;
+  if (place == partition.feeds.size()) partition.feeds.emplace_back();
+  Feed& at_place = partition.feeds[place];
+  at_place.feed.reset();
+  ASSIGN_OR_RETURN(at_place.consumer, ConsumerOf(place));
+  ASSIGN_OR_RETURN(at_place.feed, KafkaFeed::Open(at_place.consumer->client.get(),
+                                                  at_place.consumer->topics.at(at.topic).get(), at,
+                                                  offset, [this, at] { watches_.Wake(at); }));
+  return at_place.feed.get();
 }
 
 absl::Status KafkaLog::Read(TopicPartition at, uint64_t offset, size_t records_max,
@@ -141,7 +154,7 @@ absl::Status KafkaLog::Read(TopicPartition at, uint64_t offset, size_t records_m
   const absl::Status status = feed->Read(offset, records_max, bytes_max, out);
   if (absl::IsOutOfRange(status)) {
     for (auto& held : partition.feeds) {
-      if (held.get() == feed) held.reset();
+      if (held.feed.get() == feed) held.feed.reset();
     }
     return OnOutOfRange(at, offset);
   }
@@ -151,7 +164,7 @@ absl::Status KafkaLog::Read(TopicPartition at, uint64_t offset, size_t records_m
 
 // A position past the end is only early; one before the beginning is lost.
 absl::Status KafkaLog::OnOutOfRange(TopicPartition at, uint64_t offset) {
-  ASSIGN_OR_RETURN(Consumer* const consumer, ConsumerOf(0));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Consumer> consumer, ConsumerOf(0));
   int64_t low = 0;
   int64_t high = 0;
   const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
@@ -191,6 +204,7 @@ void KafkaLog::AnswerEnds() {
         return;
       }
     }
+    RenewClientsIfRotated();
     std::map<TopicPartition, absl::StatusOr<uint64_t>> ends;
     for (const auto& [at, done] : asked) {
       ends.emplace(at, absl::UnavailableError(absl::StrCat("no answer for ", Name(at))));
@@ -202,7 +216,7 @@ void KafkaLog::AnswerEnds() {
           ->offset = RD_KAFKA_OFFSET_END;
     }
     const rd_kafka_resp_err_t error =
-        rd_kafka_offsets_for_times((*ConsumerOf(0))->client.get(), list.get(), kEndTimeoutMs);
+        rd_kafka_offsets_for_times(ends_client_.get(), list.get(), kEndTimeoutMs);
     size_t i = 0;
     for (auto& [at, end] : ends) {
       const rd_kafka_topic_partition_t& answer = list->elems[i++];
@@ -218,6 +232,50 @@ void KafkaLog::AnswerEnds() {
       }
     }
     for (const auto& [at, done] : asked) done(ends.at(at));
+  }
+}
+
+absl::Status KafkaLog::FollowCertificates() {
+  const auto follow = [this](tls::Follower::Read read, const std::string& name) -> absl::Status {
+    ASSIGN_OR_RETURN(std::string text, read());
+    certificates_.emplace_back(std::move(read), std::move(text), name);
+    return absl::OkStatus();
+  };
+  if (!options_.ca_file.empty()) {
+    RETURN_IF_ERROR(
+        follow([file = options_.ca_file] { return tls::ReadAuthorities(file); }, options_.ca_file));
+  }
+  if (!options_.cert_file.empty()) {
+    RETURN_IF_ERROR(follow([cert = options_.cert_file,
+                            key = options_.key_file] { return tls::ReadKeyPair(cert, key); },
+                           options_.cert_file));
+  }
+  return absl::OkStatus();
+}
+
+// The library reads its files once: after a rotation it takes new clients.
+void KafkaLog::RenewClientsIfRotated() {
+  bool rotated = false;
+  for (tls::Follower& certificate : certificates_) rotated |= certificate.Poll().has_value();
+  if (!rotated) return;
+  producer_->Renew();
+  RenewConsumers();
+  if (absl::Status status = MakeEndsClient(); !status.ok()) {
+    LogEvent(LogLevel::kError, "kafka_client_not_renewed", {{"status", status.ToString()}});
+  }
+}
+
+void KafkaLog::RenewConsumers() {
+  {
+    std::lock_guard lock(consumers_mu_);
+    consumers_.clear();
+  }
+  for (auto& [at, partition] : partitions_) {
+    {
+      std::lock_guard lock(partition.mu);
+      partition.feeds.clear();
+    }
+    watches_.Wake(at);  // readers go on where they were
   }
 }
 

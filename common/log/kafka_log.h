@@ -26,6 +26,7 @@
 #include "common/log/kafka_producer.h"
 #include "common/log/log.h"
 #include "common/log/watch_list.h"
+#include "common/tls/certificate_files.h"
 
 namespace tidegate::log {
 
@@ -44,6 +45,8 @@ class KafkaLog final : public Log {
   ~KafkaLog() override;
 
   void Append(TopicPartition at, std::vector<Record> records, AppendDone done) override;
+  void AppendWithin(TopicPartition at, std::vector<Record> records, int64_t patience_ms,
+                    AppendDone done) override;
   absl::Status Read(TopicPartition at, uint64_t offset, size_t records_max, size_t bytes_max,
                     std::vector<StoredRecord>* out) override;
   uint64_t End(TopicPartition at) override;
@@ -59,24 +62,32 @@ class KafkaLog final : public Log {
   KafkaProducer& producer() { return *producer_; }
 
  private:
-  struct Partition {
-    std::atomic<uint64_t> end{0};
-    std::mutex mu;
-    // Guarded by mu. Feed i reads through consumers_[i]. Nothing that they read is lost with them.
-    std::vector<std::unique_ptr<KafkaFeed>> feeds;
-    size_t next_victim = 0;
-  };
   struct Consumer {
     KafkaHandle client;
     std::map<Topic, KafkaTopicHandle> topics;
     ~Consumer() { topics.clear(); }
   };
+  struct Feed {
+    std::shared_ptr<Consumer> consumer;
+    std::unique_ptr<KafkaFeed> feed;  // destroyed first; null: the place is free
+  };
+  struct Partition {
+    std::atomic<uint64_t> end{0};
+    std::mutex mu;
+    // Guarded by mu. Feed i reads through consumers_[i]. Nothing that they read is lost with them.
+    std::vector<Feed> feeds;
+    size_t next_victim = 0;
+  };
 
   explicit KafkaLog(const KafkaOptions& options) : options_(options) {}
   absl::Status Start();
-  absl::StatusOr<Consumer*> ConsumerOf(size_t feed);
+  absl::StatusOr<std::shared_ptr<Consumer>> ConsumerOf(size_t feed);
   absl::StatusOr<KafkaFeed*> FeedFor(Partition& partition, TopicPartition at, uint64_t offset);
   absl::Status OnOutOfRange(TopicPartition at, uint64_t offset);
+  absl::Status MakeEndsClient();
+  absl::Status FollowCertificates();
+  void RenewClientsIfRotated();
+  void RenewConsumers();
   void RaiseEnd(TopicPartition at, uint64_t end);
   void AnswerEnds();
 
@@ -86,7 +97,8 @@ class KafkaLog final : public Log {
   std::map<TopicPartition, Partition> partitions_;  // constant after Start
 
   std::mutex consumers_mu_;
-  std::vector<std::unique_ptr<Consumer>> consumers_;  // guarded by consumers_mu_; never shrinks
+  // Guarded by consumers_mu_. Held by whoever reads through it.
+  std::vector<std::shared_ptr<Consumer>> consumers_;
 
   std::mutex ends_mu_;
   std::condition_variable ends_wake_;
@@ -95,6 +107,10 @@ class KafkaLog final : public Log {
   bool stopping_ = false;
   std::thread ends_thread_;
   std::atomic<int64_t> answered_ms_{0};  // steady clock, of the last answer of the cluster
+
+  // Of the ends' thread.
+  std::vector<tls::Follower> certificates_;
+  KafkaHandle ends_client_;
 
   std::unique_ptr<KafkaProducer> producer_;
 };

@@ -12,6 +12,7 @@ namespace tidegate::log {
 namespace {
 
 constexpr int kPollMs = 100;
+constexpr std::chrono::seconds kRenewPatience(5);
 
 absl::Status ToStatus(rd_kafka_resp_err_t error) {
   const std::string text = KafkaErrorText(error);
@@ -37,8 +38,8 @@ struct KafkaProducer::UnderWay {
   size_t records;
   // Records without a report, and one for Append itself.
   std::atomic<size_t> left;
-  std::chrono::steady_clock::time_point deadline;
-  std::optional<std::list<UnderWay*>::iterator> place;  // in waiting_, while `done` was not called
+  // In waiting_, while `done` was not called.
+  std::optional<std::multimap<std::chrono::steady_clock::time_point, UnderWay*>::iterator> place;
   std::mutex mu;
   absl::Status status;  // the first error
   uint64_t end = 0;
@@ -133,7 +134,8 @@ rd_kafka_resp_err_t KafkaProducer::Produce(TopicPartition at, const Record& reco
   return error;
 }
 
-void KafkaProducer::Append(TopicPartition at, std::vector<Record> records, Log::AppendDone done) {
+void KafkaProducer::Append(TopicPartition at, std::vector<Record> records, int64_t patience_ms,
+                           Log::AppendDone done) {
   size_t bytes = 0;
   absl::Status status = MeasureRecords(at, records, &bytes);
   const auto order = order_.find(at);
@@ -151,12 +153,11 @@ void KafkaProducer::Append(TopicPartition at, std::vector<Record> records, Log::
                               .done = std::move(done),
                               .bytes = bytes,
                               .records = records.size(),
-                              .left = records.size() + 1,
-                              .deadline = std::chrono::steady_clock::now() +
-                                          std::chrono::milliseconds(options_.append_timeout_ms)};
+                              .left = records.size() + 1};
   {
     std::lock_guard lock(waiting_mu_);
-    append->place = waiting_.insert(waiting_.end(), append);
+    append->place = waiting_.emplace(
+        std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms), append);
   }
   {
     std::shared_lock instance(instance_mu_);
@@ -204,15 +205,16 @@ void KafkaProducer::Expire() {
   std::vector<Log::AppendDone> late;
   {
     std::lock_guard lock(waiting_mu_);
-    while (!waiting_.empty() && waiting_.front()->deadline <= now) {
-      late.push_back(std::move(waiting_.front()->done));
-      waiting_.front()->place.reset();
-      waiting_.pop_front();
+    while (!waiting_.empty() && waiting_.begin()->first <= now) {
+      UnderWay* append = waiting_.begin()->second;
+      late.push_back(std::move(append->done));
+      append->place.reset();
+      waiting_.erase(waiting_.begin());
     }
   }
   for (const Log::AppendDone& done : late) {
     done(absl::DeadlineExceededError(
-        absl::StrCat("not acknowledged by Kafka within ", options_.append_timeout_ms, " ms")));
+        "Kafka did not acknowledge it in time; it may still be stored"));
   }
 }
 
@@ -220,27 +222,39 @@ void KafkaProducer::Run() {
   while (!closing_.load()) {
     rd_kafka_poll(instance_->client.get(), kPollMs);
     Expire();
-    if (fatal_.load()) Replace();
+    if (fatal_.load() || renew_.exchange(false)) Replace();
   }
 }
 
-// The library's producer is over: what waits in it fails, later appends go to a new one.
-void KafkaProducer::Replace() {
-  char text[512] = "";
-  rd_kafka_fatal_error(instance_->client.get(), text, sizeof text);
-  LogEvent(LogLevel::kError, "kafka_producer_replaced", {{"error", text}});
+// A new instance takes the place of the present one, which is returned.
+std::unique_ptr<KafkaProducer::Instance> KafkaProducer::Exchange() {
   auto fresh = MakeInstance();
   // The settings were good before; without a producer nothing can go on.
   if (!fresh.ok()) {
     LogEvent(LogLevel::kError, "kafka_producer_lost", {{"status", fresh.status().ToString()}});
     std::abort();
   }
-  fatal_.store(false);
-  {
-    std::unique_lock exclusive(instance_mu_);
-    instance_.swap(*fresh);
+  std::unique_lock exclusive(instance_mu_);
+  instance_.swap(*fresh);
+  return *std::move(fresh);
+}
+
+// After a fatal error, what waits in the library's producer fails. Otherwise it is sent first,
+// while later appends go to the new one.
+void KafkaProducer::Replace() {
+  char text[512] = "renewed";
+  const bool fatal = fatal_.exchange(false);
+  if (fatal) rd_kafka_fatal_error(instance_->client.get(), text, sizeof text);
+  LogEvent(fatal ? LogLevel::kError : LogLevel::kInfo, "kafka_producer_replaced",
+           {{"reason", text}});
+  const std::unique_ptr<Instance> old = Exchange();
+  const auto give_up = std::chrono::steady_clock::now() + kRenewPatience;
+  while (!fatal && rd_kafka_outq_len(old->client.get()) > 0 &&
+         std::chrono::steady_clock::now() < give_up) {
+    rd_kafka_poll(old->client.get(), 1);
+    rd_kafka_poll(instance_->client.get(), 1);
   }
-  Drop(**fresh);
+  Drop(*old);
 }
 
 // Every append that waits in it is settled.

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,7 +30,13 @@ class KafkaProducer {
   // Sends what is queued, up to close_wait_ms; the rest ends UNAVAILABLE.
   ~KafkaProducer();
 
-  void Append(TopicPartition at, std::vector<Record> records, Log::AppendDone done);
+  // Tells DEADLINE_EXCEEDED after `patience_ms`, up to a tenth of a second later.
+  void Append(TopicPartition at, std::vector<Record> records, int64_t patience_ms,
+              Log::AppendDone done);
+
+  // Goes on with a new client, which reads its certificates anew; what waits in the old one is sent
+  // by it. Returns at once.
+  void Renew() { renew_.store(true); }
 
   // For tests: as if the library had met an error that ends its producer.
   void FailFatally();
@@ -51,18 +57,21 @@ class KafkaProducer {
   void Run();
   void Expire();
   void Replace();
+  std::unique_ptr<Instance> Exchange();
   static void Drop(Instance& instance);
 
   const KafkaOptions options_;
   const OnEnd on_end_;
   std::atomic<bool> closing_{false};
   std::atomic<bool> fatal_{false};
+  std::atomic<bool> renew_{false};
 
   std::mutex budget_mu_;
   QueueBudget budget_;  // guarded by budget_mu_
 
   std::mutex waiting_mu_;
-  std::list<UnderWay*> waiting_;  // guarded by waiting_mu_; by deadline
+  std::multimap<std::chrono::steady_clock::time_point, UnderWay*>
+      waiting_;  // guarded by waiting_mu_
 
   // Shared: while records are handed to the instance. Exclusive: while it is replaced.
   std::shared_mutex instance_mu_;

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -78,6 +79,14 @@ class Log {
   // again); UNAVAILABLE the store failed and is closed for good; DEADLINE_EXCEEDED or ABORTED this
   // append failed, later ones may succeed. Any thread.
   virtual void Append(TopicPartition at, std::vector<Record> records, AppendDone done) = 0;
+
+  // As Append, but `done` runs with DEADLINE_EXCEEDED when the store takes longer than
+  // `patience_ms`, though the records may become durable later. For callers who cannot wait as long
+  // as the store may be away; a store on this machine answers in time.
+  virtual void AppendWithin(TopicPartition at, std::vector<Record> records, int64_t /*patience_ms*/,
+                            AppendDone done) {
+    Append(at, std::move(records), std::move(done));
+  }
 
   // Replaces *out by durable records from `offset` on, in offset order without gaps: at most
   // `records_max`, and stops after the record that passes `bytes_max`. Empty when there is nothing

@@ -6,7 +6,9 @@
 namespace tidegate::log {
 
 MemoryLog::MemoryLog(const Options& options)
-    : manual_(options.manual), budget_(options.queue_bytes_max, options.queue_records_max) {}
+    : manual_(options.manual),
+      manual_ends_(options.manual_ends),
+      budget_(options.queue_bytes_max, options.queue_records_max) {}
 
 void MemoryLog::Append(TopicPartition at, std::vector<Record> records, AppendDone done) {
   size_t bytes = 0;
@@ -60,6 +62,44 @@ uint64_t MemoryLog::End(TopicPartition at) {
   std::lock_guard lock(mu_);
   const auto found = durable_.find(at);
   return found == durable_.end() ? 0 : found->second.size();
+}
+
+void MemoryLog::QueryEnd(TopicPartition at, const EndDone& done) {
+  const uint64_t end = End(at);
+  if (!manual_ends_) return done(end);
+  std::lock_guard lock(mu_);
+  end_questions_.push_back({at, end, done});
+}
+
+std::vector<TopicPartition> MemoryLog::PendingEnds() const {
+  std::lock_guard lock(mu_);
+  std::vector<TopicPartition> partitions;
+  partitions.reserve(end_questions_.size());
+  for (const EndQuestion& question : end_questions_) partitions.push_back(question.at);
+  return partitions;
+}
+
+bool MemoryLog::AnswerEnd(size_t index, EndAnswer answer) {
+  EndQuestion question;
+  {
+    std::lock_guard lock(mu_);
+    if (index >= end_questions_.size()) return false;
+    const auto found = end_questions_.begin() + static_cast<ptrdiff_t>(index);
+    question = std::move(*found);
+    end_questions_.erase(found);
+  }
+  switch (answer) {
+    case EndAnswer::kAsAsked:
+      question.done(question.end);
+      break;
+    case EndAnswer::kAsNow:
+      question.done(End(question.at));
+      break;
+    case EndAnswer::kError:
+      question.done(absl::UnavailableError("the end is not known now"));
+      break;
+  }
+  return true;
 }
 
 uint64_t MemoryLog::Watch(TopicPartition at, std::function<void()> wake) {

@@ -10,6 +10,10 @@
 //   MemoryLog log({.manual = true});                    // appends wait for the test
 //   log.Append(at, records, done);
 //   log.Deliver(1);                                     // now durable; done(OK) runs here
+//
+//   MemoryLog log({.manual_ends = true});               // so do questions for ends
+//   log.QueryEnd(at, done);
+//   log.AnswerEnd(0, MemoryLog::EndAnswer::kAsAsked);   // done(end) runs here
 #pragma once
 
 #include <cstddef>
@@ -32,6 +36,8 @@ struct MemoryLogOptions {
   // False: an append is durable, and done() runs, inside Append. True: it stays pending until the
   // test settles it with one of the calls below.
   bool manual = false;
+  // True: a QueryEnd waits until the test answers it with AnswerEnd.
+  bool manual_ends = false;
   size_t queue_bytes_max = size_t{64} << 20;
   size_t queue_records_max = 200'000;
 };
@@ -48,6 +54,7 @@ class MemoryLog final : public Log {
   absl::Status Read(TopicPartition at, uint64_t offset, size_t records_max, size_t bytes_max,
                     std::vector<StoredRecord>* out) override;
   uint64_t End(TopicPartition at) override;
+  void QueryEnd(TopicPartition at, const EndDone& done) override;
   uint64_t Watch(TopicPartition at, std::function<void()> wake) override;
   void Unwatch(uint64_t watch_id) override;
 
@@ -65,6 +72,18 @@ class MemoryLog final : public Log {
   // The process of the appenders dies: what is pending vanishes and its callbacks never run.
   // Returns how many appends were lost.
   size_t CrashDropPending();
+
+  // --- Questions for ends (manual_ends) ---
+
+  enum class EndAnswer {
+    kAsAsked,  // the end when it was asked for: no answer may be lower
+    kAsNow,    // the end at the moment of the answer
+    kError,    // UNAVAILABLE
+  };
+  // The partition of each question that waits, oldest first.
+  std::vector<TopicPartition> PendingEnds() const;
+  // Answers the question with this index among those that wait. False when there is none.
+  bool AnswerEnd(size_t index, EndAnswer answer);
 
   // --- Faults ---
   // Manual mode: settles the oldest pending append (of partition `at`, when given) this way, now;
@@ -92,6 +111,11 @@ class MemoryLog final : public Log {
     AppendDone done;
     size_t bytes = 0;
   };
+  struct EndQuestion {
+    TopicPartition at;
+    uint64_t end;  // when it was asked for
+    EndDone done;
+  };
   // What becomes of one append: `copies` times the records [0, records_kept) without
   // `record_dropped`, then done(status).
   struct Fate {
@@ -110,6 +134,7 @@ class MemoryLog final : public Log {
   void Settle(PendingAppend append, const Fate& fate);
 
   const bool manual_;
+  const bool manual_ends_;
   WatchList watches_;
 
   mutable std::mutex mu_;  // guards the rest
@@ -117,6 +142,7 @@ class MemoryLog final : public Log {
   std::map<TopicPartition, std::vector<Record>> durable_;
   std::deque<PendingAppend> pending_;
   std::deque<ArmedFault> armed_;
+  std::deque<EndQuestion> end_questions_;
 };
 
 }  // namespace tidegate::log

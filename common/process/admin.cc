@@ -1,7 +1,11 @@
 #include "common/process/admin.h"
 
+#include <map>
+
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 
 namespace tidegate::process {
 namespace {
@@ -29,6 +33,9 @@ absl::StatusOr<std::unique_ptr<Admin>> Admin::Start(const std::string& address,
   std::unique_ptr<Admin> admin(new Admin(metrics));
   auto server = http::Server::Start(
       {.address = address}, [a = admin.get()](http::Request request, http::Responder respond) {
+        if (http::Path(request.target) == "/statehash") {
+          return a->TellStateHashes(request, std::move(respond));
+        }
         respond(a->Answer(request));
       });
   if (!server.ok()) return server.status();
@@ -59,25 +66,76 @@ http::Response Admin::Answer(const http::Request& request) {
   if (path == "/metrics") {
     return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = RenderMetrics()};
   }
-  return {.status = 404, .body = "there is /livez, /readyz, /readyz?verbose and /metrics\n"};
+  return {.status = 404,
+          .body = "there is /livez, /readyz, /readyz?verbose, /metrics and /statehash\n"};
 }
 
 http::Response Admin::Readiness(bool verbose) {
   const Phase phase = phase_.load();
-  std::string body = phase == Phase::kServing    ? "ok\n"
-                     : phase == Phase::kDraining ? "draining\n"
-                                                 : "replaying journals\n";
-  if (verbose && watching_.load()) {
+  bool ready = phase == Phase::kServing;
+  std::string lines;
+  std::lock_guard lock(watching_mu_);
+  if (watching_) {
     for (const auto& [name, dependency] : dependencies_) {
       const auto [good, text] = dependency();
-      absl::StrAppend(&body, good ? "[+] " : "[-] ", name, ": ", text, "\n");
+      ready = ready && good;
+      absl::StrAppend(&lines, good ? "[+] " : "[-] ", name, ": ", text, "\n");
     }
   }
-  return {.status = phase == Phase::kServing ? 200 : 503, .body = std::move(body)};
+  std::string body = ready                       ? "ok\n"
+                     : phase == Phase::kDraining ? "draining\n"
+                     : phase == Phase::kStarting ? "replaying journals\n"
+                                                 : "not ready; see /readyz?verbose\n";
+  if (verbose) absl::StrAppend(&body, lines);
+  return {.status = ready ? 200 : 503, .body = std::move(body)};
+}
+
+void Admin::TellStateHashes(const http::Request& request, http::Responder respond) {
+  struct Gathered {
+    std::mutex mu;
+    std::map<std::string, std::string> hashes;  // by journal; empty = not live
+    http::Responder respond;
+  };
+  auto gathered = std::make_shared<Gathered>();
+  gathered->respond = std::move(respond);
+  int64_t at_raw_ns = 0;
+  if (!absl::SimpleAtoi(http::QueryValue(request.target, "at_raw_ns"), &at_raw_ns)) {
+    at_raw_ns = SystemClock().Read().raw_ns;
+  }
+  std::lock_guard lock(watching_mu_);
+  const size_t count = watching_ ? runners_.size() : 0;
+  const auto tell = [gathered, count](const std::string& journal, std::string hash) {
+    std::lock_guard held(gathered->mu);
+    gathered->hashes[journal] = std::move(hash);
+    if (gathered->hashes.size() < count) return;
+    http::Response response;
+    for (const auto& [name, each] : gathered->hashes) {
+      if (each.empty()) response.status = 503;
+      absl::StrAppend(&response.body, name, " ", each.empty() ? "not live" : each, "\n");
+    }
+    gathered->respond(std::move(response));
+  };
+  if (count == 0) return gathered->respond({.status = watching_ ? 200 : 503});
+  for (const auto& [runner, journal] : runners_) {
+    const std::string name = log::Name(runner->options().journal);
+    const absl::Status posted = runner->PostQuery(
+        [tell, name, at_raw_ns, runner = runner](const absl::Status& status, const Now&) {
+          core::StateHash hash;
+          if (status.ok()) runner->core().AddStateTo(&hash, at_raw_ns);
+          tell(name, status.ok() ? hash.Hex() : "");
+        });
+    if (!posted.ok()) tell(name, "");
+  }
+}
+
+void Admin::Watch(bool on) {
+  std::lock_guard lock(watching_mu_);
+  watching_ = on;
 }
 
 std::string Admin::RenderMetrics() {
-  if (!watching_.load()) return metrics_->Render();
+  std::lock_guard lock(watching_mu_);
+  if (!watching_) return metrics_->Render();
   for (auto& [runner, journal] : runners_) {
     journal.records.Set(runner->records_applied());
     journal.void_records.Set(runner->void_records());

@@ -1,9 +1,12 @@
-// The admin pages of a process: /livez, /readyz, /readyz?verbose, /metrics.
+// The admin pages of a process: /livez, /readyz, /readyz?verbose, /metrics, /statehash. Alive is
+// who answers; ready is who serves, with every dependency and every partition of its own as it
+// should be.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,18 +34,21 @@ class Admin {
   void AddDependency(std::string name, Dependency dependency);
   void AddRunner(const runtime::PartitionRunner* runner);
   void OnMetrics(std::function<void()> publish) { publishers_.push_back(std::move(publish)); }
-  // False: pages show none of what was added.
-  void Watch(bool on) { watching_.store(on); }
+  // False: pages show none of what was added, from when it returns.
+  void Watch(bool on);
 
  private:
   explicit Admin(metrics::Metrics* metrics) : metrics_(metrics) {}
   http::Response Answer(const http::Request& request);
   http::Response Readiness(bool verbose);
+  // Each partition tells its own on its own thread; answered when all have.
+  void TellStateHashes(const http::Request& request, http::Responder respond);
   std::string RenderMetrics();
 
   metrics::Metrics* const metrics_;
   std::atomic<Phase> phase_{Phase::kStarting};
-  std::atomic<bool> watching_{false};
+  std::mutex watching_mu_;  // held while what was added is asked
+  bool watching_ = false;   // guarded by watching_mu_
   std::vector<std::pair<std::string, Dependency>> dependencies_;
   std::vector<std::pair<const runtime::PartitionRunner*, metrics::Metrics::Journal>> runners_;
   std::vector<std::function<void()>> publishers_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/clock.h"
@@ -50,7 +51,9 @@ std::string OwnerName() {
 
 bool HasEnded(const std::string& owner, const std::string& boot_id) {
   const std::vector<std::string> parts = absl::StrSplit(owner, '/');
-  if (parts.size() != 3 || parts[0] != Host() || boot_id.empty() || boot_id != BootId()) {
+  int64_t pid = 0;
+  if (parts.size() != 3 || parts[0] != Host() || boot_id.empty() || boot_id != BootId() ||
+      !absl::SimpleAtoi(parts[1], &pid) || pid <= 0) {
     return false;
   }
   char state = 0;

@@ -71,8 +71,9 @@ int Main(const std::string& name, const std::vector<ServiceSpec>& services, int 
   std::vector<std::pair<std::string, std::string>> named;
   if (!flags.replica.empty()) named.emplace_back("replica", flags.replica);
   const auto settings = SettingsOf(flags.config, flags.set, std::move(named));
-  if (!settings.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(settings.status().message()).c_str());
+  const absl::Status good = settings.ok() ? CheckPeers(*settings, services) : settings.status();
+  if (!good.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(good.message()).c_str());
     return kExitUsage;
   }
   if (flags.print_config) std::fputs(config::PrintSettings(*settings).c_str(), stdout);

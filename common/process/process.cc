@@ -215,12 +215,6 @@ absl::Status Process::MakeService(const ServiceSpec& spec) {
   running->name = spec.name;
   ASSIGN_OR_RETURN(auto channels, ChannelsOf(spec.name));
   if (replica_.count > 1) {
-    if (channels.size() != replica_.count) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("peers.", spec.name, " has ", channels.size(), " addresses, but there are ",
-                       replica_.count, " replicas (replica ", settings_.replica,
-                       "); list the gRPC address of each, in the order of ordinals"));
-    }
     running->replicas = rpc::Replicas(spec.name, replica_, std::move(channels), &callers_);
   }
   const Environment environment{
@@ -320,8 +314,23 @@ void Process::Drain() {
 
 }  // namespace
 
+absl::Status CheckPeers(const config::Settings& settings,
+                        const std::vector<ServiceSpec>& services) {
+  const Replica replica = ParseReplica(settings.replica);
+  for (const ServiceSpec& service : services) {
+    const size_t peers = PeersOf(settings, service.name).size();
+    if (replica.count == 1 || peers == replica.count) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("peers.", service.name, " has ", peers, " addresses, but there are ",
+                     replica.count, " replicas (replica ", settings.replica,
+                     "); list the gRPC address of each, in the order of ordinals"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::string& name, const config::Settings& settings,
                  const std::vector<ServiceSpec>& services) {
+  RETURN_IF_ERROR(CheckPeers(settings, services));
   // Blocked before any thread starts, so that all inherit it and only sigwait sees them.
   sigset_t signals;
   sigemptyset(&signals);

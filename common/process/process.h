@@ -29,6 +29,10 @@ absl::StatusOr<config::Settings> SettingsOf(const std::string& file,
                                             const std::vector<std::string>& set,
                                             std::vector<std::pair<std::string, std::string>> flags);
 
+// What the settings alone cannot tell: that each service here has as many peers as replicas. Error:
+// what to write.
+absl::Status CheckPeers(const config::Settings& settings, const std::vector<ServiceSpec>& services);
+
 // The whole main() of a binary that is one service: flags, settings, Run.
 int Main(const std::string& name, const std::vector<ServiceSpec>& services, int argc, char** argv);
 

@@ -1,6 +1,7 @@
 #include "common/runtime/log_input.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 
 namespace tidegate::runtime {
@@ -17,8 +18,12 @@ constexpr size_t kReadBytesMax = 2 << 20;
 absl::StatusOr<bool> LogInput::Admit() {
   const log::StoredRecord& head = buffer_[next_];
   if (!header_.ParseFromString(head.record.header)) {
-    return absl::DataLossError(
-        absl::StrCat(log::Name(at_), " offset ", head.offset, ": bad header"));
+    LogEvent(LogLevel::kWarning, "input_header_unreadable",
+             {{"input", log::Name(at_)}, {"offset", absl::StrCat(head.offset)}});
+    // In a journal no owner wrote it, so it does not count. Elsewhere the core says what becomes of
+    // a record that nobody is known to have sent; it sees the header's bytes.
+    header_.Clear();
+    return !is_journal_;
   }
   if (is_journal_) return journal_filter_.Admit(header_) == core::JournalFilter::Verdict::kCounted;
   switch (source_filter_.Judge(header_)) {

@@ -27,7 +27,8 @@ class LogInput {
   log::TopicPartition at() const { return at_; }
   uint64_t position() const { return position_; }
 
-  // The next record to take, or null fields at the end. Stays the next one until Take().
+  // The next record to take, or null fields at the end. Stays the next one until Take(). One whose
+  // header cannot be read comes with an empty header; of a journal it does not come at all.
   // DATA_LOSS: a source sent a gap. Valid until the next call.
   absl::StatusOr<Item> Peek(log::Log* log);
   void Take();

@@ -90,7 +90,7 @@ absl::Status PartitionRunner::PostLocal(std::unique_ptr<core::LocalInput> input)
   return absl::OkStatus();
 }
 
-absl::Status PartitionRunner::PostQuery(Query query) {
+absl::Status PartitionRunner::PostQuery(Query query) const {
   {
     std::lock_guard lock(mu_);
     // Under the lock, so that Stop() cannot miss a query that was just put in.

@@ -91,7 +91,7 @@ class PartitionRunner {
   // local input is taken while the partition recovers too, and decided when it is live.
   // A local input whose decision was void, or still waits at the end, is gone: nobody repeats it.
   absl::Status PostLocal(std::unique_ptr<core::LocalInput> input);
-  absl::Status PostQuery(Query query);
+  absl::Status PostQuery(Query query) const;
 
   // Any thread.
   State state() const { return state_.load(std::memory_order_acquire); }
@@ -110,6 +110,8 @@ class PartitionRunner {
   // After kFailed.
   absl::Status failure() const;
   const RunnerOptions& options() const { return options_; }
+  // Inside a query only.
+  const core::Core& core() const { return *core_; }
 
  private:
   // A former owner, perhaps still alive until our fence, decided its records on folded inputs that
@@ -208,7 +210,7 @@ class PartitionRunner {
   mutable std::mutex mu_;
   // Guarded by mu_.
   std::deque<std::unique_ptr<core::LocalInput>> local_inputs_;
-  std::deque<Query> queries_;
+  mutable std::deque<Query> queries_;  // a question changes nothing
   absl::Status failure_;
 };
 

@@ -184,7 +184,7 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
                 ToPlan(definition.id(), audience,
                        static_cast<uint32_t>(definition.campaign().variants_size()), *limits_);
           }
-          reactor->Finish(std::move(status));
+          reactor->Finish(rpc::Explain(status, "segmentation", "SEGMENTATION_UNAVAILABLE"));
         });
     return reactor;
   }

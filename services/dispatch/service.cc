@@ -90,7 +90,7 @@ Service::Service(const Config& config, const process::Environment& environment)
           next_raw_ns = now.raw_ns + kMetricsGapNs;
           LookForFormerOwners(n);
           const DispatchCounters& counters = core->counters();
-          stage.Set(counters.attempts, counters.outcomes, 0, counters.last_call_ns);
+          stage.Set(counters.attempts, counters.outcomes, counters.skipped, counters.last_call_ns);
           PublishLane(*core, core->buckets(), now);
         };
     lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,

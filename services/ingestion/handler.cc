@@ -1,5 +1,6 @@
 #include "services/ingestion/handler.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -8,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/partitioner.h"
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
@@ -34,14 +36,15 @@ bool IsSourceName(const std::string& source) {
 struct Publication {
   std::mutex mu;
   size_t left = 0;
-  bool log_closed = false;
+  bool log_unavailable = false;
   grpc::ServerUnaryReactor* reactor = nullptr;
   v1::BatchPublishEventsResponse* response = nullptr;
 
   void Ended(const std::vector<int>& items, const absl::Status& status) {
     std::unique_lock lock(mu);
     if (!status.ok()) {
-      log_closed = log_closed || absl::IsUnavailable(status);
+      log_unavailable =
+          log_unavailable || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
       for (const int item : items) {
         auto* result = response->mutable_results(item);
         result->set_code(rpc::ToGrpcCode(status.code()));
@@ -51,10 +54,13 @@ struct Publication {
     }
     if (--left > 0) return;
     lock.unlock();
-    reactor->Finish(log_closed ? rpc::ToGrpcStatus(absl::UnavailableError(
-                                                       "the log is closed; publish again later"),
-                                                   "LOG_CLOSED")
-                               : grpc::Status::OK);
+    reactor->Finish(
+        log_unavailable
+            ? rpc::ToGrpcStatus(
+                  absl::UnavailableError(
+                      "the log takes no events now; publish again with the same event ids"),
+                  "LOG_UNAVAILABLE")
+            : grpc::Status::OK);
   }
 };
 
@@ -119,11 +125,14 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
   publication->left = parts.size();
   publication->reactor = reactor;
   publication->response = response;
+  // A little before the caller gives up, so that it hears why.
+  const int64_t patience_ms = std::max<int64_t>(
+      absl::ToInt64Milliseconds(rpc::DeadlineOf(*context) - absl::Now()) * 9 / 10, 1);
   for (auto& [partition, part] : parts) {
-    log_->Append({log::Topic::kEvents, partition}, std::move(part.records),
-                 [publication, items = std::move(part.items)](absl::Status status) {
-                   publication->Ended(items, status);
-                 });
+    log_->AppendWithin({log::Topic::kEvents, partition}, std::move(part.records), patience_ms,
+                       [publication, items = std::move(part.items)](absl::Status status) {
+                         publication->Ended(items, status);
+                       });
   }
   return reactor;
 }

@@ -1,11 +1,23 @@
 #include "services/tagging/service.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace tidegate::tagging {
 
 using runtime::PartitionRunner;
+
+namespace {
+
+std::set<std::string> CorpIds(const config::Corps& corps) {
+  std::set<std::string> ids;
+  for (const config::Corp& corp : corps.corps) ids.insert(corp.corp_id);
+  return ids;
+}
+
+}  // namespace
 
 process::ServiceSpec Spec() {
   return {"tagging", [](const process::Environment& environment) {
@@ -23,8 +35,11 @@ Service::Service(const Config& config, const process::Environment& environment)
   for (uint32_t p = 0; p < config.partitions; ++p) {
     if (!environment.replicas->own().Owns(p)) continue;
     Partition partition;
-    partition.core = std::make_unique<TaggingCore>(TaggingOptions{
-        .partition = p, .lanes = config.lanes, .welcome_valid_ns = config.welcome_valid_ns});
+    partition.core =
+        std::make_unique<TaggingCore>(TaggingOptions{.partition = p,
+                                                     .lanes = config.lanes,
+                                                     .welcome_valid_ns = config.welcome_valid_ns,
+                                                     .corps = CorpIds(*environment.corps)});
     runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kProfiles, p});
     options.folded_inputs = {{.at = {log::Topic::kDefinitions, 0}}};
     options.decided_inputs = {{.at = {log::Topic::kEvents, p}}};

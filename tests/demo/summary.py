@@ -142,6 +142,24 @@ def _expect_kafka_kills(result, run, expect):
     expect(doubts["parked"] == 0, f"{doubts['parked']} doubts are parked")
 
 
+def _kafka_lines(result):
+    kafka, processes = result["kafka"], result["processes"]
+    lines = [f"kafka     {kafka['version']}, {kafka['nodes']} nodes; {len(processes)} processes, "
+             f"{sum(row['fences'] for row in result['journal'])} fences, "
+             f"{sum(row['void'] for row in result['journal'])} void of "
+             f"{sum(row['records'] for row in result['journal']):,} records"]
+    if result["broker_kills"]:
+        outages = [kill["outage_ms"] for kill in result["broker_kills"]]
+        lines.append(f"brokers   {len(outages)} leaders killed, the next led after "
+                     f"{statistics.median(outages):.0f} ms (median)")
+    if result["stops"]:
+        lines.append(f"stops     {len(result['stops'])} processes slept and were replaced, "
+                     f"{sum(stop['calls_after_wake'] for stop in result['stops'])} calls and "
+                     f"{sum(stop['void_records_after_wake'] for stop in result['stops'])} void "
+                     "records after they woke")
+    return lines
+
+
 def for_people(result):
     """Lines of text."""
     data, ingest, plan = result["data"], result["ingest"], result["plan"]
@@ -180,6 +198,8 @@ def for_people(result):
                      f"(median), {max(restarts):.0f} ms (longest); {doubts['opened']} doubts: "
                      f"{doubts['accepted']} accepted, {doubts['not_executed']} not executed, "
                      f"{doubts['parked']} parked")
+    if "kafka" in result:
+        lines += _kafka_lines(result)
     lines.append("judge     " + ", ".join(f"{name} {'holds' if ok else 'VIOLATED'}"
                                           for name, ok in result["invariants"].items()))
     lines += [f"FAILED    {text}" for text in result["failures"]]

@@ -40,6 +40,8 @@ class Broker:
         self.controller_port = controller_port
         self.dir = directory
         self.pid = pid
+        self.tls_port = None  # with tls_folder: a listener for mutual TLS
+        self.tls_folder = None
         self.properties_path = os.path.join(directory, "server.properties")
         self.data = os.path.join(directory, "data")
         self.log = os.path.join(directory, "broker.log")
@@ -164,15 +166,16 @@ def properties(node, nodes):
     """The text of server.properties for `node`, one of `nodes`."""
     copies = len(nodes)
     in_sync = 2 if copies > 1 else 1
+    tls_listener, tls_settings = _tls(node)
     voters = ",".join(f"{each.id}@127.0.0.1:{each.controller_port}" for each in nodes)
     return f"""\
 process.roles=broker,controller
 node.id={node.id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{node.port}
+listeners=PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}{tls_listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{node.port}{tls_listener}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={node.data}
 
@@ -201,6 +204,20 @@ group.min.session.timeout.ms=1000
 # The default takes 128 MB of the heap at once.
 log.cleaner.dedupe.buffer.size=2097152
 log.cleaner.backoff.ms=200
+{tls_settings}"""
+
+
+def _tls(node):
+    """The listener and settings of mutual TLS, empty for a node without."""
+    if not node.tls_port:
+        return "", ""
+    return f",SSL://127.0.0.1:{node.tls_port}", f"""
+# PEM files: key and certificates in one, authorities of the clients in the other.
+ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location={node.tls_folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={node.tls_folder}/ca.pem
 """
 
 

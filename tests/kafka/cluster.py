@@ -70,9 +70,11 @@ class Cluster:
         self._stopped = False
 
     @classmethod
-    def start(cls, directory, nodes=None, stay=False):
+    def start(cls, directory, nodes=None, stay=False, tls_folder=None):
         """Starts the cluster of the folder, a new one of `nodes` (1 or 3) if there is none yet.
 
+        With `tls_folder` each node listens for mutual TLS too (node.tls_port); broker.pem and ca.pem
+        are in the folder. Not remembered by the folder of the cluster.
         Returns when every node is ready. A stopped cluster keeps its data, ports and id.
         With stay=True running nodes are left as they are, and nodes outlive this process.
         Raises KafkaUnavailable if there is no Java or no Kafka to be had, KafkaError otherwise.
@@ -82,6 +84,8 @@ class Cluster:
         with jars.locked(os.path.join(directory, LOCK_FILE), LOCK_SECONDS):
             cluster = cls._existing_or_new(directory, nodes)
             cluster._class_path = class_path
+            if tls_folder:
+                cluster._listen_for_tls(tls_folder)
             cluster._run(stay)
         return cluster
 
@@ -176,6 +180,11 @@ class Cluster:
         cluster._claims = claims
         cluster._wipe_nodes()  # of a cluster whose state file is gone
         return cluster
+
+    def _listen_for_tls(self, folder):
+        for node, claim in zip(self.nodes, ports.claim_free(len(self.nodes))):
+            node.tls_port, node.tls_folder = ports.number(claim), os.path.abspath(folder)
+            self._claims.append(claim)
 
     @classmethod
     def _from_json(cls, directory, state):

@@ -11,7 +11,7 @@ using log::Topic;
 using State = runtime::PartitionRunner::State;
 
 Process::Process(int id, log::Log* log, const wecom_table::Limits* limits, OnCalls on_calls)
-    : id_(id) {
+    : id_(id), owner_(absl::StrCat("process ", id)) {
   for (uint32_t p = 0; p < kPartitions; ++p) {
     tagging_.push_back(std::make_unique<tagging::TaggingCore>(
         tagging::TaggingOptions{.partition = p, .lanes = 1}));
@@ -48,10 +48,9 @@ Process::Process(int id, log::Log* log, const wecom_table::Limits* limits, OnCal
 }
 
 void Process::AddRunner(runtime::RunnerOptions options, log::Log* log, core::Core* core) {
-  options.owner = absl::StrCat("process ", id_);
+  options.owner = owner_;
   options.boot_id = "boot";
-  options.fence_token = absl::StrCat("process ", id_, " ", log::Name(options.journal));
-  options.predecessor_dead = true;
+  options.fence_token = absl::StrCat(owner_, " ", log::Name(options.journal));
   options.batch_records_max = 20;
   options.mark_records_max = 10;
   options.wake = [] {};
@@ -95,6 +94,12 @@ bool Process::CaughtUp(log::Log* log) const {
 void Process::Answer(std::unique_ptr<dispatch::CallAnswer> answer) {
   // Refused only beyond 10,000 answers, which no schedule makes.
   (void)runners_.back()->PostLocal(std::move(answer));
+}
+
+void Process::TellOwnerEnded(const std::string& owner) {
+  auto ended = std::make_unique<dispatch::FormerOwnerEnded>();
+  ended->owner = owner;
+  (void)runners_.back()->PostLocal(std::move(ended));
 }
 
 }  // namespace tidegate::simulation

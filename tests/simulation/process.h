@@ -36,12 +36,17 @@ class Process {
   const dispatch::DispatchCore& dispatch() const { return *dispatch_; }
   const tagging::TaggingCore& tagging(uint32_t partition) const { return *tagging_[partition]; }
   void Answer(std::unique_ptr<dispatch::CallAnswer> answer);
+  // A process that owned the lane before has ended.
+  void TellOwnerEnded(const std::string& owner);
   int id() const { return id_; }
+  // As its fences name it.
+  const std::string& owner() const { return owner_; }
 
  private:
   void AddRunner(runtime::RunnerOptions options, log::Log* log, core::Core* core);
 
   const int id_;
+  const std::string owner_;
   std::vector<std::unique_ptr<tagging::TaggingCore>> tagging_;
   std::vector<std::unique_ptr<segmentation::SegmentationCore>> segmentation_;
   std::unique_ptr<dispatch::DispatchCore> dispatch_;

@@ -57,6 +57,9 @@ constexpr char kLimits[] = R"({
              "list_gap_ms": 100},
   "results": {"first_poll_ms": 100, "poll_ms": 400, "close_after_ms": 3000}})";
 
+// How long what left too late counts at WeCom: the longest window and its lockout.
+constexpr int64_t kLateCountsNs = 8 * kNanosPerSecond;
+
 std::string CustomerId(int number) { return absl::StrCat("wm", number); }
 std::string MemberId(int number) { return absl::StrCat("m", number % kMembers); }
 
@@ -69,12 +72,22 @@ class Schedule {
   struct Wire {  // a request on its way to WeCom
     int64_t arrives_raw_ns;
     int64_t sent_raw_ns;
+    int64_t sent_boot_ns;
     int process;
     dispatch::CallToMake call;
   };
   struct Later {  // what the fake network does at a time
     int64_t at_raw_ns;
     std::function<void()> act;
+  };
+  // A process that was replaced while it lived: it stands still for a while, goes on, and ends.
+  struct Zombie {
+    std::unique_ptr<Process> process;
+    int64_t goes_on_raw_ns;
+    int64_t ends_raw_ns;
+    // Its calls of which no byte has left. One that had looked at its send deadline before the
+    // process stopped does not look again.
+    std::vector<std::pair<dispatch::CallToMake, bool>> held;
   };
 
   void Violation(std::string what) {
@@ -91,9 +104,20 @@ class Schedule {
   void Publish(const CustomerEvent& event);
   void PublishSomething();
   void StartProcess();
+  void StopProcess();
+  void StopIfDue();
+  void ForgetStop() {
+    stop_at_create_ = stop_after_own_fence_ = create_released_ = ledger_append_failed_ = false;
+  }
+  // The process is gone; its successors hear of it some time later.
+  void End(std::unique_ptr<Process> process);
+  void RunZombies();
+  void LookForFormerOwners(Process* process);
   Process* FindProcess(int id);
   void TakeCalls(Process* process, std::vector<dispatch::CallToMake> calls);
+  void Send(int process, dispatch::CallToMake call);
   void Arrive(const Wire& wire);
+  void AnswerEnds(bool faults);
   void TellAnswer(int process, const dispatch::CallToMake& call, bool answered, std::string body);
   void RunNetwork();
   void TakeCallbacks(bool faults);
@@ -104,7 +128,7 @@ class Schedule {
   void Judge();
 
   SeededRandom random_;
-  log::MemoryLog log_{log::MemoryLogOptions{.manual = true}};
+  log::MemoryLog log_{log::MemoryLogOptions{.manual = true, .manual_ends = true}};
   wecom_table::Limits limits_ = *wecom_table::ParseLimits(kLimits);
   std::unique_ptr<WecomCore> wecom_;
   wecom::CallbackCrypto crypto_ = *wecom::CallbackCrypto::Create(kToken, kAesKey, kCorp);
@@ -117,9 +141,18 @@ class Schedule {
 
   int processes_ = 0;
   std::unique_ptr<Process> process_;
-  std::vector<std::unique_ptr<Process>> zombies_;
+  std::vector<Zombie> zombies_;
+  // The process is to stop when it has released a create: at once, or after it lost the create at a
+  // fence of its own.
+  bool stop_at_create_ = false;
+  bool stop_after_own_fence_ = false;
+  bool create_released_ = false;
+  bool ledger_append_failed_ = false;
+  std::map<std::string, int64_t> end_known_raw_ns_;  // of processes that ended, by owner
   std::vector<Wire> wires_;
   std::vector<Later> later_;
+  // A call that left too late is in nobody's buckets: until then WeCom may refuse others for it.
+  int64_t refusals_excused_until_raw_ns_ = 0;
 
   // The model: what was put in.
   std::map<std::string, std::map<std::string, int64_t>> orders_;  // customer, order id, fen
@@ -288,6 +321,7 @@ void Schedule::PublishSomething() {
 // ---- Processes and the network ----
 
 void Schedule::StartProcess() {
+  ForgetStop();
   process_ =
       std::make_unique<Process>(++processes_, &log_, &limits_,
                                 [this](Process* process, std::vector<dispatch::CallToMake> calls) {
@@ -295,10 +329,75 @@ void Schedule::StartProcess() {
                                 });
 }
 
+// A takeover while the former owner lives on: perhaps standing still, with calls of which no byte
+// has left yet.
+void Schedule::StopProcess() {
+  ++verdict_.takeovers;
+  Zombie zombie;
+  zombie.goes_on_raw_ns = now_.raw_ns + (random_.Chance(0.3) ? 0 : Millis(6000));
+  zombie.ends_raw_ns = now_.raw_ns + Millis(9000);
+  for (auto it = wires_.begin(); it != wires_.end();) {
+    if (it->process != process_->id() || random_.Chance(0.3)) {
+      ++it;
+      continue;
+    }
+    zombie.held.emplace_back(std::move(it->call), random_.Chance(0.7));
+    it = wires_.erase(it);
+  }
+  zombie.process = std::move(process_);
+  zombies_.push_back(std::move(zombie));
+  StartProcess();
+}
+
+void Schedule::StopIfDue() {
+  if (!create_released_) return;
+  if (stop_at_create_) return StopProcess();
+  if (!ledger_append_failed_) {
+    ledger_append_failed_ =
+        log_.FailNext(absl::InternalError("fault"), 0, log::TopicPartition{Topic::kLedger, 0});
+  } else if (process_->Live()) {  // with its new fence
+    StopProcess();
+  }
+}
+
+void Schedule::End(std::unique_ptr<Process> process) {
+  end_known_raw_ns_[process->owner()] = now_.raw_ns + Millis(1500);
+}
+
+void Schedule::RunZombies() {
+  for (Zombie& zombie : zombies_) {
+    if (now_.raw_ns >= zombie.ends_raw_ns) {
+      End(std::move(zombie.process));
+      continue;
+    }
+    if (now_.raw_ns < zombie.goes_on_raw_ns) continue;
+    for (auto& [call, deadline_seen] : zombie.held) {
+      const bool late = now_.boot_ns > call.send_deadline_boot_ns;
+      if (late && !deadline_seen) continue;
+      if (late && call.api == "add_msg_template") ++verdict_.late_creates;
+      Send(zombie.process->id(), std::move(call));
+    }
+    zombie.held.clear();
+    if (random_.Chance(0.3)) zombie.process->Turn(now_);
+    if (random_.Chance(0.3)) LookForFormerOwners(zombie.process.get());
+    if (zombie.process->Fenced()) End(std::move(zombie.process));
+  }
+  std::erase_if(zombies_, [](const Zombie& zombie) { return zombie.process == nullptr; });
+}
+
+void Schedule::LookForFormerOwners(Process* process) {
+  for (const auto& [owner, boot_id] : process->dispatch().former_owners()) {
+    const auto known = end_known_raw_ns_.find(owner);
+    if (known != end_known_raw_ns_.end() && now_.raw_ns >= known->second) {
+      process->TellOwnerEnded(owner);
+    }
+  }
+}
+
 Process* Schedule::FindProcess(int id) {
   if (process_ != nullptr && process_->id() == id) return process_.get();
-  for (const auto& zombie : zombies_) {
-    if (zombie->id() == id) return zombie.get();
+  for (const Zombie& zombie : zombies_) {
+    if (zombie.process != nullptr && zombie.process->id() == id) return zombie.process.get();
   }
   return nullptr;
 }
@@ -309,7 +408,9 @@ void Schedule::ReadLedger() {
   for (const auto& record : records) {
     ledger_position_ = record.offset + 1;
     LedgerRecord ledger;
-    if (!ledger.ParseFromString(record.record.value) || !ledger.has_attempt()) continue;
+    if (!ledger.ParseFromString(record.record.value)) continue;
+    if (ledger.has_former_owner_dead()) ++verdict_.ends_told;
+    if (!ledger.has_attempt()) continue;
     durable_attempts_.emplace(ledger.attempt().call_id(), ledger.attempt().attempt());
   }
 }
@@ -320,17 +421,35 @@ void Schedule::TakeCalls(Process* process, std::vector<dispatch::CallToMake> cal
     if (!durable_attempts_.contains({call.call_id, call.attempt})) {
       Violation(absl::StrCat("call ", call.call_id, " left before its attempt was durable"));
     }
-    wires_.push_back({.arrives_raw_ns = now_.raw_ns + Millis(30),
-                      .sent_raw_ns = now_.raw_ns,
-                      .process = process->id(),
-                      .call = std::move(call)});
+    const bool awaited = (stop_at_create_ || stop_after_own_fence_) && process == process_.get() &&
+                         call.api == "add_msg_template";
+    create_released_ |= awaited;
+    Send(process->id(), std::move(call));
+    // It takes its time to connect.
+    if (awaited && stop_after_own_fence_) wires_.back().arrives_raw_ns += Millis(250);
   }
+}
+
+void Schedule::Send(int process, dispatch::CallToMake call) {
+  wires_.push_back({.arrives_raw_ns = now_.raw_ns + Millis(30),
+                    .sent_raw_ns = now_.raw_ns,
+                    .sent_boot_ns = now_.boot_ns,
+                    .process = process,
+                    .call = std::move(call)});
 }
 
 void Schedule::TellAnswer(int process, const dispatch::CallToMake& call, bool answered,
                           std::string body) {
   Process* to = FindProcess(process);
   if (to == nullptr) return;
+  for (const Zombie& zombie : zombies_) {
+    if (zombie.process.get() != to || now_.raw_ns >= zombie.goes_on_raw_ns) continue;
+    // It stands still: it reads the answer, or closes the socket, when it goes on.
+    later_.push_back({zombie.goes_on_raw_ns, [this, process, call, answered, body] {
+                        TellAnswer(process, call, answered, body);
+                      }});
+    return;
+  }
   auto answer = std::make_unique<dispatch::CallAnswer>();
   answer->call_id = call.call_id;
   answer->attempt = call.attempt;
@@ -349,6 +468,16 @@ void Schedule::Arrive(const Wire& wire) {
                          absl::StrCat("access_token=", access_token_), wire.call.body, "10.0.0.1"},
                         now_);
   witness_.push_back(decision.entry);
+  const bool refused_by_a_limit = decision.entry.errcode == 45009 ||
+                                  decision.entry.errcode == 45033 ||
+                                  decision.entry.errcode == 45035;
+  const bool excused = now_.raw_ns < refusals_excused_until_raw_ns_;
+  const bool late = wire.sent_boot_ns > wire.call.send_deadline_boot_ns;
+  if (late || (excused && refused_by_a_limit)) {
+    refusals_excused_until_raw_ns_ = now_.raw_ns + kLateCountsNs;
+  } else if (refused_by_a_limit) {
+    Violation(absl::StrCat("WeCom answered ", decision.entry.errcode, " to ", wire.call.api));
+  }
   const int64_t deadline = wire.sent_raw_ns + limits_.http_deadline_ns;
   later_.push_back({decision.answer_at_raw_ns,
                     [this, id = decision.request_id] { wecom_->OnAnswered(id, now_); }});
@@ -382,6 +511,18 @@ void Schedule::RunNetwork() {
   for (const Later& item : due) item.act();
 }
 
+// Each question of a runner waits for some steps, and some get no end at all.
+void Schedule::AnswerEnds(bool faults) {
+  using EndAnswer = log::MemoryLog::EndAnswer;
+  for (size_t i = log_.PendingEnds().size(); i-- > 0;) {
+    if (faults && random_.Chance(0.5)) continue;
+    const EndAnswer answer = faults && random_.Chance(0.05) ? EndAnswer::kError
+                             : random_.Chance(0.5)          ? EndAnswer::kAsAsked
+                                                            : EndAnswer::kAsNow;
+    log_.AnswerEnd(i, answer);
+  }
+}
+
 void Schedule::TakeCallbacks(bool faults) {
   for (const auto& delivery : wecom_->TakeDueCallbacks(now_)) {
     const auto envelope = wecom::ParseEnvelope(delivery.body);
@@ -409,6 +550,10 @@ void Schedule::Fault() {
       ++verdict_.crashes;
       // What the kernel still holds may arrive a little later, or never.
       for (auto it = wires_.begin(); it != wires_.end();) {
+        if (it->process != process_->id()) {
+          ++it;
+          continue;
+        }
         if (random_.Chance(0.5)) {
           it = wires_.erase(it);
           continue;
@@ -418,7 +563,7 @@ void Schedule::Fault() {
         ++it;
       }
       if (random_.Chance(0.5)) log_.Deliver(random_.Below(4));
-      process_.reset();
+      End(std::move(process_));
       log_.CrashDropPending();
       Advance(Millis(300));
       StartProcess();
@@ -426,9 +571,13 @@ void Schedule::Fault() {
     }
     case 1:  // a takeover while the former owner lives on for a while
       if (!random_.Chance(0.5)) break;
-      ++verdict_.takeovers;
-      zombies_.push_back(std::move(process_));
-      StartProcess();
+      if (random_.Chance(0.3)) {
+        stop_after_own_fence_ = true;
+      } else if (random_.Chance(0.5)) {
+        stop_at_create_ = true;
+      } else {
+        StopProcess();
+      }
       break;
     case 2:
       ++verdict_.append_faults;
@@ -453,13 +602,16 @@ void Schedule::Step(bool faults) {
   RunNetwork();
   TakeCallbacks(faults);
   process_->Turn(now_);
-  for (auto& zombie : zombies_) {
-    if (random_.Chance(0.3)) zombie->Turn(now_);
-  }
+  StopIfDue();
+  if (random_.Chance(0.3)) LookForFormerOwners(process_.get());
+  RunZombies();
+  AnswerEnds(faults);
   if (!faults || random_.Chance(0.8)) log_.Deliver(faults ? 1 + random_.Below(3) : 1000);
   // A process that lost a partition exits; its supervisor starts it again.
-  if (process_->Fenced()) StartProcess();
-  std::erase_if(zombies_, [](const auto& zombie) { return zombie->Fenced(); });
+  if (process_->Fenced()) {
+    End(std::move(process_));
+    StartProcess();
+  }
   if (process_->Failed()) Violation("a partition failed");
 }
 
@@ -500,6 +652,7 @@ Verdict Schedule::Run() {
     if (process_ != nullptr) Step(/*faults=*/true);
   }
   if (paused) SetIntent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);
+  ForgetStop();
   int quiet = 0;
   for (; quiet < kQuietStepsMax && verdict_.violations.empty() && !(launched_ && Done()); ++quiet) {
     PublishSomething();
@@ -524,9 +677,6 @@ void Schedule::Judge() {
   std::map<std::string, int> welcomes;
   std::map<std::pair<std::string, std::string>, std::set<std::string>> tags;  // member, customer
   for (const WitnessEntry& entry : witness_) {
-    if (entry.errcode == 45009 || entry.errcode == 45033 || entry.errcode == 45035) {
-      Violation(absl::StrCat("WeCom answered ", entry.errcode, " to ", entry.api));
-    }
     if (entry.verdict != "executed") continue;
     if (entry.api == "add_msg_template") {
       ++verdict_.creates_executed;

@@ -21,6 +21,8 @@ struct Verdict {
   int append_faults = 0;
   int doubts = 0;
   int creates_executed = 0;
+  int late_creates = 0;  // first byte after the send deadline, of a process that stood still
+  int ends_told = 0;     // ends of former owners that an owner journaled
 };
 
 Verdict RunSchedule(uint64_t seed);

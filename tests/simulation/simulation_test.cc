@@ -34,16 +34,21 @@ TEST(SimulationTest, NothingIsLostOrRepeatedOrOverALimitInAnySchedule) {
     sum.append_faults += verdict.append_faults;
     sum.doubts += verdict.doubts;
     sum.creates_executed += verdict.creates_executed;
+    sum.late_creates += verdict.late_creates;
+    sum.ends_told += verdict.ends_told;
   }
   std::cout << seeds << " schedules: " << sum.crashes << " crashes, " << sum.takeovers
             << " takeovers, " << sum.append_faults << " append faults, " << sum.doubts
-            << " doubts, " << sum.creates_executed << " creates executed\n";
+            << " doubts, " << sum.creates_executed << " creates executed, " << sum.late_creates
+            << " of them late, " << sum.ends_told << " ends of former owners told\n";
   // A run in which nothing went wrong proves nothing.
   if (seeds >= 20) {
     EXPECT_GT(sum.crashes, 0);
     EXPECT_GT(sum.takeovers, 0);
     EXPECT_GT(sum.append_faults, 0);
     EXPECT_GT(sum.doubts, 0);
+    EXPECT_GT(sum.late_creates, 0);
+    EXPECT_GT(sum.ends_told, 0);
   }
 }
 

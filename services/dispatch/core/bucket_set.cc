@@ -159,6 +159,25 @@ void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
   for (auto& [key, buckets] : by_address_) rebase(buckets);
 }
 
+void BucketSet::AddStateTo(core::StateHash* hash, int64_t at_ns) const {
+  const auto add = [&](absl::string_view corp, const Buckets& buckets) {
+    const int64_t lockout = buckets.lockout_until_ns > at_ns ? buckets.lockout_until_ns : 0;
+    std::vector<std::vector<int64_t>> parts = {buckets.in_flight.StateAt(at_ns)};
+    for (const TokenBucket& window : buckets.windows) parts.push_back(window.StateAt(at_ns));
+    const bool as_new =
+        lockout == 0 && !buckets.canary &&
+        std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); });
+    if (as_new) return;
+    hash->Add(corp).Add(buckets.api).Add(lockout).Add(buckets.canary).Add(parts.size());
+    for (const auto& part : parts) {
+      hash->Add(part.size());
+      for (const int64_t number : part) hash->Add(number);
+    }
+  };
+  for (const auto& [key, buckets] : by_corp_) add(key.first, buckets);
+  for (const auto& [api, buckets] : by_address_) add("", buckets);
+}
+
 std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) {
   std::vector<BucketRow> rows;
   for (auto& [key, corp_buckets] : by_corp_) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/core/state_hash.h"
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/token_bucket.h"
 
@@ -59,6 +60,8 @@ class BucketSet {
 
   // Another boot, as TokenBucket::Rebase.
   void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
+  // Only of buckets that are not as new: a look makes one, too.
+  void AddStateTo(core::StateHash* hash, int64_t at_ns) const;
   // Of one corp (its share of the address's buckets included), by api, scope, window.
   std::vector<BucketRow> Rows(const std::string& corp, int64_t now_ns);
 

@@ -414,6 +414,24 @@ void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns)
   doubt_queue_.emplace(doubt.next_raw_ns, ref);
 }
 
+void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
+  for (auto& [key, campaign] : campaigns_) {
+    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+      CampaignCallState& call = campaign.calls[batch];
+      if (call.phase != Phase::kDoubt || !call.doubt->lost_by_own_fence) continue;
+      DoubtState& doubt = *call.doubt;
+      doubt.lost_by_own_fence = false;
+      if (TIDEGATE_MUTANT == 20) continue;
+      doubt.waits_for_owner = true;
+      // What was listed so far proves nothing about what may still be written.
+      doubt.listing = 1;
+      doubt.cursor.clear();
+      doubt.matches.clear();
+      ScheduleDoubt({key, batch}, std::max(raw_ns, doubt.opened_raw_ns));
+    }
+  }
+}
+
 void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
   for (auto& [key, campaign] : campaigns_) {
     for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
@@ -753,14 +771,15 @@ void CampaignBook::OnOutcome(const AttemptEnd& end) {
 }
 
 void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_ns,
-                               bool owner_dead) {
+                               CallOwner owner) {
   const CampaignCall& name = CallOf(attempt);
   CampaignCallState* call = FindCall(name);
   if (call == nullptr) return;
   const CallRef ref{KeyOf(name), name.batch()};
   if (attempt.target().has_campaign_call()) {
     OpenDoubt(ref, attempt, settle_from_raw_ns);
-    if (!owner_dead) {
+    call->doubt->lost_by_own_fence = owner == CallOwner::kOwnsOn;
+    if (owner == CallOwner::kUnknown && TIDEGATE_MUTANT != 20) {
       call->doubt->waits_for_owner = true;
       ScheduleDoubt(ref, settle_from_raw_ns);
     }
@@ -817,6 +836,66 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
           break;
       }
     }
+  }
+}
+
+// Queues, and what is decided or under way, follow from this and the core's open attempts.
+void CampaignBook::AddStateTo(core::StateHash* hash) const {
+  hash->Add(campaigns_.size());
+  for (const auto& [key, campaign] : campaigns_) {
+    hash->Add(key.first).Add(key.second);
+    hash->Add(static_cast<int>(campaign.phase)).Add(static_cast<int>(campaign.intent));
+    hash->Add(campaign.audience.size());
+    for (const AudienceCustomer& customer : campaign.audience) {
+      hash->Add(customer.customer).Add(customer.owner);
+    }
+    hash->Add(campaign.variants.size());
+    for (const ContentVariant& variant : campaign.variants) {
+      hash->Add(variant.text).Add(variant.link_url).Add(variant.link_title);
+    }
+    hash->Add(campaign.skipped_no_sender).Add(campaign.first_attempt_wall_ns);
+    hash->Add(campaign.last_accepted_wall_ns).Add(campaign.results_close_wall_ns);
+    hash->Add(campaign.doubts_opened).Add(campaign.doubts_accepted);
+    hash->Add(campaign.doubts_not_executed).Add(campaign.calls.size());
+    for (const CampaignCallState& call : campaign.calls) AddCallTo(hash, call);
+  }
+  hash->Add(definitions_.size());
+  for (const auto& [key, definition] : definitions_) {
+    hash->Add(key.first).Add(key.second).Add(definition);
+  }
+  hash->Add(audiences_.size());
+  for (const auto& [key, audience] : audiences_) {
+    hash->Add(key.first).Add(key.second).Add(audience.shards).Add(audience.by_shard.size());
+    for (const auto& [number, shard] : audience.by_shard) {
+      hash->Add(number).Add(shard.rounds.size());
+      for (const auto& [round, chunks] : shard.rounds) {
+        hash->Add(round).Add(chunks.size());
+        for (const AudienceChunk& chunk : chunks) hash->Add(chunk);
+      }
+    }
+  }
+}
+
+void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& call) {
+  hash->Add(call.sender).Add(call.variant).Add(call.customers.size());
+  for (const uint32_t index : call.customers) hash->Add(index);
+  hash->Add(call.call_id).Add(call.marker).Add(static_cast<int>(call.phase)).Add(call.attempts);
+  hash->Add(call.msgid);
+  hash->Add(
+      absl::string_view(reinterpret_cast<const char*>(call.statuses.data()), call.statuses.size()));
+  hash->Add(call.final).Add(call.not_before_raw_ns).Add(call.reads).Add(call.reads_after_close);
+  hash->Add(call.member_confirmed).Add(call.result_cursor).Add(call.listed.size());
+  for (const bool listed : call.listed) hash->Add(listed);
+  hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.doubt.has_value());
+  if (!call.doubt.has_value()) return;
+  const DoubtState& doubt = *call.doubt;
+  hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);
+  hash->Add(doubt.start_time_s).Add(doubt.end_time_s).Add(doubt.next_raw_ns).Add(doubt.listing);
+  hash->Add(doubt.pages).Add(doubt.cursor).Add(doubt.waits_for_owner);
+  hash->Add(doubt.lost_by_own_fence);
+  for (const auto* matches : {&doubt.matches, &doubt.matches_before}) {
+    hash->Add(matches->size());
+    for (const std::string& match : *matches) hash->Add(match);
   }
 }
 

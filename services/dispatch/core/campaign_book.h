@@ -57,6 +57,16 @@ struct DoubtState {
   bool under_way = false;  // an attempt is open, or something was decided in this batch
   // Whoever made the call may still be running, and still write it.
   bool waits_for_owner = false;
+  // Lost at a fence of the owner that made it: that one may still write it, and is waited for as
+  // soon as it is replaced.
+  bool lost_by_own_fence = false;
+};
+
+// Whether the owner that made a call runs when the call is lost at a fence.
+enum class CallOwner {
+  kDead,
+  kUnknown,
+  kOwnsOn,  // the fence is its own
 };
 
 // One call of a campaign.
@@ -132,10 +142,13 @@ class CampaignBook {
                  std::vector<core::OutboxRecord>* outbox);
   void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
   void OnOutcome(const AttemptEnd& end);
-  // `settle_from_raw_ns`: a process that is gone cannot write to the call's socket any more. Unless
-  // `owner_dead`, a doubt waits for OnFormerOwnersDead.
+  // `settle_from_raw_ns`: a process that is gone cannot write to the call's socket any more. Of an
+  // owner whose end is not known, a doubt waits for OnFormerOwnersDead.
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t settle_from_raw_ns,
-                   bool owner_dead);
+                   CallOwner owner);
+  // Another owner's fence, before its OnLostOwner and OnFormerOwnersDead: from now on the calls
+  // that the former one had lost at its own fences wait for its end.
+  void OnOwnerReplaced(int64_t raw_ns);
   // No former owner is running any more, since this moment at the latest.
   void OnFormerOwnersDead(int64_t raw_ns);
   void OnSettled(const ::tidegate::log::v1::Settled& settled);
@@ -143,6 +156,7 @@ class CampaignBook {
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
   void Rebuild(bool raw_restarted, int64_t raw_now_ns);
 
+  void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.
   const CampaignState* Find(const CampaignKey& key) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
@@ -159,6 +173,7 @@ class CampaignBook {
     std::map<uint32_t, Shard> by_shard;
   };
 
+  static void AddCallTo(core::StateHash* hash, const CampaignCallState& call);
   CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call);
   const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   CampaignCallState& CallAt(const CallRef& ref) { return campaigns_[ref.first].calls[ref.second]; }

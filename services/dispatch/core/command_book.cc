@@ -277,6 +277,25 @@ void CommandBook::Rebuild(bool raw_restarted, int64_t held_until_raw_ns) {
   }
 }
 
+// What is under way are the core's open attempts.
+void CommandBook::AddStateTo(core::StateHash* hash) const {
+  hash->Add(pairs_.size());
+  for (const auto& [key, pair] : pairs_) {
+    hash->Add(key).Add(pair.tags.size());
+    for (const auto& [tag, wish] : pair.tags) {
+      hash->Add(tag).Add(wish.add).Add(wish.position).Add(static_cast<int>(wish.end));
+    }
+    hash->Add(pair.open_positions.size());
+    for (const uint64_t position : pair.open_positions) hash->Add(position);
+    hash->Add(pair.not_before_raw_ns).Add(pair.attempts).Add(pair.call_id);
+  }
+  hash->Add(welcomes_.size());
+  for (const auto& [position, welcome] : welcomes_) {
+    hash->Add(position).Add(welcome.command).Add(static_cast<int>(welcome.end));
+    hash->Add(welcome.in_doubt).Add(welcome.not_before_raw_ns).Add(welcome.attempts);
+  }
+}
+
 bool CommandBook::WelcomeInDoubt(uint64_t position) const {
   const auto it = welcomes_.find(position);
   return it != welcomes_.end() && it->second.in_doubt;

@@ -14,6 +14,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "common/base/clock.h"
+#include "common/core/state_hash.h"
 #include "services/dispatch/core/call_types.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/ledger.pb.h"
@@ -53,6 +54,7 @@ class CommandBook {
   void Rebuild(bool raw_restarted, int64_t held_until_raw_ns = 0);
 
   WriteBack Progress(const std::string& corp) const;
+  void AddStateTo(core::StateHash* hash) const;
   // Whether WeCom may have taken the welcome at an earlier attempt of ours.
   bool WelcomeInDoubt(uint64_t position) const;
   size_t open() const;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
+#include "common/base/log.h"
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/endpoints.h"
 #include "common/wecom_table/errors.h"
@@ -77,12 +78,12 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
 // ---- Folding ----
 
 void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& record,
-                        const ::tidegate::log::v1::RecordHeader&) {
+                        const ::tidegate::log::v1::RecordHeader& header) {
   const std::string& value = record.record.value;
   switch (from.topic) {
     case log::Topic::kDefinitions: {
       ::tidegate::log::v1::Proposal proposal;
-      if (!proposal.ParseFromString(value)) return;
+      if (!proposal.ParseFromString(value)) return Skip(from, record.offset, "not a Proposal");
       if (definitions_.Apply(proposal) == definitions::DefinitionsFold::Verdict::kAccepted) {
         campaigns_.FoldDefinitions(proposal);
       }
@@ -90,17 +91,26 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
     }
     case log::Topic::kAudiences: {
       ::tidegate::log::v1::AudienceChunk chunk;
-      if (chunk.ParseFromString(value)) campaigns_.FoldAudience(chunk);
-      return;
+      if (!header.has_source()) return Skip(from, record.offset, "no source");
+      if (!chunk.ParseFromString(value)) return Skip(from, record.offset, "not an AudienceChunk");
+      return campaigns_.FoldAudience(chunk);
     }
     case log::Topic::kCommands: {
       ::tidegate::log::v1::Command command;
-      if (command.ParseFromString(value)) commands_.Fold(record.offset, command);
-      return;
+      if (!header.has_source()) return Skip(from, record.offset, "no source");
+      if (!command.ParseFromString(value)) return Skip(from, record.offset, "not a Command");
+      return commands_.Fold(record.offset, command);
     }
     default:
       CHECK(false);
   }
+}
+
+// The lane goes on: whoever wrote it was none of ours, so nobody waits for its effect.
+void DispatchCore::Skip(log::TopicPartition from, uint64_t offset, const char* why) {
+  ++counters_.skipped;
+  LogEvent(LogLevel::kError, "record_skipped",
+           {{"input", log::Name(from)}, {"offset", absl::StrCat(offset)}, {"why", why}});
 }
 
 // ---- Decisions ----
@@ -372,12 +382,18 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
 
 void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t) {
   const bool raw_restarted = !boot_id_.empty() && boot_id_ != fence.boot_id();
+  const bool replaced = !owner_.empty() && owner_ != fence.owner();
+  if (replaced) {
+    former_owners_[owner_] = boot_id_;
+    campaigns_.OnOwnerReplaced(fence.raw_time_ns());
+  }
   if (fence.predecessor_dead()) {
     former_owners_.clear();
     campaigns_.OnFormerOwnersDead(fence.raw_time_ns());
-  } else if (!owner_.empty() && owner_ != fence.owner()) {
-    former_owners_[owner_] = boot_id_;
   }
+  const CallOwner call_owner = !replaced                ? CallOwner::kOwnsOn
+                               : former_owners_.empty() ? CallOwner::kDead
+                                                        : CallOwner::kUnknown;
   owner_ = fence.owner();
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
@@ -395,13 +411,31 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else {
-      campaigns_.OnLostOwner(open.attempt, closed, former_owners_.empty());
+      campaigns_.OnLostOwner(open.attempt, closed, call_owner);
     }
   }
   decided_calls_.clear();
   calls_to_make_.clear();
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
   commands_.Rebuild(raw_restarted, held_until);
+}
+
+void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
+  definitions_.AddStateTo(hash);
+  buckets_.AddStateTo(hash, at_raw_ns);
+  campaigns_.AddStateTo(hash);
+  commands_.AddStateTo(hash);
+  hash->Add(open_attempts_.size());
+  for (const auto& [call_id, open] : open_attempts_) {
+    hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
+  }
+  hash->Add(counters_.attempts).Add(counters_.outcomes).Add(counters_.skipped);
+  hash->Add(counters_.last_call_ns).Add(counters_.calls.size());
+  for (const auto& [label, total] : counters_.calls) {
+    hash->Add(label.first).Add(label.second).Add(total);
+  }
+  hash->Add(counters_.delayed.size());
+  for (const auto& [cause, total] : counters_.delayed) hash->Add(cause).Add(total);
 }
 
 void DispatchCore::EndBatch() {

@@ -39,6 +39,7 @@ struct DispatchCounters {
   std::map<std::string, uint64_t> delayed;  // cause: window, concurrency, token, ...
   uint64_t attempts = 0;
   uint64_t outcomes = 0;
+  uint64_t skipped = 0;      // records of folded inputs that no outbox of ours can have sent
   int64_t last_call_ns = 0;  // from decision to outcome
 };
 
@@ -56,6 +57,7 @@ class DispatchCore : public core::Core {
   void EndBatch() override;
   void Release(const Now& now) override;
   std::optional<int64_t> NextTickRawNs(const Now& now) override;
+  void AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const override;
 
   // Where Release() sends the calls that may leave; set before the runner starts.
   void OnCalls(std::function<void(std::vector<CallToMake>)> on_calls) {
@@ -82,6 +84,7 @@ class DispatchCore : public core::Core {
   };
   using Record = ::tidegate::log::v1::LedgerRecord;
 
+  void Skip(log::TopicPartition from, uint64_t offset, const char* why);
   std::optional<core::Decision> DecideOwnerEnded(const FormerOwnerEnded& ended, const Now& now);
   std::optional<core::Decision> DecideAnswer(const CallAnswer& answer, const Now& now);
   std::optional<core::Decision> DecideTick(const Now& now);

@@ -1,6 +1,7 @@
 #include "services/dispatch/core/token_bucket.h"
 
 #include <algorithm>
+#include <map>
 
 #include "common/base/check.h"
 
@@ -95,6 +96,32 @@ void TokenBucket::Rebase(int64_t now_ns, int64_t held_until_ns) {
   At(SlotOf(now_ns)) = static_cast<uint32_t>(completed_);
 }
 
+std::vector<int64_t> TokenBucket::StateAt(int64_t at_ns) const {
+  std::map<int64_t, int64_t> slots;
+  for (size_t i = 0; i < ring_.size(); ++i) {
+    const int64_t slot = oldest_slot_ + static_cast<int64_t>(i);
+    const uint32_t calls = ring_[static_cast<size_t>(slot) % ring_.size()];
+    if (calls > 0) slots[slot] += calls;
+  }
+  int64_t under_way = under_way_;
+  std::vector<int64_t> held;
+  for (const Held& each : held_) {
+    if (each.until_ns <= at_ns) {
+      under_way -= each.cost;
+      slots[SlotOf(each.until_ns)] += each.cost;
+    } else {
+      held.insert(held.end(), {each.until_ns, each.cost});
+    }
+  }
+  std::erase_if(slots, [&](const auto& slot) { return ReturnOf(slot.first) <= at_ns; });
+  std::vector<int64_t> state;
+  if (under_way == 0 && slots.empty()) return state;
+  state.push_back(under_way);
+  for (const auto& [slot, calls] : slots) state.insert(state.end(), {slot, calls});
+  state.insert(state.end(), held.begin(), held.end());
+  return state;
+}
+
 void InFlight::End(bool success) {
   --under_way_;
   if (success && ceiling_thousandths_ < limit_ * 1000) {
@@ -130,6 +157,18 @@ int64_t InFlight::IdleNs(int64_t now_ns) {
   Advance(now_ns);
   if (under_way_ == 0) return now_ns;
   return static_cast<int64_t>(held_.size()) == under_way_ ? held_.back() : kNever;
+}
+
+std::vector<int64_t> InFlight::StateAt(int64_t at_ns) const {
+  std::vector<int64_t> held;
+  for (const int64_t until_ns : held_) {
+    if (until_ns > at_ns) held.push_back(until_ns);
+  }
+  const int64_t ended = static_cast<int64_t>(held_.size() - held.size());
+  if (under_way_ == ended && ceiling_thousandths_ == limit_ * 1000) return {};
+  std::vector<int64_t> state = {under_way_ - ended, ceiling_thousandths_};
+  state.insert(state.end(), held.begin(), held.end());
+  return state;
 }
 
 void InFlight::Rebase(int64_t held_until_ns) {

@@ -48,6 +48,10 @@ class TokenBucket {
   // held as completed at `held_until_ns`, if that is later.
   void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
 
+  // What holds tokens, as it will be at `at_ns`, not before the latest time seen: equal for equal
+  // histories, whenever the bucket was looked at. Empty if nothing does.
+  std::vector<int64_t> StateAt(int64_t at_ns) const;
+
   int64_t capacity() const { return capacity_; }
   int64_t window_ns() const { return window_ns_; }
 
@@ -92,6 +96,8 @@ class InFlight {
   int64_t IdleNs(int64_t now_ns);
   // Another boot: what is held stays so until then.
   void Rebase(int64_t held_until_ns);
+  // As TokenBucket::StateAt; a lowered ceiling too.
+  std::vector<int64_t> StateAt(int64_t at_ns) const;
 
   int64_t ceiling() const { return ceiling_thousandths_ / 1000; }
   int64_t under_way() const { return under_way_; }

@@ -11,6 +11,13 @@
 
 namespace tidegate::ingestion {
 
+namespace {
+
+// WeCom waits 5 s for the answer to a callback.
+constexpr int64_t kStorePatienceMs = 4'000;
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<CallbackEndpoint>> CallbackEndpoint::Create(
     const Config& config, const config::Corps& corps, const Environment& environment) {
   std::unique_ptr<CallbackEndpoint> endpoint(new CallbackEndpoint(config, environment));
@@ -85,19 +92,19 @@ void CallbackEndpoint::Deliver(const App& app, const http::Request& request,
   const log::TopicPartition at{log::Topic::kEvents, PartitionOf(key, config_.partitions)};
   std::vector<log::Record> records;
   records.push_back({.key = key, .header = "", .value = event.SerializeAsString()});
-  environment_.log->Append(at, std::move(records),
-                           [taken = &environment_.metrics->Callbacks("taken"),
-                            failed = &environment_.metrics->Callbacks("log_failed"),
-                            respond = std::move(respond)](absl::Status status) {
-                             if (status.ok()) {
-                               taken->Increment();
-                               respond({.status = 200, .body = ""});
-                             } else {
-                               // WeCom delivers again.
-                               failed->Increment();
-                               respond({.status = 503, .body = "not stored; deliver again"});
-                             }
-                           });
+  environment_.log->AppendWithin(at, std::move(records), kStorePatienceMs,
+                                 [taken = &environment_.metrics->Callbacks("taken"),
+                                  failed = &environment_.metrics->Callbacks("log_failed"),
+                                  respond = std::move(respond)](absl::Status status) {
+                                   if (status.ok()) {
+                                     taken->Increment();
+                                     respond({.status = 200, .body = ""});
+                                   } else {
+                                     // WeCom delivers again.
+                                     failed->Increment();
+                                     respond({.status = 503, .body = "not stored; deliver again"});
+                                   }
+                                 });
 }
 
 }  // namespace tidegate::ingestion

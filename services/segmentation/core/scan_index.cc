@@ -69,4 +69,17 @@ void ScanIndex::ForEachMatching(
   }
 }
 
+void ScanIndex::AddStateTo(core::StateHash* hash) const {
+  hash->Add(corps_.size());
+  for (const auto& [corp, customers] : corps_) {
+    hash->Add(corp).Add(customers.size());
+    for (const auto& [id, customer] : customers) {
+      hash->Add(id).Add(customer.version).Add(customer.owner).Add(customer.orders.size());
+      for (const auto& order : customer.orders) hash->Add(order.time_seconds).Add(order.amount_fen);
+      hash->Add(customer.tags.size());
+      for (const std::string& tag : customer.tags) hash->Add(tag);
+    }
+  }
+}
+
 }  // namespace tidegate::segmentation

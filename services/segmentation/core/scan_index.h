@@ -21,6 +21,7 @@ class ScanIndex : public SegmentIndex {
                        const expression::EvaluationTime& at,
                        const std::function<void(const std::string& customer,
                                                 const std::string& owner)>& visit) const override;
+  void AddStateTo(core::StateHash* hash) const override;
 
  private:
   // What conditions look at, and nothing else.

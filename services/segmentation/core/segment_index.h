@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "common/core/state_hash.h"
 #include "common/expression/expression.h"
 #include "tidegate/log/v1/profiles.pb.h"
 
@@ -44,6 +45,8 @@ class SegmentIndex {
       const expression::EvaluationTime& at,
       const std::function<void(const std::string& customer, const std::string& owner)>& visit)
       const = 0;
+
+  virtual void AddStateTo(core::StateHash* hash) const = 0;
 };
 
 }  // namespace tidegate::segmentation

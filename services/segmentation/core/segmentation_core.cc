@@ -140,4 +140,16 @@ void SegmentationCore::ApplyFence(const ::tidegate::log::v1::Fence&, uint64_t) {
 
 void SegmentationCore::EndBatch() {}
 
+void SegmentationCore::AddStateTo(core::StateHash* hash, int64_t) const {
+  definitions_.AddStateTo(hash);
+  hash->Add(events_position_).Add(profiles_folded_).Add(last_profile_time_ns_);
+  index_->AddStateTo(hash);
+  hash->Add(wanted_.size());
+  for (const auto& [key, text] : wanted_) hash->Add(key.first).Add(key.second).Add(text);
+  hash->Add(complete_.size());
+  for (const auto& key : complete_) hash->Add(key.first).Add(key.second);
+  hash->Add(rounds_.size());
+  for (const auto& [key, round] : rounds_) hash->Add(key.first).Add(key.second).Add(round);
+}
+
 }  // namespace tidegate::segmentation

@@ -46,6 +46,8 @@ class SegmentationCore : public core::Core {
              std::vector<core::OutboxRecord>* outbox) override;
   void ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t epoch) override;
   void EndBatch() override;
+  // An evaluation under way is a decision, not state: a new owner begins its round again.
+  void AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const override;
 
   const SegmentIndex& index() const { return *index_; }
   // Position of tidegate.events that the profiles seen here cover.

@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/partitioner.h"
+#include "common/core/header_codec.h"
 #include "services/tagging/core/event_kinds.h"
 #include "services/tagging/core/profile_update.h"
 
@@ -19,6 +20,13 @@ using ::tidegate::log::v1::ProfileRecord;
 using ::tidegate::log::v1::Proposal;
 
 namespace {
+
+// What a journal record may hold (core.h), and what stays of the value of a dead letter that would
+// not fit: the record itself stays where it was.
+constexpr size_t kDecisionBytesMax = 900'000;
+constexpr size_t kDeadLetterWholeMax = 800'000;
+constexpr size_t kDeadLetterCutTo = 100'000;
+constexpr size_t kReasonBytesMax = 1000;  // it may tell what stood in the event
 
 // Puts tags on and takes tags off a follow's wanted tags; they stay sorted.
 void ChangeTags(const std::vector<std::string>& add, const std::vector<std::string>& remove,
@@ -72,13 +80,21 @@ void WishWelcome(const ::tidegate::log::v1::CustomerEvent& event,
   command->mutable_welcome()->set_expires_ns(event.event_time_ns() + valid_ns);
 }
 
+// At most so many bytes, cut between two characters.
+std::string Cut(std::string text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & 0xC0) == 0x80) --bytes_max;
+  text.resize(bytes_max);
+  return text + " ...";
+}
+
 std::vector<std::string> ToVector(const google::protobuf::RepeatedPtrField<std::string>& field) {
   return {field.begin(), field.end()};
 }
 
 }  // namespace
 
-TaggingCore::TaggingCore(TaggingOptions options) : options_(options) {}
+TaggingCore::TaggingCore(TaggingOptions options) : options_(std::move(options)) {}
 
 void TaggingCore::Fold(log::TopicPartition, const log::StoredRecord& record,
                        const ::tidegate::log::v1::RecordHeader&) {
@@ -86,18 +102,31 @@ void TaggingCore::Fold(log::TopicPartition, const log::StoredRecord& record,
   if (proposal.ParseFromString(record.record.value)) definitions_.Apply(proposal);
 }
 
-const TaggingCore::Event* TaggingCore::Parse(const core::Input& input) {
-  if (parsed_offset_ != input.record->offset) {
-    parsed_offset_ = input.record->offset;
-    parsed_.emplace();
-    if (!parsed_->ParseFromString(input.record->record.value)) parsed_.reset();
+void TaggingCore::Parse(const core::Input& input) {
+  if (parsed_offset_ == input.record->offset) return;
+  parsed_offset_ = input.record->offset;
+  parsed_.Clear();
+  fault_ = Parsed(input.record->record, &parsed_);
+}
+
+std::string TaggingCore::Parsed(const log::Record& record, Event* event) const {
+  const size_t bytes = record.key.size() + record.header.size() + record.value.size();
+  if (bytes > log::kRecordBytesMax) {
+    return absl::StrCat("a record of ", bytes, " bytes, at most ", log::kRecordBytesMax);
   }
-  return parsed_.has_value() ? &*parsed_ : nullptr;
+  // Who sent it, and whether it is a repeat, cannot be told.
+  if (!core::DecodeHeader(record.header).ok()) return "the header is not a RecordHeader";
+  if (!event->ParseFromString(record.value)) return "not a CustomerEvent";
+  // Its revision may never come: nothing must wait for it.
+  if (!options_.corps.empty() && !options_.corps.contains(event->corp())) {
+    return absl::StrCat("unknown corp \"", event->corp(), "\"");
+  }
+  return "";
 }
 
 bool TaggingCore::Ready(const core::Input& input) {
-  const Event* event = Parse(input);
-  return event == nullptr || event->corp_revision() <= definitions_.Corp(event->corp()).revision;
+  Parse(input);
+  return !fault_.empty() || parsed_.corp_revision() <= definitions_.Corp(parsed_.corp()).revision;
 }
 
 const RuleSet& TaggingCore::RulesOf(const std::string& corp) {
@@ -115,18 +144,19 @@ const RuleSet& TaggingCore::RulesOf(const std::string& corp) {
 
 std::optional<core::Decision> TaggingCore::Decide(const core::Input& input, const Now& now) {
   if (input.record == nullptr) return std::nullopt;
-  const Event* event = Parse(input);
-  if (event == nullptr) return DeadLetter(input, "not a CustomerEvent");
+  Parse(input);
   ++counters_.events;
-  if (event->received_time_ns() > 0) {
-    counters_.last_event_age_ns = now.wall_ns - event->received_time_ns();
+  if (!fault_.empty()) return DeadLetter(input, fault_);
+  const Event& event = parsed_;
+  if (event.received_time_ns() > 0) {
+    counters_.last_event_age_ns = now.wall_ns - event.received_time_ns();
   }
   // Kept in the events topic, not interpreted.
-  if (event->payload_case() == Event::kRaw) return std::nullopt;
-  if (event->corp().empty() || event->customer().empty()) {
+  if (event.payload_case() == Event::kRaw) return std::nullopt;
+  if (event.corp().empty() || event.customer().empty()) {
     return DeadLetter(input, "corp or customer is empty");
   }
-  return DecideEvent(input, *event, now);
+  return DecideEvent(input, event, now);
 }
 
 std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input, const Event& event,
@@ -184,18 +214,31 @@ std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input,
   WishTags(*before, profile, &record);
 
   core::Decision decision{.key = key, .value = record.SerializeAsString()};
+  // The log would refuse it, and that would end the partition at every start.
+  if (const size_t bytes = decision.key.size() + decision.value.size(); bytes > kDecisionBytesMax) {
+    return DeadLetter(input, absl::StrCat("the profile would become ", bytes, " bytes, at most ",
+                                          kDecisionBytesMax));
+  }
   pending_[key] = std::move(profile);
   return decision;
 }
 
 core::Decision TaggingCore::DeadLetter(const core::Input& input, std::string reason) {
   ++counters_.dead_letters;
+  reason = Cut(std::move(reason), kReasonBytesMax);
   ProfileRecord record;
   auto* dead = record.mutable_dead_letter();
   dead->set_input(log::Name(input.from));
   dead->set_position(input.record->offset);
+  const std::string& value = input.record->record.value;
+  if (value.size() > kDeadLetterWholeMax) {
+    absl::StrAppend(&reason, "; here are the first ", kDeadLetterCutTo, " of ", value.size(),
+                    " bytes of its value");
+    dead->set_value(value.substr(0, kDeadLetterCutTo));
+  } else {
+    dead->set_value(value);
+  }
   dead->set_reason(std::move(reason));
-  dead->set_value(input.record->record.value);
   return {.key = "", .value = record.SerializeAsString()};
 }
 
@@ -216,6 +259,17 @@ void TaggingCore::Apply(absl::string_view key, absl::string_view value, const co
                        .value = record.dead_letter().SerializeAsString()});
   }
   if (record.has_profile()) profiles_[std::string(key)] = std::move(*record.mutable_profile());
+}
+
+void TaggingCore::AddStateTo(core::StateHash* hash, int64_t) const {
+  definitions_.AddStateTo(hash);
+  std::vector<const std::string*> keys;
+  keys.reserve(profiles_.size());
+  for (const auto& [key, profile] : profiles_) keys.push_back(&key);
+  std::sort(keys.begin(), keys.end(),
+            [](const std::string* a, const std::string* b) { return *a < *b; });
+  hash->Add(keys.size());
+  for (const std::string* key : keys) hash->Add(*key).Add(profiles_.at(*key));
 }
 
 const ::tidegate::log::v1::Profile* TaggingCore::FindProfile(const std::string& corp,

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct TaggingOptions {
   uint32_t lanes = 1;
   // How long a welcome code works after its event (W1 of WeCom's limits).
   int64_t welcome_valid_ns = 20 * kNanosPerSecond;
+  // Events of other corps are dead letters; empty = any corp is known.
+  std::set<std::string> corps = {};
 };
 
 // Counts since the start of the process; for metrics.
@@ -49,6 +52,7 @@ class TaggingCore : public core::Core {
              std::vector<core::OutboxRecord>* outbox) override;
   void ApplyFence(const ::tidegate::log::v1::Fence&, uint64_t) override {}
   void EndBatch() override { pending_.clear(); }
+  void AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const override;
 
   // nullptr if unknown.
   const ::tidegate::log::v1::Profile* FindProfile(const std::string& corp,
@@ -60,7 +64,9 @@ class TaggingCore : public core::Core {
   using Profile = ::tidegate::log::v1::Profile;
   using Event = ::tidegate::log::v1::CustomerEvent;
 
-  const Event* Parse(const core::Input& input);
+  void Parse(const core::Input& input);
+  // Why the record can be no event of ours, whatever is known of the customer; empty if it can.
+  std::string Parsed(const log::Record& record, Event* event) const;
   const RuleSet& RulesOf(const std::string& corp);
   core::Decision DeadLetter(const core::Input& input, std::string reason);
   std::optional<core::Decision> DecideEvent(const core::Input& input, const Event& event,
@@ -73,9 +79,10 @@ class TaggingCore : public core::Core {
   absl::flat_hash_map<std::string, Profile> pending_;  // this batch's newest, not yet applied
   TaggingCounters counters_;
 
-  // The event that Ready() looked at, for Decide().
+  // The record that Ready() looked at, for Decide(): what is wrong with it, else the event.
   std::optional<uint64_t> parsed_offset_;
-  std::optional<Event> parsed_;
+  std::string fault_;
+  Event parsed_;
 };
 
 }  // namespace tidegate::tagging

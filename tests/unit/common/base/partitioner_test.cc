@@ -5,6 +5,10 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "tests/unit/common/base/partitioner_keys.h"
+
 namespace tidegate {
 namespace {
 
@@ -20,6 +24,17 @@ TEST(PartitionerTest, HashesAsKafkasJavaProducerDoes) {
                             Case{"abc", 479470107}}) {
     EXPECT_EQ(static_cast<int32_t>(Murmur2(known.key)), known.hash) << known.key;
   }
+}
+
+TEST(PartitionerTest, PutsTenThousandKeysWhereKafkasJavaProducerPutsThem) {
+  std::string partitions;
+  for (const std::string& key : PartitionerKeys()) {
+    absl::StrAppend(&partitions, PartitionOf(key, 1000), "\n");
+  }
+  // Printed by tests/kafka/Murmur2.java with kafka-clients 4.4.0 (BuiltInPartitioner) on
+  // OpenJDK 17.
+  EXPECT_EQ(Sha256Hex(partitions),
+            "52bdf8ae98a90f83e4b6f4c3cc86a692ab359f17cd11a6ca635ef733cc699e1c");
 }
 
 TEST(PartitionerTest, TakesBytesAboveAsciiAsUnsigned) {

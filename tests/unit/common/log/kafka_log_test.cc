@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -185,6 +186,71 @@ TEST(KafkaLogTest, AnswersEndsOfManyPartitionsAtOnce) {
     }
   }
   for (uint32_t p = 0; p < 5; ++p) EXPECT_EQ(AskedEnd(*log, {Topic::kEvents, p}), p);
+}
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+void Copy(const std::string& from, const std::string& to) {
+  std::filesystem::copy_file(from, to + ".new", std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::rename(to + ".new", to);
+}
+
+// Mutual TLS with files that are rotated while the log is open.
+class KafkaTlsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"client.crt", "client.key"}) Copy(folder_ + name, In(name));
+    options_ = Options();
+    options_.bootstrap_servers = Environment("TIDEGATE_TEST_KAFKA_TLS");
+    options_.ca_file = folder_ + "ca.pem";
+    options_.cert_file = In("client.crt");
+    options_.key_file = In("client.key");
+    options_.append_timeout_ms = 1'000;
+  }
+  std::string In(const std::string& name) const { return folder_ + "used-" + name; }
+  void Rotate(const std::string& name) {
+    Copy(folder_ + name + ".key", In("client.key"));
+    Copy(folder_ + name + ".crt", In("client.crt"));
+  }
+  // Appends until it ends that way.
+  static bool AppendsUntil(KafkaLog& log, bool good) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (AppendAndWait(log, kAt, Values({"a"})).ok() != good) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return true;
+  }
+
+  const std::string folder_ = Environment("TIDEGATE_TEST_TLS_FOLDER") + "/";
+  KafkaOptions options_;
+};
+
+TEST_F(KafkaTlsTest, ReadsItsFilesAgain) {
+  auto log = OpenLog(options_);
+  ASSERT_TRUE(AppendAndWait(*log, kAt, Values({"first"})).ok());
+  // No broker takes this one: that appends fail shows that it is in use.
+  Rotate("stranger");
+  ASSERT_TRUE(AppendsUntil(*log, false));
+  Rotate("client");
+  ASSERT_TRUE(AppendsUntil(*log, true));
+  EXPECT_EQ(ReadValues(*log, kAt).front(), "first");
+}
+
+TEST_F(KafkaTlsTest, NamesTheFileThatIsMissing) {
+  options_.key_file = folder_ + "none.key";
+  const auto log = KafkaLog::Open(options_);
+  EXPECT_THAT(log.status().message(), HasSubstr("none.key"));
+}
+
+TEST_F(KafkaTlsTest, ABrokerThatRefusesTheCertificateIsTold) {
+  Rotate("stranger");
+  options_.start_timeout_ms = 2'000;
+  const auto log = KafkaLog::Open(options_);
+  EXPECT_EQ(log.status().code(), absl::StatusCode::kUnavailable) << log.status();
 }
 
 }  // namespace

@@ -157,10 +157,33 @@ TEST_F(LogInputTest, DropsRepeatsOfASourceAndStopsAtAGap) {
   EXPECT_EQ(input.position(), 3u);
 }
 
-TEST_F(LogInputTest, ABadHeaderIsDataLoss) {
-  log_.InjectRaw(kAt, {.key = "", .header = "\xff\xff", .value = ""});
+// Whoever can write to the topic must not end the partition with it: the core decides.
+TEST_F(LogInputTest, HandsOverWhatHasAnUnreadableHeaderAsOfNoSource) {
+  PutFrom("j/0", 1, "a");
+  log_.InjectRaw(kAt, {.key = "", .header = "\xff\xff", .value = "poison"});
+  PutFrom("j/0", 2, "b");
   LogInput input(kAt, false);
-  EXPECT_EQ(input.Peek(&log_).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_EQ(input.Peek(&log_)->record->record.value, "a");
+  input.Take();
+  const auto poison = input.Peek(&log_);
+  ASSERT_TRUE(poison.ok()) << poison.status();
+  EXPECT_EQ(poison->record->record.value, "poison");
+  EXPECT_EQ(poison->record->record.header, "\xff\xff");
+  EXPECT_FALSE(poison->header->has_source());
+  input.Take();
+  EXPECT_EQ(TakeAll(input), std::vector<std::string>{"b"});
+  EXPECT_EQ(CoverOf(input).position(), 3u);
+  EXPECT_EQ(CoverOf(input).sources(0).out_seq(), 2u);
+}
+
+TEST_F(LogInputTest, OfAJournalAnUnreadableHeaderDoesNotCount) {
+  PutFence(1);
+  PutDecision(1, 1, "a");
+  log_.InjectRaw(kAt, {.key = "", .header = "\xff\xff", .value = "poison"});
+  PutDecision(1, 2, "b");
+  LogInput input(kAt, true);
+  EXPECT_EQ(TakeAll(input), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(input.position(), 4u);
 }
 
 }  // namespace

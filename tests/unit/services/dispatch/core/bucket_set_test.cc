@@ -335,5 +335,36 @@ TEST(ForecastTest, IsTheGreedyRecurrence) {
   EXPECT_EQ(ForecastCalls(documented, "mark_tag", 0, 0.08).seconds, 0);
 }
 
+// A replay takes the same calls without ever looking at the clock in between.
+TEST_F(BucketSetTest, TheStatesHashDoesNotDependOnWhenTheBucketsWereLookedAt) {
+  const auto hash_of = [](const BucketSet& buckets, int64_t at_ns) {
+    core::StateHash hash;
+    buckets.AddStateTo(&hash, at_ns);
+    return hash.Hex();
+  };
+  SeededRandom random(7);
+  BucketSet looked_at(&limits_, "lane-0");
+  const std::string as_new = hash_of(buckets_, 0);
+  for (int64_t ms = 1000, i = 0; i < 300; ++i) {
+    for (BucketSet* buckets : {&buckets_, &looked_at}) buckets->Take("c1", "a");
+    ms += 1 + static_cast<int64_t>(random.Below(700));
+    for (BucketSet* buckets : {&buckets_, &looked_at}) {
+      if (i % 3 == 0) {
+        buckets->HoldUntil("c1", "a", ms * 1'000'000 + 3 * kSecond);
+      } else {
+        buckets->Complete("c1", "a", ms * 1'000'000, i % 7 == 0);
+      }
+    }
+    looked_at.Check("c1", "a", (ms + 1) * 1'000'000);
+    looked_at.Check("c2", "a", (ms + 1) * 1'000'000);  // makes a bucket that is as new
+    for (const int64_t later : {int64_t{1}, kSecond, 5 * kSecond}) {
+      const int64_t at = ms * 1'000'000 + 1'000'000 + later;
+      EXPECT_EQ(hash_of(buckets_, at), hash_of(looked_at, at)) << i;
+    }
+    EXPECT_NE(hash_of(buckets_, ms * 1'000'000 + 2'000'000), as_new);
+  }
+  EXPECT_EQ(hash_of(buckets_, kNever), as_new) << "all tokens are back at last";
+}
+
 }  // namespace
 }  // namespace tidegate::dispatch

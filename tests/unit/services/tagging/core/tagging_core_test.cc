@@ -25,17 +25,18 @@ using ::tidegate::log::v1::Profile;
 using ::tidegate::log::v1::Proposal;
 
 constexpr int64_t kSeconds = 1'767'225'600;
-constexpr TaggingOptions kOptions = {
+const TaggingOptions kOptions = {
     .partition = 3, .lanes = 4, .welcome_valid_ns = 20 * kNanosPerSecond};
 
 // A core, driven by hand as the partition runtime would.
 class Driver {
  public:
-  Driver() : core_(kOptions) {}
+  explicit Driver(TaggingOptions options = kOptions) : core_(std::move(options)) {}
 
   // Decides an input. What was decided waits for ApplyBatch.
-  bool Decide(const std::string& bytes) {
-    const log::StoredRecord record{.offset = offset_++, .record = {.value = bytes}};
+  bool Decide(const std::string& bytes, const std::string& header = "") {
+    const log::StoredRecord record{.offset = offset_++,
+                                   .record = {.header = header, .value = bytes}};
     const core::Input input{.record = &record, .from = {log::Topic::kEvents, kOptions.partition}};
     EXPECT_TRUE(core_.Ready(input));
     auto decision = core_.Decide(input, now_);
@@ -444,6 +445,104 @@ TEST(TaggingCoreTest, PutsWhatItCannotTakeIntoDeadLetters) {
     driver.Take(Order("e9", "o9"));
     EXPECT_EQ(driver.Find()->orders_size(), 2) << row.name << ": the partition moves on";
   }
+}
+
+// The dead letter of the one record that was decided.
+DeadLetter DeadLetterOf(const Driver& driver) {
+  DeadLetter dead;
+  EXPECT_EQ(driver.outbox().size(), 1u);
+  if (driver.outbox().size() != 1) return dead;
+  EXPECT_EQ(driver.outbox()[0].target.topic, log::Topic::kDeadLetters);
+  EXPECT_TRUE(dead.ParseFromString(driver.outbox()[0].value));
+  EXPECT_LE(driver.journal().back().value.size(), 900'000u);
+  return dead;
+}
+
+// Nobody knows who sent it, nor whether it is a repeat; and its revision may never come.
+TEST(TaggingCoreTest, PutsAnEventWithAnUnreadableHeaderIntoDeadLetters) {
+  Driver driver;
+  CustomerEvent event = Order("e1", "o1");
+  event.set_corp_revision(9);
+  EXPECT_TRUE(driver.Decide(event.SerializeAsString(), "\xFF\xFF"));
+  driver.ApplyBatch();
+  const DeadLetter dead = DeadLetterOf(driver);
+  EXPECT_EQ(dead.position(), 0u);
+  EXPECT_EQ(dead.value(), event.SerializeAsString());
+  EXPECT_TRUE(absl::StrContains(dead.reason(), "header")) << dead.reason();
+  EXPECT_EQ(driver.Find(), nullptr);
+}
+
+TEST(TaggingCoreTest, PutsEventsOfUnknownCorpsIntoDeadLetters) {
+  TaggingOptions options = kOptions;
+  options.corps = {"ww1"};
+  Driver driver(options);
+  CustomerEvent event = Order("e1", "o1");
+  event.set_corp("ww9");
+  event.set_corp_revision(9);
+  EXPECT_TRUE(driver.Decide(event));
+  driver.ApplyBatch();
+  EXPECT_EQ(DeadLetterOf(driver).reason(), "unknown corp \"ww9\"");
+  EXPECT_TRUE(driver.Decide(Order("e2", "o2"))) << "the partition moves on";
+}
+
+TEST(TaggingCoreTest, KeepsTheBeginningOfWhatIsTooLargeForADeadLetter) {
+  struct Case {
+    const char* name;
+    std::string value;
+    const char* reason;
+    size_t kept;
+  };
+  CustomerEvent large = Order("e1", "o1");
+  large.mutable_order()->set_order_id(std::string(10'000'000, 'o'));
+  CustomerEvent kind = Event("e1", "k");
+  for (int i = 0; i < 200'000; ++i) *kind.mutable_kind() += "\xE5\xBE\xAE";  // three bytes each
+  CustomerEvent member = FollowEvent("e1", "follow_added", "", "", std::string(950'000, 'm'));
+  for (const Case& row : {
+           Case{"larger than a record", large.SerializeAsString(), "a record of 100000", 100'000},
+           Case{"large garbage", std::string(850'000, '\xFF'), "not a CustomerEvent", 100'000},
+           Case{"garbage that fits", std::string(700'000, '\xFF'), "not a CustomerEvent", 700'000},
+           Case{"a long kind", kind.SerializeAsString(), "unknown event kind",
+                kind.SerializeAsString().size()},
+           Case{"a profile too large", member.SerializeAsString(), "the profile would", 100'000},
+       }) {
+    Driver driver;
+    EXPECT_TRUE(driver.Decide(row.value)) << row.name;
+    driver.ApplyBatch();
+    const DeadLetter dead = DeadLetterOf(driver);
+    EXPECT_EQ(dead.value(), row.value.substr(0, row.kept)) << row.name;
+    EXPECT_TRUE(absl::StrContains(dead.reason(), row.reason)) << row.name << ": " << dead.reason();
+    EXPECT_EQ(absl::StrContains(dead.reason(), "first 100000 of"), row.kept == 100'000) << row.name;
+    EXPECT_LT(dead.reason().size(), 1200u) << row.name;
+    EXPECT_EQ(driver.Find(), nullptr) << row.name;
+  }
+}
+
+std::string HashOf(const core::Core& core) {
+  core::StateHash hash;
+  core.AddStateTo(&hash, 0);
+  return hash.Hex();
+}
+
+TEST(TaggingCoreTest, TheStatesHashFollowsFromTheJournalAlone) {
+  Driver driver;
+  driver.DefineRule("r", "order_paid", "all", {"x"});
+  EXPECT_NE(HashOf(driver.state()), HashOf(Driver().state()));
+  for (int i = 0; i < 20; ++i) {
+    driver.Take(Order(absl::StrCat("e", i), absl::StrCat("o", i)));
+    driver.Take(Event(absl::StrCat("t", i), "touch_sent", absl::StrCat("wm", i)));
+  }
+  const std::string hash = HashOf(driver.state());
+  driver.Decide(Order("e99", "o99"));
+  EXPECT_EQ(HashOf(driver.state()), hash) << "what is only decided is no state";
+  driver.LoseBatch();
+
+  Driver replay;
+  replay.DefineRule("r", "order_paid", "all", {"x"});
+  for (size_t i = 0; i < driver.journal().size(); ++i) {
+    EXPECT_NE(HashOf(replay.state()), hash) << "one record less";
+    replay.Apply(driver.journal()[i]);
+  }
+  EXPECT_EQ(HashOf(replay.state()), hash);
 }
 
 TEST(TaggingCoreTest, PassesOverRawCallbacksAndTicks) {
