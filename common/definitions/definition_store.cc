@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <future>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@ constexpr log::TopicPartition kTopic{log::Topic::kDefinitions, 0};
 constexpr size_t kPendingMax = 1000;
 constexpr int64_t kCurrentPatienceNs = 10 * kNanosPerSecond;
 constexpr std::chrono::milliseconds kWaitingCheck(500);
+constexpr std::chrono::milliseconds kAskAgain(20);
 
 absl::Status TooManyWait() {
   return absl::ResourceExhaustedError("too many changes wait; try again in a second");
@@ -61,6 +63,7 @@ absl::Status DefinitionStore::WaitUntilRead() {
     auto read = std::make_shared<std::promise<absl::Status>>();
     WhenCurrent([read](absl::Status s) { read->set_value(std::move(s)); });
     status = read->get_future().get();
+    if (absl::IsUnavailable(status)) std::this_thread::sleep_for(kAskAgain);
   } while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline);
   return absl::IsUnavailable(status)
              ? absl::DeadlineExceededError("tidegate.definitions was not read within 30 s")

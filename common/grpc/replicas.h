@@ -2,8 +2,9 @@
 // does not own its partition is forwarded once, one over all partitions is scattered and gathered.
 //
 // A call between replicas carries the metadata "tidegate-hop: r/R", the replica that is meant, and
-// "tidegate-caller", who called first. A replica that is not the one meant, or would have to
-// forward again, refuses with FAILED_PRECONDITION: the two disagree about who owns what.
+// "tidegate-caller", who called first. A replica that would have to forward again, or is
+// asked for its part and is not the one meant, refuses with FAILED_PRECONDITION: the two disagree
+// about who owns what.
 //
 //   if (!replicas->own().Owns(lane)) return replicas->Forward(context, lane, request, response);
 #pragma once

@@ -52,8 +52,10 @@ std::string OwnerName() {
 bool HasEnded(const std::string& owner, const std::string& boot_id) {
   const std::vector<std::string> parts = absl::StrSplit(owner, '/');
   int64_t pid = 0;
+  int64_t started = 0;
   if (parts.size() != 3 || parts[0] != Host() || boot_id.empty() || boot_id != BootId() ||
-      !absl::SimpleAtoi(parts[1], &pid) || pid <= 0) {
+      !absl::SimpleAtoi(parts[1], &pid) || pid <= 0 || !absl::SimpleAtoi(parts[2], &started) ||
+      started <= 0) {
     return false;
   }
   char state = 0;

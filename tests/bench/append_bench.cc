@@ -35,6 +35,7 @@ struct Options {
   double seconds = 0.1;
   double floor = 0.7;
   size_t outstanding = 64;
+  std::string row;
   uint64_t seed = 1;
 };
 
@@ -166,6 +167,8 @@ int Run(const Options& options) {
     for (const size_t batch : {size_t{1}, size_t{10}, size_t{100}}) {
       for (const size_t outstanding : {size_t{1}, options.outstanding}) {
         const Load load{batch, outstanding, options.seconds};
+        const std::string name = absl::StrCat(each.log, ":", batch, ":", outstanding);
+        if (!options.row.empty() && options.row != name) continue;
         rows.push_back(
             {&each, load, Series(each.ours.get(), load), Series(each.bare.get(), load),
              outstanding == 1 ? std::make_unique<Series>(each.read_back.get(), load) : nullptr});
@@ -220,6 +223,7 @@ int main(int argc, char** argv) {
   app.add_option("--floor", options.floor, "ratio of ours to bare that every row should have");
   app.add_option("--outstanding", options.outstanding, "appends at a time of the second mode")
       ->check(CLI::Range(2, 1000));
+  app.add_option("--row", options.row, "only LOG:BATCH:OUTSTANDING, as in kafka:1:64");
   app.add_option("--seed", options.seed, "of the records");
   CLI11_PARSE(app, argc, argv);
   return tidegate::bench::Run(options);

@@ -9,11 +9,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
@@ -85,7 +87,8 @@ class LogAppender final : public Appender {
 class ReadBackAppender final : public Appender {
  public:
   ReadBackAppender(log::Log* log, log::TopicPartition at, SampleRecords* records)
-      : log_(log), at_(at), records_(records), position_(log->End(at)) {
+      : log_(log), at_(at), records_(records) {
+    position_ = EndNow();
     watch_ = log_->Watch(at_, [this] { Wake(); });
   }
   ~ReadBackAppender() override { log_->Unwatch(watch_); }
@@ -108,7 +111,8 @@ class ReadBackAppender final : public Appender {
       while (true) {
         woken_ = false;
         const bool acknowledged = acknowledged_;
-        const absl::Status status = log_->Read(at_, position_, load.batch, size_t{4} << 20, &read);
+        const absl::Status status =
+            log_->Read(at_, position_, wanted - position_, size_t{4} << 20, &read);
         Need(status.ok(), status.ToString());
         position_ += read.size();
         if (acknowledged && position_ == wanted) break;
@@ -124,6 +128,19 @@ class ReadBackAppender final : public Appender {
   }
 
  private:
+  // Also of what others wrote before.
+  uint64_t EndNow() {
+    while (true) {
+      std::promise<absl::StatusOr<uint64_t>> end;
+      log_->QueryEnd(at_, [&end](absl::StatusOr<uint64_t> answer) { end.set_value(answer); });
+      const absl::StatusOr<uint64_t> answer = end.get_future().get();
+      if (answer.ok()) return *answer;
+      // A new topic is not known everywhere at once.
+      Need(absl::IsUnavailable(answer.status()), answer.status().ToString());
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
   void Wake() {
     std::lock_guard lock(mu_);
     woken_ = true;
@@ -133,7 +150,7 @@ class ReadBackAppender final : public Appender {
   log::Log* const log_;
   const log::TopicPartition at_;
   SampleRecords* const records_;
-  uint64_t position_;
+  uint64_t position_ = 0;
   uint64_t watch_ = 0;
   std::mutex mu_;
   std::condition_variable changed_;

@@ -151,7 +151,9 @@ TEST(FormerOwnerTest, OfAnUnreadableNameNothingIsKnown) {
   const auto parts = Parts(OwnerName());
   for (const std::string& owner :
        {std::string(), std::string("//"), std::string("process 1"), parts[0],
-        absl::StrCat(parts[0], "/", parts[1]), absl::StrCat(OwnerName(), "/1")}) {
+        absl::StrCat(parts[0], "/", parts[1]), absl::StrCat(OwnerName(), "/1"),
+        absl::StrCat(parts[0], "//", parts[2]), absl::StrCat(parts[0], "/x/", parts[2]),
+        absl::StrCat(parts[0], "/-1/", parts[2]), absl::StrCat(parts[0], "/", parts[1], "/x")}) {
     EXPECT_FALSE(HasEnded(owner, BootId())) << owner;
   }
 }
