@@ -19,6 +19,7 @@ constexpr int kEndTimeoutMs = 2'000;
 constexpr std::chrono::seconds kProbeEvery(2);
 constexpr TopicPartition kProbed{Topic::kDefinitions, 0};
 constexpr int64_t kHealthyMs = 10'000;
+constexpr int64_t kRenewEndsClientEveryMs = 500;
 
 int64_t SteadyMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -191,6 +192,7 @@ void KafkaLog::QueryEnd(TopicPartition at, const EndDone& done) {
 
 // All that wait are asked for in one request per broker.
 void KafkaLog::AnswerEnds() {
+  int64_t renew_ends_client_at_ms = 0;
   while (true) {
     std::vector<std::pair<TopicPartition, EndDone>> asked;
     {
@@ -229,6 +231,16 @@ void KafkaLog::AnswerEnds() {
         end = absl::UnavailableError(
             absl::StrCat("the end of ", Name(at), " is not known: ",
                          KafkaErrorText(error == RD_KAFKA_RESP_ERR_NO_ERROR ? answer.err : error)));
+      }
+    }
+    // The library keeps asking the leader that it knew first, also when that one says that it is
+    // none any more: only a client without memory asks around again.
+    const bool failed =
+        std::any_of(ends.begin(), ends.end(), [](const auto& each) { return !each.second.ok(); });
+    if (failed && SteadyMs() >= renew_ends_client_at_ms) {
+      renew_ends_client_at_ms = SteadyMs() + kRenewEndsClientEveryMs;
+      if (absl::Status status = MakeEndsClient(); !status.ok()) {
+        LogEvent(LogLevel::kError, "kafka_client_not_renewed", {{"status", status.ToString()}});
       }
     }
     for (const auto& [at, done] : asked) done(ends.at(at));
