@@ -7,6 +7,8 @@
 //   append_bench --dir /tmp/empty --kafka 127.0.0.1:9092 --rounds 7     # a broker with empty
 //   topics
 
+#include <time.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -51,13 +53,22 @@ double PercentileMs(const std::vector<int64_t>& sorted, size_t share) {
   return static_cast<double>(sorted[std::max<size_t>(rank, 1) - 1]) / 1e6;
 }
 
+// Of all threads of this process.
+double CpuUs() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) * 1e6 + static_cast<double>(used.tv_nsec) / 1e3;
+}
+
 // One appender under one load, round by round.
 class Series {
  public:
   Series(Appender* appender, Load load) : appender_(appender), load_(load) {}
 
   void Round() {
+    const double cpu_before_us = CpuUs();
     Figures figures = appender_->Run(load_);
+    cpu_us_.push_back((CpuUs() - cpu_before_us) / static_cast<double>(figures.records));
     std::sort(figures.latencies_ns.begin(), figures.latencies_ns.end());
     records_s_.push_back(static_cast<double>(figures.records) / figures.seconds);
     p50_ms_.push_back(PercentileMs(figures.latencies_ns, 50));
@@ -68,13 +79,14 @@ class Series {
   json::object ToJson() const {
     return {{"records_s", Spread(records_s_)},
             {"p50_ms", Spread(p50_ms_)},
-            {"p99_ms", Spread(p99_ms_)}};
+            {"p99_ms", Spread(p99_ms_)},
+            {"cpu_us", Spread(cpu_us_)}};
   }
 
  private:
   Appender* const appender_;
   const Load load_;
-  std::vector<double> records_s_, p50_ms_, p99_ms_;
+  std::vector<double> records_s_, p50_ms_, p99_ms_, cpu_us_;
 };
 
 // A log of ours and what is bare below it.

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """How fast the logs are, beside the bare libraries below them, and how fast the product is on them.
 
-append     appends of 1, 10 and 100 records of 300 bytes to one partition, one at a time and 64 at a
-           time, on the embedded log and on Kafka (one broker on loopback, started here). In the same
-           run, in turn: bare RocksDB and a bare librdkafka loop. ratio = ours / bare, records/s.
+append     appends of 1, 10 and 100 records of 300 bytes to one partition, one at a time and 64 at
+           a time, on the embedded log and on Kafka (one broker on loopback, started here). In the
+           same run, in turn: bare RocksDB and a bare librdkafka loop. ratio = ours / bare,
+           records/s; it should be 0.7 (with --quick 0.5). CPU is that of the measuring process.
 pipeline   events/s from BatchPublishEvents through profiles until a segment counts them all.
-welcome    from the callback to send_welcome_msg at the simulated WeCom, beside 1,000 purchases/s.
+welcome    from the callback to send_welcome_msg at the simulated WeCom, beside 1,000 purchases/s;
+           p99 should be 250 ms on the embedded log, 500 ms on Kafka.
 
 Every figure is taken in rounds; printed are medians, with the smallest and the largest.
 Exit code 0: all targets are met. 1: one is missed, or something failed; the text says which.
@@ -33,12 +35,12 @@ import time
 import paths
 from jars import KafkaError, KafkaUnavailable
 
-RATIO_MIN = 0.7
 WELCOME_P99_MS_MAX = {"embedded": 250, "kafka": 500}
 PARTS = ("append", "pipeline", "welcome")
-FULL = {"rounds": 17, "seconds": 0.1, "customers": 25_000, "orders": 4,
+FULL = {"ratio_min": 0.7, "rounds": 17, "seconds": 0.1, "customers": 25_000, "orders": 4,
         "welcome": {"rounds": 3, "seconds": 15, "per_second": 40, "load_per_second": 1_000}}
-QUICK = {"rounds": 3, "seconds": 0.05, "customers": 5_000, "orders": 2,
+# Rough figures: enough to see that something broke.
+QUICK = {"ratio_min": 0.5, "rounds": 4, "seconds": 0.05, "customers": 5_000, "orders": 2,
          "welcome": {"rounds": 1, "seconds": 3, "per_second": 40, "load_per_second": 1_000}}
 
 
@@ -54,7 +56,7 @@ def measure_appends(options, sizes, folder):
     """What append_bench prints; and why there is no Kafka, or None."""
     command = [os.path.join(options.build, "tests", "bench", "append_bench"),
                "--dir", os.path.join(folder, "embedded"), "--rounds", str(sizes["rounds"]),
-               "--seconds", str(sizes["seconds"]), "--floor", str(RATIO_MIN),
+               "--seconds", str(sizes["seconds"]), "--floor", str(sizes["ratio_min"]),
                "--seed", str(options.seed)]
     cluster, skipped = None, None
     try:
@@ -100,18 +102,19 @@ def measure_product(options, sizes, folder, kafka):
     return found
 
 
-def failures(result):
+def failures(result, ratio_min=FULL["ratio_min"]):
     """Sentences; empty = every target is met."""
     found = []
     for row in result.get("append", []):
         ratio = row["ratio"]["median"]
-        if ratio < RATIO_MIN:
+        if ratio < ratio_min:
             found.append(f"append {row['log']}, {row['batch']} records, {row['outstanding']} at a "
-                         f"time: {ratio:.2f} of {row['bare']['name']}, wanted {RATIO_MIN}")
+                         f"time: {ratio:.2f} of {row['bare']['name']}, wanted {ratio_min}")
     for log, figures in result.get("pipeline", {}).items():
         if (figures["count"], figures["count_over"]) != (figures["count_expected"], 0):
             found.append(f"pipeline {log}: {figures['count']} customers counted instead of "
-                         f"{figures['count_expected']}, {figures['count_over']} have too many orders")
+                         f"{figures['count_expected']}, {figures['count_over']} have too many "
+                         "orders")
     for log, figures in result.get("welcome", {}).items():
         if figures["count"] != figures["asked"]:
             found.append(f"welcome {log}: {figures['count']} of {figures['asked']} were sent")
@@ -156,21 +159,24 @@ def for_people(result):
              f"seed {result['seed']}, {result['seconds']:.0f} s"]
     if result.get("append"):
         lines += ["", f"{'append':9}{'batch':>6}{'at once':>8}  {'records/s':>32}  {'p50 ms':>7}"
-                      f"{'p99 ms':>8}  {'read back p50, p99':>19}  {'bare records/s':>32}  ratio"]
+                      f"{'p99 ms':>8}  {'read back p50, p99':>19}  {'bare records/s':>32}  "
+                      f"{'CPU us a record':>15}  ratio"]
     for row in result.get("append", []):
         back = "-"
         if "readback_p50_ms" in row:
             back = (f"{row['readback_p50_ms']['median']:.2f}, "
                     f"{row['readback_p99_ms']['median']:.2f}")
+        cpu = f"{row['cpu_us']['median']:.1f}, {row['bare']['cpu_us']['median']:.1f}"
         lines.append(f"{row['log']:9}{row['batch']:6}{row['outstanding']:8}  "
                      f"{spread(row['records_s'], 0):>32}  {row['p50_ms']['median']:7.2f}"
                      f"{row['p99_ms']['median']:8.2f}  {back:>19}  "
-                     f"{spread(row['bare']['records_s'], 0):>32}  {spread(row['ratio'], 2)}")
+                     f"{spread(row['bare']['records_s'], 0):>32}  {cpu:>15}  "
+                     f"{spread(row['ratio'], 2)}")
     if "transactional" in result:
         row = result["transactional"]
-        lines.append(f"for the record: transactions of {row['batch']} records with bare librdkafka: "
-                     f"{spread(row['records_s'], 0)} records/s, p50 {row['p50_ms']['median']:.1f}, "
-                     f"p99 {row['p99_ms']['median']:.1f} ms")
+        lines.append(f"for the record: transactions of {row['batch']} records with bare "
+                     f"librdkafka: {spread(row['records_s'], 0)} records/s, "
+                     f"p50 {row['p50_ms']['median']:.1f}, p99 {row['p99_ms']['median']:.1f} ms")
     if result.get("pipeline") or result.get("welcome"):
         lines.append("")
     for log, figures in result.get("pipeline", {}).items():
@@ -178,8 +184,9 @@ def for_people(result):
                      f"in {figures['seconds']:.2f} s; published after "
                      f"{figures['publish_seconds']:.2f} s")
     for log, figures in result.get("welcome", {}).items():
-        lines.append(f"welcome  {log:9} p50 {figures['p50_ms']:.0f} ms, p99 {figures['p99_ms']:.0f} "
-                     f"ms ({figures['p99_ms_min']:.0f}..{figures['p99_ms_max']:.0f}), "
+        lines.append(f"welcome  {log:9} p50 {figures['p50_ms']:.0f} ms, p99 "
+                     f"{figures['p99_ms']:.0f} ms "
+                     f"({figures['p99_ms_min']:.0f}..{figures['p99_ms_max']:.0f}), "
                      f"{figures['count']} of {figures['asked']} sent")
         lines += [f"    {stage['p50_ms']:7.2f} p50 {stage['p99_ms']:8.2f} p99 "
                   f"{stage['max_ms']:8.2f} max  {stage['stage']}"
@@ -217,7 +224,7 @@ def run(options, folder):
         result["skipped"] = skipped
     result["machine"]["load_after"] = os.getloadavg()[0]
     result["seconds"] = round(time.monotonic() - began, 1)
-    result["failures"] = failures(result)
+    result["failures"] = failures(result, sizes["ratio_min"])
     return result
 
 

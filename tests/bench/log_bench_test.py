@@ -13,7 +13,8 @@ def result():
     return {
         "append": [{"log": "kafka", "batch": 10, "outstanding": 64, "records_s": spread(800.0),
                     "p50_ms": spread(1.0), "p99_ms": spread(2.0), "ratio": spread(0.8),
-                    "bare": {"name": "librdkafka", "records_s": spread(1000.0)}}],
+                    "cpu_us": spread(20.0), "bare": {"name": "librdkafka", "cpu_us": spread(13.0),
+                                                     "records_s": spread(1000.0)}}],
         "transactional": {"batch": 100, "records_s": spread(4000.0), "p50_ms": spread(26.0),
                           "p99_ms": spread(30.0)},
         "pipeline": {"embedded": {"events": 40, "seconds": 2.0, "events_s": 20.0,

@@ -58,7 +58,8 @@ class Product:
             "members": [f"m{number:03d}" for number in range(cdnow.MEMBERS)],
             "tags": settings.tags(), "customers": []})
         arguments = (self._processes, self._folder, self._build, files, wecom.ports["address"])
-        self._deployment = ManyProcesses(*arguments, 1, 1) if self._kafka else OneProcess(*arguments)
+        self._deployment = (ManyProcesses(*arguments, 1, 1) if self._kafka
+                            else OneProcess(*arguments))
         self._deployment.start()
         self._simulator.post("/control/callback_url", {
             "corp_id": settings.CORP, "agent_id": settings.AGENT,
@@ -83,12 +84,12 @@ class Product:
                    "events_s": round(events / seconds, 1),
                    "publish_seconds": round(load["seconds"], 3),
                    "count": count, "count_expected": customers, "count_over": over}
-        self._say(f"{self._name}: {events:,} events in {seconds:.1f} s, {figures['events_s']:,.0f}/s "
-                  f"(published after {load['seconds']:.1f} s)")
+        self._say(f"{self._name}: {events:,} events in {seconds:.1f} s, "
+                  f"{figures['events_s']:,.0f}/s (published after {load['seconds']:.1f} s)")
         return figures
 
     def welcome(self, rounds, seconds, per_second, load_per_second):
-        """Customers come by a channel code while purchases go on; p50, p99: medians of the rounds."""
+        """Customers come by a channel code while purchases go on; medians of the rounds."""
         taken = []
         for number in range(rounds):
             ages, load = self._welcome_round(number, seconds, per_second, load_per_second)
