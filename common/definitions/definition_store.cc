@@ -17,9 +17,12 @@ namespace {
 
 constexpr log::TopicPartition kTopic{log::Topic::kDefinitions, 0};
 constexpr size_t kPendingMax = 1000;
+constexpr size_t kReadersMax = 10'000;
 constexpr int64_t kCurrentPatienceNs = 10 * kNanosPerSecond;
 constexpr std::chrono::milliseconds kWaitingCheck(500);
 constexpr std::chrono::milliseconds kAskAgain(20);
+// Whoever proposes waits no longer, and repeats with the same request id.
+constexpr int64_t kAppendPatienceMs = 10'000;
 
 absl::Status TooManyWait() {
   return absl::ResourceExhaustedError("too many changes wait; try again in a second");
@@ -66,12 +69,22 @@ absl::Status DefinitionStore::WaitUntilRead() {
     if (absl::IsUnavailable(status)) std::this_thread::sleep_for(kAskAgain);
   } while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline);
   return absl::IsUnavailable(status)
-             ? absl::DeadlineExceededError("tidegate.definitions was not read within 30 s")
+             ? absl::DeadlineExceededError(absl::StrCat(
+                   "tidegate.definitions was not read within 30 s: ", status.message()))
              : status;
 }
 
-void DefinitionStore::WhenCurrent(std::function<void(absl::Status)> done) {
-  log_->QueryEnd(kTopic, [back = return_, done = std::move(done)](absl::StatusOr<uint64_t> end) {
+void DefinitionStore::WhenCurrent(std::function<void(absl::Status)> answer) {
+  if (readers_->fetch_add(1) >= kReadersMax) {
+    --*readers_;
+    return answer(absl::ResourceExhaustedError(
+        "too many calls wait for the definitions; try again in a second"));
+  }
+  const auto done = [readers = readers_, answer = std::move(answer)](absl::Status status) {
+    --*readers;
+    answer(std::move(status));
+  };
+  log_->QueryEnd(kTopic, [back = return_, done](const absl::StatusOr<uint64_t>& end) {
     DefinitionStore* store = nullptr;
     {
       std::lock_guard lock(back->mu);
@@ -205,11 +218,14 @@ void DefinitionStore::CarryOut(Work work) {
   for (auto& [id, record] : work.appends) {
     std::vector<log::Record> records;
     records.push_back(std::move(record));
-    log_->Append(kTopic, std::move(records), [back = return_, id = id](absl::Status status) {
-      if (status.ok()) return;
-      std::lock_guard lock(back->mu);
-      if (back->store != nullptr) back->store->OnAppendFailed(id, std::move(status));
-    });
+    log_->AppendWithin(kTopic, std::move(records), kAppendPatienceMs,
+                       [back = return_, id = id](absl::Status status) {
+                         if (status.ok()) return;
+                         std::lock_guard lock(back->mu);
+                         if (back->store != nullptr) {
+                           back->store->OnAppendFailed(id, std::move(status));
+                         }
+                       });
   }
 }
 
@@ -236,11 +252,7 @@ void DefinitionStore::FoldRecord(const log::StoredRecord& record, Work* work) {
     return;
   }
   const auto verdict = fold_.Apply(proposal);
-  if (verdict == DefinitionsFold::Verdict::kAccepted) {
-    work->changed.push_back(proposal.corp());
-    snapshots_[proposal.corp()] =
-        std::make_shared<const CorpDefinitions>(fold_.Corp(proposal.corp()));
-  }
+  if (verdict == DefinitionsFold::Verdict::kAccepted) work->changed.insert(proposal.corp());
   const auto it = pending_.find(proposal.proposal_id());
   if (it == pending_.end()) return;
   std::unique_ptr<Pending> pending = std::move(it->second);
@@ -269,7 +281,10 @@ void DefinitionStore::Run() {
         FoldRecord(record, &work);
         position_ = record.offset + 1;
       }
-      wake_.notify_all();
+      // Once per read: many changes of one corp would be copied again and again.
+      for (const std::string& corp : work.changed) {
+        snapshots_[corp] = std::make_shared<const CorpDefinitions>(fold_.Corp(corp));
+      }
     }
     std::function<void(const std::string&)> on_change;
     {
@@ -287,14 +302,14 @@ void DefinitionStore::Run() {
             std::move(it->second->done),
             absl::IsInvalidArgument(error)
                 ? error
-                : absl::UnavailableError(absl::StrCat("not stored: ", error.message(),
+                : absl::UnavailableError(absl::StrCat("not acknowledged: ", error.message(),
                                                       "; repeat with the same request_id")));
         pending_.erase(it);
       }
       append_failures_.clear();
       on_change = on_change_;
     }
-    const std::vector<std::string> changed = std::move(work.changed);
+    const std::set<std::string> changed = std::move(work.changed);
     CarryOut(std::move(work));
     if (on_change) {
       for (const std::string& corp : changed) on_change(corp);

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -54,7 +55,8 @@ class DefinitionStore {
   absl::Status WaitUntilRead();
 
   // Calls `done` once, when everything is folded that any process had been told was accepted before
-  // this call: OK, or UNAVAILABLE the log did not tell its end, or it was not reached in 10 s.
+  // this call: OK, or UNAVAILABLE the log did not tell its end, or it was not reached in 10 s;
+  // RESOURCE_EXHAUSTED more than 10,000 calls wait (policy: reject).
   // Perhaps inside the call, perhaps on the store's thread or one of the log.
   void WhenCurrent(std::function<void(absl::Status)> done);
 
@@ -81,7 +83,7 @@ class DefinitionStore {
   struct Work {
     std::vector<std::pair<Done, absl::StatusOr<AcceptedRequest>>> finished;
     std::vector<std::pair<std::string, log::Record>> appends;  // by proposal id
-    std::vector<std::string> changed;                          // corps
+    std::set<std::string> changed;                             // corps
   };
 
   // Where ended appends find the store, or that it is gone: a log that closes fails what it still
@@ -114,6 +116,8 @@ class DefinitionStore {
   // some do.
   const std::shared_ptr<std::atomic<size_t>> waiting_for_end_ =
       std::make_shared<std::atomic<size_t>>(0);
+  // Whoever waits in WhenCurrent. Outlives the store likewise.
+  const std::shared_ptr<std::atomic<size_t>> readers_ = std::make_shared<std::atomic<size_t>>(0);
   uint64_t watch_id_ = 0;
 
   mutable std::mutex mu_;

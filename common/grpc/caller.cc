@@ -35,8 +35,9 @@ bool IsInProcess(const grpc::ServerContextBase& context) {
 
 }  // namespace
 
-CallerCorps::CallerCorps(const std::vector<CallerRow>& rows, bool enforced) : enforced_(enforced) {
-  for (const CallerRow& row : rows) {
+CallerCorps::CallerCorps(const std::vector<config::CallerIdentity>& rows, bool enforced)
+    : enforced_(enforced) {
+  for (const config::CallerIdentity& row : rows) {
     if (row.identity.empty()) continue;
     corps_of_[row.identity].insert(row.corps.begin(), row.corps.end());
   }

@@ -19,13 +19,9 @@
 
 #include "absl/strings/string_view.h"
 #include "common/config/corps.h"
+#include "common/config/settings.h"
 
 namespace tidegate::rpc {
-
-struct CallerRow {
-  std::string identity;            // spiffe://company/service; compared byte by byte
-  std::vector<std::string> corps;  // corp ids; "*" = all
-};
 
 // Immutable, so thread-safe.
 class CallerCorps {
@@ -34,7 +30,7 @@ class CallerCorps {
   CallerCorps() = default;
   // `enforced`: the listener demands client certificates (TlsFiles.ca_file is set). Rows of the
   // same identity add up; a row without identity names nobody.
-  CallerCorps(const std::vector<CallerRow>& rows, bool enforced);
+  CallerCorps(const std::vector<config::CallerIdentity>& rows, bool enforced);
 
   // Not enforced: true. Enforced: whether the caller's row names the corp. A call over
   // ServerRunner::InProcessChannel() is this process itself and may use every corp.

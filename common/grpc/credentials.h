@@ -21,15 +21,13 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/config/settings.h"
 
 namespace tidegate::rpc {
 
-// PEM files; all empty = no TLS.
-struct TlsFiles {
-  std::string cert_file;  // own certificate, then its chain
-  std::string key_file;   // its key, not encrypted
-  std::string ca_file;    // authorities that the peer's certificate must come from
-};
+// cert_file: own certificate, then its chain; key_file: its key, not encrypted; ca_file:
+// authorities that the peer's certificate must come from.
+using config::TlsFiles;
 
 // All empty: no TLS. cert_file and key_file: TLS 1.2 or newer. With ca_file too, a client must show
 // a certificate of those authorities (mutual TLS); who it is, common/grpc/caller.h tells.

@@ -66,6 +66,13 @@ absl::StatusOr<KafkaHandle> MakeKafkaClient(
       // The library sleeps up to this between connects: a broker that is back is found soon.
       {"reconnect.backoff.ms", "50"},
       {"reconnect.backoff.max.ms", "500"},
+      // A broker that vanished without a word: what it holds is asked of others after this, not
+      // after a minute.
+      {"socket.timeout.ms", "10000"},
+      {"socket.connection.setup.timeout.ms", "5000"},
+      // A new leader is heard of soon.
+      {"topic.metadata.refresh.interval.ms", "10000"},
+      {"topic.metadata.refresh.fast.interval.ms", "100"},
       {"socket.nagle.disable", "true"},
       {"log.connection.close", "false"},
       {"allow.auto.create.topics", "false"},
@@ -90,6 +97,15 @@ absl::StatusOr<KafkaHandle> MakeKafkaClient(
   }
   conf.release();  // the client owns it now
   return client;
+}
+
+KafkaClient WithTopics(KafkaHandle client, const KafkaOptions& options) {
+  KafkaClient all{.client = std::move(client), .topics = {}};
+  for (const Topic topic : AllTopics()) {
+    all.topics[topic].reset(
+        rd_kafka_topic_new(all.client.get(), KafkaTopicName(options, topic).c_str(), nullptr));
+  }
+  return all;
 }
 
 std::string KafkaErrorText(rd_kafka_resp_err_t error) {

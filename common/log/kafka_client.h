@@ -5,6 +5,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -47,6 +48,14 @@ absl::StatusOr<KafkaHandle> MakeKafkaClient(
     rd_kafka_type_t type, const KafkaOptions& options, const KafkaSettings& settings,
     void (*error_cb)(rd_kafka_t*, int, const char*, void*),
     void (*dr_msg_cb)(rd_kafka_t*, const rd_kafka_message_t*, void*), void* opaque);
+
+// A client and a handle for each topic: a topic that a client does not know yet delays its first
+// record by a second.
+struct KafkaClient {
+  KafkaHandle client;
+  std::map<Topic, KafkaTopicHandle> topics;  // destroyed first
+};
+KafkaClient WithTopics(KafkaHandle client, const KafkaOptions& options);
 
 // "Broker: Not enough in-sync replicas".
 std::string KafkaErrorText(rd_kafka_resp_err_t error);

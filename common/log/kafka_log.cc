@@ -14,12 +14,14 @@ namespace {
 
 // Readers of one partition at different places; one more takes the place of the oldest.
 constexpr size_t kFeedsMax = 4;
-constexpr int kEndTimeoutMs = 2'000;
+constexpr int kEndTimeoutMs = 1'000;
 // Where nobody asks for an end, one is asked for all the same, to know that the cluster is there.
 constexpr std::chrono::seconds kProbeEvery(2);
 constexpr TopicPartition kProbed{Topic::kDefinitions, 0};
 constexpr int64_t kHealthyMs = 10'000;
-constexpr int64_t kRenewEndsClientEveryMs = 500;
+// Longer than a question takes, so that every other one finds a client that is connected.
+constexpr int64_t kRenewEndsClientEveryMs = 1'500;
+constexpr int64_t kLookAtCertificatesEveryMs = 500;
 
 int64_t SteadyMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -80,26 +82,21 @@ absl::Status KafkaLog::MakeEndsClient() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<KafkaLog::Consumer>> KafkaLog::ConsumerOf(size_t feed) {
+absl::StatusOr<std::shared_ptr<KafkaClient>> KafkaLog::ConsumerOf(size_t feed) {
   std::lock_guard lock(consumers_mu_);
   while (consumers_.size() <= feed) {
-    auto consumer = std::make_shared<Consumer>();
-    ASSIGN_OR_RETURN(consumer->client, MakeKafkaClient(RD_KAFKA_CONSUMER, options_,
-                                                       {{"isolation.level", "read_uncommitted"},
-                                                        {"auto.offset.reset", "error"},
-                                                        {"enable.auto.commit", "false"},
-                                                        {"enable.auto.offset.store", "false"},
-                                                        {"check.crcs", "true"},
-                                                        {"fetch.wait.max.ms", "100"},
-                                                        {"fetch.error.backoff.ms", "50"},
-                                                        // What may wait unread, per partition.
-                                                        {"queued.max.messages.kbytes", "16384"}},
-                                                       nullptr, nullptr, nullptr));
-    for (const Topic topic : AllTopics()) {
-      consumer->topics[topic].reset(rd_kafka_topic_new(
-          consumer->client.get(), KafkaTopicName(options_, topic).c_str(), nullptr));
-    }
-    consumers_.push_back(std::move(consumer));
+    ASSIGN_OR_RETURN(KafkaHandle client, MakeKafkaClient(RD_KAFKA_CONSUMER, options_,
+                                                         {{"isolation.level", "read_uncommitted"},
+                                                          {"auto.offset.reset", "error"},
+                                                          {"enable.auto.commit", "false"},
+                                                          {"enable.auto.offset.store", "false"},
+                                                          {"check.crcs", "true"},
+                                                          {"fetch.wait.max.ms", "100"},
+                                                          {"fetch.error.backoff.ms", "50"},
+                                                          // What may wait unread, per partition.
+                                                          {"queued.max.messages.kbytes", "16384"}},
+                                                         nullptr, nullptr, nullptr));
+    consumers_.push_back(std::make_shared<KafkaClient>(WithTopics(std::move(client), options_)));
   }
   return consumers_[feed];
 }
@@ -165,7 +162,7 @@ absl::Status KafkaLog::Read(TopicPartition at, uint64_t offset, size_t records_m
 
 // A position past the end is only early; one before the beginning is lost.
 absl::Status KafkaLog::OnOutOfRange(TopicPartition at, uint64_t offset) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<Consumer> consumer, ConsumerOf(0));
+  ASSIGN_OR_RETURN(const std::shared_ptr<KafkaClient> consumer, ConsumerOf(0));
   int64_t low = 0;
   int64_t high = 0;
   const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
@@ -190,11 +187,9 @@ void KafkaLog::QueryEnd(TopicPartition at, const EndDone& done) {
   ends_wake_.notify_all();
 }
 
-// All that wait are asked for in one request per broker.
 void KafkaLog::AnswerEnds() {
-  int64_t renew_ends_client_at_ms = 0;
   while (true) {
-    std::vector<std::pair<TopicPartition, EndDone>> asked;
+    Questions asked;
     {
       std::unique_lock lock(ends_mu_);
       ends_wake_.wait_for(lock, kProbeEvery, [this] { return stopping_ || !ends_asked_.empty(); });
@@ -207,44 +202,75 @@ void KafkaLog::AnswerEnds() {
       }
     }
     RenewClientsIfRotated();
-    std::map<TopicPartition, absl::StatusOr<uint64_t>> ends;
+    std::set<TopicPartition> together;
     for (const auto& [at, done] : asked) {
-      ends.emplace(at, absl::UnavailableError(absl::StrCat("no answer for ", Name(at))));
+      if (!silent_.contains(at)) together.insert(at);
     }
-    KafkaPartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(ends.size())));
-    for (const auto& [at, end] : ends) {
-      rd_kafka_topic_partition_list_add(list.get(), KafkaTopicName(options_, at.topic).c_str(),
-                                        static_cast<int32_t>(at.partition))
-          ->offset = RD_KAFKA_OFFSET_END;
+    if (!together.empty()) {
+      AnswerFrom(together, &asked);
+    } else {
+      AnswerFrom({asked.front().first}, &asked);
     }
-    const rd_kafka_resp_err_t error =
-        rd_kafka_offsets_for_times(ends_client_.get(), list.get(), kEndTimeoutMs);
-    size_t i = 0;
-    for (auto& [at, end] : ends) {
-      const rd_kafka_topic_partition_t& answer = list->elems[i++];
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR && answer.err == RD_KAFKA_RESP_ERR_NO_ERROR &&
-          answer.offset >= 0) {
-        end = static_cast<uint64_t>(answer.offset);
-        RaiseEnd(at, *end);
-        answered_ms_.store(SteadyMs());
-      } else {
-        end = absl::UnavailableError(
-            absl::StrCat("the end of ", Name(at), " is not known: ",
-                         KafkaErrorText(error == RD_KAFKA_RESP_ERR_NO_ERROR ? answer.err : error)));
-      }
-    }
-    // The library keeps asking the leader that it knew first, also when that one says that it is
-    // none any more: only a client without memory asks around again.
-    const bool failed =
-        std::any_of(ends.begin(), ends.end(), [](const auto& each) { return !each.second.ok(); });
-    if (failed && SteadyMs() >= renew_ends_client_at_ms) {
-      renew_ends_client_at_ms = SteadyMs() + kRenewEndsClientEveryMs;
-      if (absl::Status status = MakeEndsClient(); !status.ok()) {
-        LogEvent(LogLevel::kError, "kafka_client_not_renewed", {{"status", status.ToString()}});
-      }
-    }
-    for (const auto& [at, done] : asked) done(ends.at(at));
+    // The others that are asked for alone wait for the next turn, before newer questions.
+    std::lock_guard lock(ends_mu_);
+    ends_asked_.insert(ends_asked_.begin(), std::make_move_iterator(asked.begin()),
+                       std::make_move_iterator(asked.end()));
   }
+}
+
+// Answers the questions about `of`, and takes them out of `asked`.
+void KafkaLog::AnswerFrom(const std::set<TopicPartition>& of, Questions* asked) {
+  const Ends ends = AskEnds(of);
+  bool failed = false;
+  for (const auto& [at, end] : ends) {
+    if (end.ok()) {
+      silent_.erase(at);
+      RaiseEnd(at, *end);
+      answered_ms_.store(SteadyMs());
+    } else {
+      silent_.insert(at);
+      failed = true;
+    }
+  }
+  // The library keeps asking the leader that it knew first, also when that one says that it is
+  // none any more: only a client without memory asks around again.
+  if (failed && SteadyMs() >= renew_ends_client_at_ms_) {
+    renew_ends_client_at_ms_ = SteadyMs() + kRenewEndsClientEveryMs;
+    if (absl::Status status = MakeEndsClient(); !status.ok()) {
+      LogEvent(LogLevel::kError, "kafka_client_not_renewed", {{"status", status.ToString()}});
+    }
+  }
+  std::erase_if(*asked, [&](const auto& question) {
+    const auto answer = ends.find(question.first);
+    if (answer == ends.end()) return false;
+    question.second(answer->second);
+    return true;
+  });
+}
+
+// One request per broker.
+KafkaLog::Ends KafkaLog::AskEnds(const std::set<TopicPartition>& of) {
+  KafkaPartitionList list(rd_kafka_topic_partition_list_new(static_cast<int>(of.size())));
+  for (const TopicPartition& at : of) {
+    rd_kafka_topic_partition_list_add(list.get(), KafkaTopicName(options_, at.topic).c_str(),
+                                      static_cast<int32_t>(at.partition))
+        ->offset = RD_KAFKA_OFFSET_END;
+  }
+  const rd_kafka_resp_err_t error =
+      rd_kafka_offsets_for_times(ends_client_.get(), list.get(), kEndTimeoutMs);
+  Ends ends;
+  size_t i = 0;
+  for (const TopicPartition& at : of) {
+    const rd_kafka_topic_partition_t& answer = list->elems[i++];
+    const rd_kafka_resp_err_t why = error == RD_KAFKA_RESP_ERR_NO_ERROR ? answer.err : error;
+    if (why == RD_KAFKA_RESP_ERR_NO_ERROR && answer.offset >= 0) {
+      ends.emplace(at, static_cast<uint64_t>(answer.offset));
+    } else {
+      ends.emplace(at, absl::UnavailableError(absl::StrCat(
+                           "the end of ", Name(at), " is not known: ", KafkaErrorText(why))));
+    }
+  }
+  return ends;
 }
 
 absl::Status KafkaLog::FollowCertificates() {
@@ -267,6 +293,8 @@ absl::Status KafkaLog::FollowCertificates() {
 
 // The library reads its files once: after a rotation it takes new clients.
 void KafkaLog::RenewClientsIfRotated() {
+  if (SteadyMs() < look_at_certificates_at_ms_) return;
+  look_at_certificates_at_ms_ = SteadyMs() + kLookAtCertificatesEveryMs;
   bool rotated = false;
   for (tls::Follower& certificate : certificates_) rotated |= certificate.Poll().has_value();
   if (!rotated) return;

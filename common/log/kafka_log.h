@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -62,13 +63,8 @@ class KafkaLog final : public Log {
   KafkaProducer& producer() { return *producer_; }
 
  private:
-  struct Consumer {
-    KafkaHandle client;
-    std::map<Topic, KafkaTopicHandle> topics;
-    ~Consumer() { topics.clear(); }
-  };
   struct Feed {
-    std::shared_ptr<Consumer> consumer;
+    std::shared_ptr<KafkaClient> consumer;
     std::unique_ptr<KafkaFeed> feed;  // destroyed first; null: the place is free
   };
   struct Partition {
@@ -81,7 +77,7 @@ class KafkaLog final : public Log {
 
   explicit KafkaLog(const KafkaOptions& options) : options_(options) {}
   absl::Status Start();
-  absl::StatusOr<std::shared_ptr<Consumer>> ConsumerOf(size_t feed);
+  absl::StatusOr<std::shared_ptr<KafkaClient>> ConsumerOf(size_t feed);
   absl::StatusOr<KafkaFeed*> FeedFor(Partition& partition, TopicPartition at, uint64_t offset);
   absl::Status OnOutOfRange(TopicPartition at, uint64_t offset);
   absl::Status MakeEndsClient();
@@ -89,7 +85,11 @@ class KafkaLog final : public Log {
   void RenewClientsIfRotated();
   void RenewConsumers();
   void RaiseEnd(TopicPartition at, uint64_t end);
+  using Ends = std::map<TopicPartition, absl::StatusOr<uint64_t>>;
+  using Questions = std::vector<std::pair<TopicPartition, EndDone>>;
   void AnswerEnds();
+  Ends AskEnds(const std::set<TopicPartition>& of);
+  void AnswerFrom(const std::set<TopicPartition>& of, Questions* asked);
 
   const KafkaOptions options_;
   std::string cluster_id_;
@@ -98,19 +98,24 @@ class KafkaLog final : public Log {
 
   std::mutex consumers_mu_;
   // Guarded by consumers_mu_. Held by whoever reads through it.
-  std::vector<std::shared_ptr<Consumer>> consumers_;
+  std::vector<std::shared_ptr<KafkaClient>> consumers_;
 
   std::mutex ends_mu_;
   std::condition_variable ends_wake_;
   // Guarded by ends_mu_.
-  std::vector<std::pair<TopicPartition, EndDone>> ends_asked_;
+  Questions ends_asked_;
   bool stopping_ = false;
   std::thread ends_thread_;
   std::atomic<int64_t> answered_ms_{0};  // steady clock, of the last answer of the cluster
 
   // Of the ends' thread.
   std::vector<tls::Follower> certificates_;
+  int64_t look_at_certificates_at_ms_ = 0;
   KafkaHandle ends_client_;
+  int64_t renew_ends_client_at_ms_ = 0;
+  // Whose end was not told when it was last asked for. One of these makes the question fail for all
+  // that are asked with it, so each is asked for alone.
+  std::set<TopicPartition> silent_;
 
   std::unique_ptr<KafkaProducer> producer_;
 };

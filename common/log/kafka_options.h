@@ -17,10 +17,11 @@ struct KafkaOptions {
   int min_insync_replicas = 2;
   // An append that is not acknowledged in this time fails with DEADLINE_EXCEEDED.
   int append_timeout_ms = 120'000;
-  // The bound of what waits for its acknowledgement, all topics together. Policy when full: reject
-  // with RESOURCE_EXHAUSTED. One append larger than the whole queue is INVALID_ARGUMENT.
-  size_t queue_bytes_max = size_t{64} << 20;
-  size_t queue_records_max = 200'000;
+  // The bound of what waits for its acknowledgement, per partition: one that has no leader must not
+  // hold up the others. Policy when full: reject with RESOURCE_EXHAUSTED. One append larger than
+  // the whole queue is INVALID_ARGUMENT.
+  size_t queue_bytes_max = size_t{32} << 20;
+  size_t queue_records_max = 100'000;
   // How long the destructor goes on sending what is queued; the rest then fails with UNAVAILABLE.
   int close_wait_ms = 5'000;
   // How long a start waits for the cluster to answer.

@@ -12,6 +12,9 @@ namespace tidegate::log {
 namespace {
 
 constexpr int kPollMs = 100;
+// The largest that the library takes.
+constexpr size_t kQueueRecordsMax = 10'000'000;
+constexpr size_t kQueueKilobytesMax = 2'147'483'647;
 constexpr std::chrono::seconds kRenewPatience(5);
 
 absl::Status ToStatus(rd_kafka_resp_err_t error) {
@@ -54,14 +57,12 @@ struct KafkaProducer::UnderWay {
   }
 };
 
-KafkaProducer::Instance::~Instance() { topics.clear(); }
-
 KafkaProducer::KafkaProducer(const KafkaOptions& options, OnEnd on_end)
-    : options_(options),
-      on_end_(std::move(on_end)),
-      budget_(options.queue_bytes_max, options.queue_records_max) {
+    : options_(options), on_end_(std::move(on_end)) {
   for (const Topic topic : AllTopics()) {
-    for (uint32_t p = 0; p < KafkaPartitionCount(options_, topic); ++p) order_[{topic, p}];
+    for (uint32_t p = 0; p < KafkaPartitionCount(options_, topic); ++p) {
+      partitions_.try_emplace({topic, p}, options_.queue_bytes_max, options_.queue_records_max);
+    }
   }
 }
 
@@ -73,17 +74,18 @@ absl::StatusOr<std::unique_ptr<KafkaProducer>> KafkaProducer::Create(const Kafka
   return producer;
 }
 
-absl::StatusOr<std::unique_ptr<KafkaProducer::Instance>> KafkaProducer::MakeInstance() {
-  auto instance = std::make_unique<Instance>();
-  const auto on_error = [](rd_kafka_t*, int error, const char* reason, void* self) {
+absl::StatusOr<std::unique_ptr<KafkaClient>> KafkaProducer::MakeInstance() {
+  // On the producer's thread, of the present instance or of one that is being dropped.
+  const auto on_error = [](rd_kafka_t* client, int error, const char* reason, void* opaque) {
+    auto* self = static_cast<KafkaProducer*>(opaque);
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
-      static_cast<KafkaProducer*>(self)->fatal_.store(true);
+      if (self->instance_->client.get() == client) self->fatal_.store(true);
     } else {
       LogEvent(LogLevel::kWarning, "kafka_producer", {{"error", reason}});
     }
   };
   ASSIGN_OR_RETURN(
-      instance->client,
+      KafkaHandle client,
       MakeKafkaClient(
           RD_KAFKA_PRODUCER, options_,
           {{"enable.idempotence", "true"},
@@ -95,23 +97,25 @@ absl::StatusOr<std::unique_ptr<KafkaProducer::Instance>> KafkaProducer::MakeInst
            // A record that the library gave up while a later one went out would be a hole. So it
            // never gives up: the timeout of an append is ours, see Expire().
            {"message.timeout.ms", "0"},
-           // Above our own bound, which is the one that refuses.
-           {"queue.buffering.max.messages", absl::StrCat(options_.queue_records_max + 1000)},
-           {"queue.buffering.max.kbytes", absl::StrCat(options_.queue_bytes_max / 512 + 100'000)}},
+           // Nor does it go on behind a batch that a broker refused for good.
+           {"enable.gapless.guarantee", "true"},
+           {"request.timeout.ms", "8000"},
+           // Above our own bounds, which are the ones that refuse.
+           {"queue.buffering.max.messages",
+            absl::StrCat(std::min(kQueueRecordsMax,
+                                  partitions_.size() * options_.queue_records_max + 1000))},
+           {"queue.buffering.max.kbytes",
+            absl::StrCat(std::min(kQueueKilobytesMax,
+                                  partitions_.size() * options_.queue_bytes_max / 512 + 100'000))}},
           on_error, &KafkaProducer::OnDelivery, this));
-  // A topic that the client does not know delays its first record by a second: it learns them now.
-  for (const Topic topic : AllTopics()) {
-    instance->topics[topic].reset(rd_kafka_topic_new(
-        instance->client.get(), KafkaTopicName(options_, topic).c_str(), nullptr));
-  }
-  return instance;
+  return std::make_unique<KafkaClient>(WithTopics(std::move(client), options_));
 }
 
 KafkaProducer::~KafkaProducer() {
   if (!thread_.joinable()) return;
-  rd_kafka_flush(instance_->client.get(), options_.close_wait_ms);
   closing_.store(true);
   thread_.join();
+  rd_kafka_flush(instance_->client.get(), options_.close_wait_ms);
   Drop(*instance_);
 }
 
@@ -138,13 +142,13 @@ void KafkaProducer::Append(TopicPartition at, std::vector<Record> records, int64
                            Log::AppendDone done) {
   size_t bytes = 0;
   absl::Status status = MeasureRecords(at, records, &bytes);
-  const auto order = order_.find(at);
-  if (status.ok() && order == order_.end()) {
+  const auto partition = partitions_.find(at);
+  if (status.ok() && partition == partitions_.end()) {
     status = absl::InvalidArgumentError(absl::StrCat("there is no ", Name(at)));
   }
   if (status.ok()) {
     std::lock_guard lock(budget_mu_);
-    status = budget_.Take(bytes, records.size());
+    status = partition->second.budget.Take(bytes, records.size());
   }
   if (!status.ok()) return done(std::move(status));
 
@@ -161,7 +165,7 @@ void KafkaProducer::Append(TopicPartition at, std::vector<Record> records, int64
   }
   {
     std::shared_lock instance(instance_mu_);
-    std::lock_guard in_order(order->second);
+    std::lock_guard in_order(partition->second.order);
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
     for (const Record& record : records) {
       // After the first refusal nothing may follow, or there would be a hole.
@@ -184,7 +188,7 @@ void KafkaProducer::Settle(UnderWay* append) {
   const std::unique_ptr<UnderWay> settled(append);
   {
     std::lock_guard lock(budget_mu_);
-    budget_.Return(settled->bytes, settled->records);
+    partitions_.at(settled->at).budget.Return(settled->bytes, settled->records);
   }
   if (settled->status.ok() && settled->records > 0) on_end_(settled->at, settled->end);
   {
@@ -214,7 +218,7 @@ void KafkaProducer::Expire() {
   }
   for (const Log::AppendDone& done : late) {
     done(absl::DeadlineExceededError(
-        "Kafka did not acknowledge it in time; it may still be stored"));
+        "Kafka did not acknowledge it in time; it may be stored all the same"));
   }
 }
 
@@ -226,13 +230,14 @@ void KafkaProducer::Run() {
   }
 }
 
-// A new instance takes the place of the present one, which is returned.
-std::unique_ptr<KafkaProducer::Instance> KafkaProducer::Exchange() {
+// A new instance takes the place of the present one, which is returned; nullptr: there can be none
+// now, as while certificates are being written.
+std::unique_ptr<KafkaClient> KafkaProducer::Exchange() {
   auto fresh = MakeInstance();
-  // The settings were good before; without a producer nothing can go on.
   if (!fresh.ok()) {
-    LogEvent(LogLevel::kError, "kafka_producer_lost", {{"status", fresh.status().ToString()}});
-    std::abort();
+    LogEvent(LogLevel::kError, "kafka_producer_not_replaced",
+             {{"status", fresh.status().ToString()}});
+    return nullptr;
   }
   std::unique_lock exclusive(instance_mu_);
   instance_.swap(*fresh);
@@ -247,18 +252,23 @@ void KafkaProducer::Replace() {
   if (fatal) rd_kafka_fatal_error(instance_->client.get(), text, sizeof text);
   LogEvent(fatal ? LogLevel::kError : LogLevel::kInfo, "kafka_producer_replaced",
            {{"reason", text}});
-  const std::unique_ptr<Instance> old = Exchange();
+  const std::unique_ptr<KafkaClient> old = Exchange();
+  if (old == nullptr) {
+    (fatal ? fatal_ : renew_).store(true);  // tried again in the next turn
+    return;
+  }
   const auto give_up = std::chrono::steady_clock::now() + kRenewPatience;
   while (!fatal && rd_kafka_outq_len(old->client.get()) > 0 &&
          std::chrono::steady_clock::now() < give_up) {
     rd_kafka_poll(old->client.get(), 1);
     rd_kafka_poll(instance_->client.get(), 1);
+    Expire();
   }
   Drop(*old);
 }
 
 // Every append that waits in it is settled.
-void KafkaProducer::Drop(Instance& instance) {
+void KafkaProducer::Drop(KafkaClient& instance) {
   rd_kafka_purge(instance.client.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
   while (rd_kafka_outq_len(instance.client.get()) > 0) {
     rd_kafka_poll(instance.client.get(), kPollMs);

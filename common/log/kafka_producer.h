@@ -43,22 +43,16 @@ class KafkaProducer {
 
  private:
   struct UnderWay;
-  struct Instance {
-    KafkaHandle client;
-    std::map<Topic, KafkaTopicHandle> topics;
-    ~Instance();
-  };
-
   KafkaProducer(const KafkaOptions& options, OnEnd on_end);
-  absl::StatusOr<std::unique_ptr<Instance>> MakeInstance();
+  absl::StatusOr<std::unique_ptr<KafkaClient>> MakeInstance();
   rd_kafka_resp_err_t Produce(TopicPartition at, const Record& record, UnderWay* append);
   static void OnDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self);
   void Settle(UnderWay* append);
   void Run();
   void Expire();
   void Replace();
-  std::unique_ptr<Instance> Exchange();
-  static void Drop(Instance& instance);
+  std::unique_ptr<KafkaClient> Exchange();
+  static void Drop(KafkaClient& instance);
 
   const KafkaOptions options_;
   const OnEnd on_end_;
@@ -66,8 +60,13 @@ class KafkaProducer {
   std::atomic<bool> fatal_{false};
   std::atomic<bool> renew_{false};
 
+  struct Partition {
+    Partition(size_t bytes_max, size_t records_max) : budget(bytes_max, records_max) {}
+    QueueBudget budget;  // guarded by budget_mu_
+    std::mutex order;    // the records of an append stay next to each other
+  };
+  std::map<TopicPartition, Partition> partitions_;  // constant after construction
   std::mutex budget_mu_;
-  QueueBudget budget_;  // guarded by budget_mu_
 
   std::mutex waiting_mu_;
   std::multimap<std::chrono::steady_clock::time_point, UnderWay*>
@@ -75,9 +74,7 @@ class KafkaProducer {
 
   // Shared: while records are handed to the instance. Exclusive: while it is replaced.
   std::shared_mutex instance_mu_;
-  std::unique_ptr<Instance> instance_;
-  // The records of an append stay next to each other.
-  std::map<TopicPartition, std::mutex> order_;
+  std::unique_ptr<KafkaClient> instance_;
 
   std::thread thread_;
 };

@@ -62,8 +62,9 @@ struct Found {
   int replication = 0;
 };
 
+// `answered_by`: the broker that told it.
 absl::Status ReadMetadata(rd_kafka_t* client, const KafkaOptions& options, int timeout_ms,
-                          std::map<std::string, Found>* found) {
+                          std::map<std::string, Found>* found, int32_t* answered_by) {
   const rd_kafka_metadata_t* metadata = nullptr;
   const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 1, nullptr, &metadata, timeout_ms);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -71,6 +72,7 @@ absl::Status ReadMetadata(rd_kafka_t* client, const KafkaOptions& options, int t
                                                " does not answer: ", KafkaErrorText(error)));
   }
   found->clear();
+  *answered_by = metadata->orig_broker_id;
   for (int i = 0; i < metadata->topic_cnt; ++i) {
     const rd_kafka_metadata_topic_t& topic = metadata->topics[i];
     if (topic.err != RD_KAFKA_RESP_ERR_NO_ERROR || topic.partition_cnt == 0) continue;
@@ -131,7 +133,7 @@ absl::Status MakeMissing(rd_kafka_t* client, const KafkaOptions& options,
 }
 
 absl::Status CompareSettings(rd_kafka_t* client, const KafkaOptions& options, int timeout_ms,
-                             std::vector<std::string>* faults) {
+                             int32_t broker, std::vector<std::string>* faults) {
   std::vector<ResourceTypes::Config> resources;
   std::vector<rd_kafka_ConfigResource_t*> raw;
   for (const Topic topic : AllTopics()) {
@@ -141,6 +143,9 @@ absl::Status CompareSettings(rd_kafka_t* client, const KafkaOptions& options, in
   }
   const KafkaQueueHandle queue(rd_kafka_queue_new(client));
   const auto admin = AdminOptions(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+  // Every broker knows them. The one that the library would choose may be dead, and waited for.
+  char text[256];
+  if (broker >= 0) rd_kafka_AdminOptions_set_broker(admin.get(), broker, text, sizeof text);
   rd_kafka_DescribeConfigs(client, raw.data(), raw.size(), admin.get(), queue.get());
   const KafkaEventHandle event(rd_kafka_queue_poll(queue.get(), timeout_ms));
   if (event == nullptr || rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -193,9 +198,10 @@ void CompareShape(const KafkaOptions& options, const std::map<std::string, Found
 
 absl::Status TryOnce(rd_kafka_t* client, const KafkaOptions& options, int timeout_ms) {
   std::map<std::string, Found> found;
-  RETURN_IF_ERROR(ReadMetadata(client, options, timeout_ms, &found));
+  int32_t broker = -1;
+  RETURN_IF_ERROR(ReadMetadata(client, options, timeout_ms, &found, &broker));
   RETURN_IF_ERROR(MakeMissing(client, options, found, timeout_ms));
-  RETURN_IF_ERROR(ReadMetadata(client, options, timeout_ms, &found));
+  RETURN_IF_ERROR(ReadMetadata(client, options, timeout_ms, &found, &broker));
   for (const Topic topic : AllTopics()) {
     const std::string name = KafkaTopicName(options, topic);
     if (!found.contains(name)) {
@@ -204,7 +210,7 @@ absl::Status TryOnce(rd_kafka_t* client, const KafkaOptions& options, int timeou
   }
   std::vector<std::string> faults;
   CompareShape(options, found, &faults);
-  RETURN_IF_ERROR(CompareSettings(client, options, timeout_ms, &faults));
+  RETURN_IF_ERROR(CompareSettings(client, options, timeout_ms, broker, &faults));
   if (faults.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("topics on Kafka differ from the configuration; change one of the two:\n",

@@ -13,6 +13,7 @@
 #include "common/config/settings.h"
 #include "common/definitions/definition_store.h"
 #include "common/grpc/caller.h"
+#include "common/grpc/edge.h"
 #include "common/grpc/replicas.h"
 #include "common/log/log.h"
 #include "common/metrics/metrics.h"
@@ -37,6 +38,9 @@ struct Environment {
   // A partition ended by itself: kFenced or kFailed. On the partition's thread.
   std::function<void(runtime::PartitionRunner::State)> on_end;
 
+  rpc::Edge edge() const {
+    return {.corps = corps, .callers = callers, .replicas = replicas, .definitions = definitions};
+  }
   uint32_t partitions() const { return static_cast<uint32_t>(settings->partitions); }
   uint32_t lanes() const { return static_cast<uint32_t>(settings->lanes); }
 };

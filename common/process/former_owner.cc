@@ -40,22 +40,30 @@ bool ReadStat(const std::string& pid, char* state, std::string* start) {
   return true;
 }
 
+// "pid:[4026531836]": two containers may share host name and boot, and number their processes
+// alike.
+std::string PidNamespace() {
+  char name[64] = "";
+  const ssize_t length = readlink("/proc/self/ns/pid", name, sizeof name);
+  return length > 0 ? std::string(name, static_cast<size_t>(length)) : "";
+}
+
 }  // namespace
 
 std::string OwnerName() {
   char state = 0;
   std::string start;
   ReadStat("self", &state, &start);
-  return absl::StrCat(Host(), "/", getpid(), "/", start);
+  return absl::StrCat(Host(), "/", getpid(), "/", start, "/", PidNamespace());
 }
 
 bool HasEnded(const std::string& owner, const std::string& boot_id) {
   const std::vector<std::string> parts = absl::StrSplit(owner, '/');
   int64_t pid = 0;
   int64_t started = 0;
-  if (parts.size() != 3 || parts[0] != Host() || boot_id.empty() || boot_id != BootId() ||
-      !absl::SimpleAtoi(parts[1], &pid) || pid <= 0 || !absl::SimpleAtoi(parts[2], &started) ||
-      started <= 0) {
+  if (parts.size() != 4 || parts[0] != Host() || parts[3].empty() || parts[3] != PidNamespace() ||
+      boot_id.empty() || boot_id != BootId() || !absl::SimpleAtoi(parts[1], &pid) || pid <= 0 ||
+      !absl::SimpleAtoi(parts[2], &started) || started <= 0) {
     return false;
   }
   char state = 0;

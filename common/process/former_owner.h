@@ -6,13 +6,13 @@
 
 namespace tidegate::process {
 
-// This process as its fences name it: "HOST/PID/START", START in clock ticks since boot. No other
-// process of this boot has the same.
+// This process as its fences name it: "HOST/PID/START/NAMESPACE", START in clock ticks since boot,
+// NAMESPACE that of the pid. No other process of this boot has the same.
 std::string OwnerName();
 
 // Whether a process of this machine's present boot with this name has certainly ended: the pid is
-// gone, a zombie, or another process by now. False for other hosts and boots: only the platform can
-// tell (setting former_owner.policy).
+// gone, a zombie, or another process by now. False for other hosts, boots and pid namespaces (other
+// containers): only the platform can tell (setting former_owner.policy).
 bool HasEnded(const std::string& owner, const std::string& boot_id);
 
 }  // namespace tidegate::process

@@ -1,5 +1,6 @@
 #include "common/process/process.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -70,18 +71,6 @@ absl::Status WritePortsFile(const std::string& path, const std::string& grpc,
   return absl::OkStatus();
 }
 
-rpc::TlsFiles ToRpc(const config::TlsFiles& files) {
-  return {.cert_file = files.cert_file, .key_file = files.key_file, .ca_file = files.ca_file};
-}
-
-rpc::CallerCorps MakeCallers(const config::Settings& settings) {
-  std::vector<rpc::CallerRow> rows;
-  for (const config::CallerIdentity& caller : settings.callers) {
-    rows.push_back({.identity = caller.identity, .corps = caller.corps});
-  }
-  return {rows, /*enforced=*/!settings.listen.tls.ca_file.empty()};
-}
-
 // "1/2", checked when the settings were loaded.
 Replica ParseReplica(const std::string& text) {
   const std::pair<std::string, std::string> parts = absl::StrSplit(text, '/');
@@ -120,9 +109,13 @@ const std::vector<std::string>& PeersOf(const config::Settings& settings,
 class Process {
  public:
   explicit Process(const config::Settings& settings)
-      : settings_(settings), callers_(MakeCallers(settings)) {}
+      : settings_(settings),
+        callers_(settings.callers, /*enforced=*/!settings.listen.tls.ca_file.empty()) {}
 
-  absl::Status Start(const std::string& name, const std::vector<ServiceSpec>& specs);
+  // Until all of it works.
+  absl::Status Start(const std::vector<ServiceSpec>& specs);
+  // Tells everyone that it does.
+  absl::Status Announce(const std::string& name);
   void Drain();
 
  private:
@@ -132,7 +125,7 @@ class Process {
   absl::Status StartGrpc();
   absl::Status WaitUntilReady();
   void OnPartitionEnd(runtime::PartitionRunner::State state);
-  void Announce(const std::string& name) const;
+  std::string Description(const std::string& name) const;
   std::string callback_address() const;
 
   struct Running {
@@ -159,27 +152,30 @@ class Process {
   std::unique_ptr<rpc::ServerRunner> grpc_;
 };
 
-absl::Status Process::Start(const std::string& name, const std::vector<ServiceSpec>& specs) {
+absl::Status Process::Start(const std::vector<ServiceSpec>& specs) {
   replica_ = ParseReplica(settings_.replica);
   ASSIGN_OR_RETURN(corps_, config::LoadCorps(settings_.corps_file));
   ASSIGN_OR_RETURN(limits_, LoadLimits(settings_.limits_file));
-  ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(ToRpc(settings_.peers.tls)));
+  ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(settings_.peers.tls));
   // The addresses are taken before the long replay, so that a taken port is told at once.
   ASSIGN_OR_RETURN(admin_, Admin::Start(settings_.listen.admin, &metrics_));
   RETURN_IF_ERROR(OpenLog());
   definitions_ = std::make_unique<definitions::DefinitionStore>(log_.get(), &clock_);
   for (const ServiceSpec& spec : specs) RETURN_IF_ERROR(MakeService(spec));
   RETURN_IF_ERROR(StartGrpc());
+  for (const auto& running : running_) RETURN_IF_ERROR(running->service->Open());
   for (const auto& running : running_) running->service->Start();
   admin_->Watch(true);
   RETURN_IF_ERROR(definitions_->WaitUntilRead());
-  RETURN_IF_ERROR(WaitUntilReady());
-  for (const auto& running : running_) RETURN_IF_ERROR(running->service->Open());
+  return WaitUntilReady();
+}
+
+absl::Status Process::Announce(const std::string& name) {
   RETURN_IF_ERROR(WritePortsFile(settings_.listen.ports_file, grpc_->address(), callback_address(),
                                  admin_->address()));
   admin_->SetPhase(Admin::Phase::kServing);
   grpc_->SetServing(true);
-  Announce(name);
+  std::fputs(Description(name).c_str(), stderr);
   return absl::OkStatus();
 }
 
@@ -214,9 +210,7 @@ absl::Status Process::MakeService(const ServiceSpec& spec) {
   auto running = std::make_unique<Running>();
   running->name = spec.name;
   ASSIGN_OR_RETURN(auto channels, ChannelsOf(spec.name));
-  if (replica_.count > 1) {
-    running->replicas = rpc::Replicas(spec.name, replica_, std::move(channels), &callers_);
-  }
+  running->replicas = rpc::Replicas(spec.name, replica_, std::move(channels), &callers_);
   const Environment environment{
       .settings = &settings_,
       .corps = &corps_,
@@ -241,7 +235,7 @@ absl::Status Process::MakeService(const ServiceSpec& spec) {
 absl::Status Process::StartGrpc() {
   std::vector<grpc::Service*> handlers;
   for (const auto& running : running_) handlers.push_back(running->service->handler());
-  ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(ToRpc(settings_.listen.tls)));
+  ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(settings_.listen.tls));
   ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials));
   const ChannelsTo channels_to = [this](const std::string& service) -> rpc::Replicas::Channels {
     for (const auto& running : running_) {
@@ -273,7 +267,7 @@ std::string Process::callback_address() const {
   return "";
 }
 
-void Process::Announce(const std::string& name) const {
+std::string Process::Description(const std::string& name) const {
   std::string text = absl::StrCat(name, " is ready, replica ", replica_.Name(), "\n  gRPC      ",
                                   grpc_->address(), "\n");
   if (const std::string callback = callback_address(); !callback.empty()) {
@@ -284,7 +278,7 @@ void Process::Announce(const std::string& name) const {
   absl::StrAppend(&text, "  admin     http://", admin_->address(),
                   "  (/livez /readyz?verbose /metrics)\n  state     ", state_, "\n  WeCom     ",
                   settings_.send ? settings_.wecom.url : "nothing is sent (send: false)", "\n");
-  std::fputs(text.c_str(), stderr);
+  return text;
 }
 
 // Whatever this process still does for a partition that is not its own is wrong: it ends at once.
@@ -312,6 +306,25 @@ void Process::Drain() {
   LogEvent(LogLevel::kInfo, "drain_ended");
 }
 
+// SIGTERM and SIGINT. During a start, and again during a drain, a signal ends the process at once,
+// which is survived like a kill: what is in flight becomes doubt.
+std::atomic<bool> started{false};
+std::atomic<bool> told{false};
+sem_t told_to_end;
+
+void OnSignal(int) {
+  if (!started.load() || told.exchange(true)) _exit(0);
+  sem_post(&told_to_end);
+}
+
+void CatchSignals() {
+  sem_init(&told_to_end, 0, 0);
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+}
+
 }  // namespace
 
 absl::Status CheckPeers(const config::Settings& settings,
@@ -331,22 +344,13 @@ absl::Status CheckPeers(const config::Settings& settings,
 absl::Status Run(const std::string& name, const config::Settings& settings,
                  const std::vector<ServiceSpec>& services) {
   RETURN_IF_ERROR(CheckPeers(settings, services));
-  // Blocked before any thread starts, so that all inherit it and only sigwait sees them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  CatchSignals();
   Process process(settings);
-  RETURN_IF_ERROR(process.Start(name, services));
-  int signal = 0;
-  sigwait(&signals, &signal);
-  // A second signal ends the process at once; what is in flight becomes doubt.
-  std::thread([signals] {
-    int second = 0;
-    sigwait(&signals, &second);
-    std::_Exit(0);
-  }).detach();
+  RETURN_IF_ERROR(process.Start(services));
+  started.store(true);
+  RETURN_IF_ERROR(process.Announce(name));
+  while (sem_wait(&told_to_end) != 0) {
+  }
   process.Drain();
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,8 +30,15 @@ class Service {
   virtual void Connect(const ChannelsTo&) {}
   // Recovers and begins to work; returns at once. See Ready().
   virtual void Start() {}
-  virtual bool Ready() const { return true; }
-  // Every partition is live: opens the doors that are not gRPC. Error: the address, named.
+  // Whether every partition of its own is live.
+  bool Ready() const {
+    const auto all = runners();
+    return std::all_of(all.begin(), all.end(), [](const runtime::PartitionRunner* runner) {
+      return runner->state() == runtime::PartitionRunner::State::kLive;
+    });
+  }
+  // Opens the doors that are not gRPC. What comes in by them needs the log and nothing else, so
+  // that it is taken while partitions are still replayed. Error: the address, named.
   virtual absl::Status Open() { return absl::OkStatus(); }
   // The doors that are not gRPC are closed; whoever is inside is answered.
   virtual void Close() {}

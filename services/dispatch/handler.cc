@@ -173,7 +173,13 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
       reactor->Finish(rpc::ToGrpcStatus(status, "CAMPAIGN_EXISTS"));
       return reactor;
     }
-    preview_->Ask(
+    AudiencePreview* const preview = preview_.load();
+    if (preview == nullptr) {
+      reactor->Finish(rpc::ToGrpcStatus(absl::UnavailableError("the service starts; repeat"),
+                                        "SEGMENTATION_UNAVAILABLE"));
+      return reactor;
+    }
+    preview->Ask(
         request->corp(), definition.campaign().audience_expression(), rpc::DeadlineOf(*context),
         [this, reactor, response, definition](grpc::Status status,
                                               std::vector<AudienceCustomer> audience) {

@@ -1,6 +1,7 @@
 // RPC edge of dispatch: campaigns are wishes (definitions) and what the lane did about them.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,8 +24,9 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
           uint32_t lanes_in_all, std::vector<Lane>* lanes)
       : edge_(edge), clock_(clock), limits_(limits), lanes_in_all_(lanes_in_all), lanes_(lanes) {}
 
-  // Who tells the audience of a campaign that is only validated; set before the server starts.
-  void SetAudiencePreview(AudiencePreview* preview) { preview_ = preview; }
+  // Who tells the audience of a campaign that is only validated; until it is set, calls that need
+  // it are UNAVAILABLE.
+  void SetAudiencePreview(AudiencePreview* preview) { preview_.store(preview); }
 
   grpc::ServerUnaryReactor* CreateCampaign(
       grpc::CallbackServerContext* context,
@@ -100,7 +102,7 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   const wecom_table::Limits* const limits_;
   const uint32_t lanes_in_all_;
   std::vector<Lane>* const lanes_;
-  AudiencePreview* preview_ = nullptr;
+  std::atomic<AudiencePreview*> preview_{nullptr};
 };
 
 }  // namespace tidegate::dispatch

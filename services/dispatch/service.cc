@@ -98,11 +98,8 @@ Service::Service(const Config& config, const process::Environment& environment)
                                                              environment.on_end);
     lanes_.push_back(std::move(lane));
   }
-  handler_ = std::make_unique<Handler>(rpc::Edge{.corps = environment.corps,
-                                                 .callers = environment.callers,
-                                                 .replicas = environment.replicas,
-                                                 .definitions = environment.definitions},
-                                       environment.clock, &config_.limits, config_.lanes, &lanes_);
+  handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, &config_.limits,
+                                       config_.lanes, &lanes_);
 }
 
 void Service::Connect(const process::ChannelsTo& channels_to) {
@@ -112,12 +109,6 @@ void Service::Connect(const process::ChannelsTo& channels_to) {
 
 void Service::Start() {
   for (Lane& lane : lanes_) lane.thread->Start();
-}
-
-bool Service::Ready() const {
-  return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
-    return lane.thread->runner().state() == PartitionRunner::State::kLive;
-  });
 }
 
 void Service::Drain(absl::Duration patience) {

@@ -29,7 +29,6 @@ class Service final : public process::Service {
   void Connect(const process::ChannelsTo& channels_to) override;
   // Replays the ledgers of its lanes and begins to send.
   void Start() override;
-  bool Ready() const override;
   // No new attempt; waits up to `patience` for the answers of those under way. What is left becomes
   // doubt at the next start.
   void Drain(absl::Duration patience) override;

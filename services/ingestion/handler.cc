@@ -88,19 +88,31 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
     reactor->Finish(rpc::InvalidArgument(wrong));
     return reactor;
   }
+  // The events carry the revision that their sender may have seen, at whichever process.
+  edge_.definitions->WhenCurrent([this, reactor, request, response,
+                                  deadline = rpc::DeadlineOf(*context)](absl::Status current) {
+    if (!current.ok()) {
+      return reactor->Finish(rpc::ToGrpcStatus(current, "DEFINITIONS_NOT_READ"));
+    }
+    Publish(*request, deadline, reactor, response);
+  });
+  return reactor;
+}
 
+void Handler::Publish(const v1::BatchPublishEventsRequest& request, absl::Time deadline,
+                      grpc::ServerUnaryReactor* reactor, v1::BatchPublishEventsResponse* response) {
   const Now now = clock_->Read();
-  const uint64_t revision = edge_.definitions->Corp(request->corp())->revision;
+  const uint64_t revision = edge_.definitions->Corp(request.corp())->revision;
   struct Part {
     std::vector<log::Record> records;
     std::vector<int> items;
   };
   std::map<uint32_t, Part> parts;
   uint64_t refused = 0;
-  for (int i = 0; i < request->events_size(); ++i) {
+  for (int i = 0; i < request.events_size(); ++i) {
     auto* result = response->add_results();
     ItemFault fault;
-    auto event = FromPublished(request->corp(), request->source(), request->events(i), now, &fault);
+    auto event = FromPublished(request.corp(), request.source(), request.events(i), now, &fault);
     if (!event.has_value()) {
       ++refused;
       result->set_code(grpc::StatusCode::INVALID_ARGUMENT);
@@ -109,32 +121,28 @@ grpc::ServerUnaryReactor* Handler::BatchPublishEvents(grpc::CallbackServerContex
       continue;
     }
     event->set_corp_revision(revision);
-    std::string key = CustomerKey(request->corp(), event->customer());
+    std::string key = CustomerKey(request.corp(), event->customer());
     Part& part = parts[PartitionOf(key, partitions_)];
     part.records.push_back(
         {.key = std::move(key), .header = "", .value = event->SerializeAsString()});
     part.items.push_back(i);
   }
-  events_in_.fetch_add(static_cast<uint64_t>(request->events_size()), std::memory_order_relaxed);
+  events_in_.fetch_add(static_cast<uint64_t>(request.events_size()), std::memory_order_relaxed);
   events_refused_.fetch_add(refused, std::memory_order_relaxed);
-  if (parts.empty()) {
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
-  }
+  if (parts.empty()) return reactor->Finish(grpc::Status::OK);
   auto publication = std::make_shared<Publication>();
   publication->left = parts.size();
   publication->reactor = reactor;
   publication->response = response;
   // A little before the caller gives up, so that it hears why.
-  const int64_t patience_ms = std::max<int64_t>(
-      absl::ToInt64Milliseconds(rpc::DeadlineOf(*context) - absl::Now()) * 9 / 10, 1);
+  const int64_t patience_ms =
+      std::max<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()) * 9 / 10, 1);
   for (auto& [partition, part] : parts) {
     log_->AppendWithin({log::Topic::kEvents, partition}, std::move(part.records), patience_ms,
                        [publication, items = std::move(part.items)](absl::Status status) {
                          publication->Ended(items, status);
                        });
   }
-  return reactor;
 }
 
 }  // namespace tidegate::ingestion

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/grpc/edge.h"
 #include "common/log/log.h"
@@ -26,6 +27,11 @@ class Handler final : public ::tidegate::ingestion::v1::IngestionService::Callba
   uint64_t events_refused() const { return events_refused_.load(std::memory_order_relaxed); }
 
  private:
+  // A good request, once the definitions are current.
+  void Publish(const ::tidegate::ingestion::v1::BatchPublishEventsRequest& request,
+               absl::Time deadline, grpc::ServerUnaryReactor* reactor,
+               ::tidegate::ingestion::v1::BatchPublishEventsResponse* response);
+
   const rpc::Edge edge_;
   log::Log* const log_;
   const Clock* const clock_;

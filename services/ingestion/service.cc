@@ -22,11 +22,7 @@ process::ServiceSpec Spec() {
 
 Service::Service(const Config& config, const process::Environment& environment)
     : config_(config),
-      handler_({.corps = environment.corps,
-                .callers = environment.callers,
-                .replicas = environment.replicas,
-                .definitions = environment.definitions},
-               environment.log, environment.clock, config.partitions),
+      handler_(environment.edge(), environment.log, environment.clock, config.partitions),
       stage_(environment.metrics->MakeStage("ingestion", 0)) {}
 
 absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,

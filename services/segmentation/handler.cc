@@ -87,8 +87,15 @@ grpc::Status ShardStatus(const absl::Status& status) {
 }  // namespace
 
 void Handler::AskShard(const Shard& shard, absl::Time deadline, Ask ask) {
+  if (asking_.fetch_add(1) >= kAskingMax) {
+    --asking_;
+    return ask(
+        absl::ResourceExhaustedError("too many questions wait for a shard; try again in a second"),
+        *shard.core, Now{});
+  }
   log_->QueryEnd({log::Topic::kEvents, shard.partition},
                  [this, &shard, deadline, ask](absl::StatusOr<uint64_t> end) {
+                   --asking_;
                    if (!end.ok()) return ask(end.status(), *shard.core, Now{});
                    WaitForEvents(shard, *end, deadline, ask);
                  });

@@ -1,6 +1,7 @@
 // RPC edge of segmentation: asks every shard, and answers only when all of them did.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <vector>
@@ -56,6 +57,10 @@ class Handler final : public ::tidegate::segmentation::v1::SegmentationService::
   const Clock* const clock_;
   const uint32_t partitions_;
   std::vector<Shard>* const shards_;
+  // Questions that wait for the end of the log; those after it wait in their shard. Policy when
+  // full: refuse.
+  static constexpr size_t kAskingMax = 10'000;
+  std::atomic<size_t> asking_{0};
 };
 
 }  // namespace tidegate::segmentation

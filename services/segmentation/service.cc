@@ -1,6 +1,5 @@
 #include "services/segmentation/service.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "services/segmentation/core/scan_index.h"
@@ -43,22 +42,12 @@ Service::Service(const Config& config, const process::Environment& environment) 
                                                               environment.on_end);
     shards_.push_back(std::move(shard));
   }
-  const rpc::Edge edge{.corps = environment.corps,
-                       .callers = environment.callers,
-                       .replicas = environment.replicas,
-                       .definitions = environment.definitions};
-  handler_ = std::make_unique<Handler>(edge, environment.log, environment.clock, config.partitions,
-                                       &shards_);
+  handler_ = std::make_unique<Handler>(environment.edge(), environment.log, environment.clock,
+                                       config.partitions, &shards_);
 }
 
 void Service::Start() {
   for (Shard& shard : shards_) shard.thread->Start();
-}
-
-bool Service::Ready() const {
-  return std::all_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
-    return shard.thread->runner().state() == PartitionRunner::State::kLive;
-  });
 }
 
 void Service::Stop() {

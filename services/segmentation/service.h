@@ -21,7 +21,6 @@ class Service final : public process::Service {
 
   // Replays profiles and journals of its partitions, then answers.
   void Start() override;
-  bool Ready() const override;
   void Stop() override;
 
   grpc::Service* handler() override { return handler_.get(); }

@@ -1,6 +1,5 @@
 #include "services/tagging/service.h"
 
-#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -28,10 +27,7 @@ process::ServiceSpec Spec() {
 }
 
 Service::Service(const Config& config, const process::Environment& environment)
-    : handler_({.corps = environment.corps,
-                .callers = environment.callers,
-                .replicas = environment.replicas,
-                .definitions = environment.definitions}) {
+    : handler_(environment.edge()) {
   for (uint32_t p = 0; p < config.partitions; ++p) {
     if (!environment.replicas->own().Owns(p)) continue;
     Partition partition;
@@ -58,12 +54,6 @@ Service::Service(const Config& config, const process::Environment& environment)
 
 void Service::Start() {
   for (Partition& partition : partitions_) partition.thread->Start();
-}
-
-bool Service::Ready() const {
-  return std::all_of(partitions_.begin(), partitions_.end(), [](const Partition& partition) {
-    return partition.thread->runner().state() == PartitionRunner::State::kLive;
-  });
 }
 
 void Service::Stop() {

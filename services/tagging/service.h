@@ -21,7 +21,6 @@ class Service final : public process::Service {
 
   // Replays the journals of its partitions and begins to take events.
   void Start() override;
-  bool Ready() const override;
   void Stop() override;
 
   grpc::Service* handler() override { return &handler_; }

@@ -21,7 +21,8 @@ def result():
                                   "publish_seconds": 1.0, "count": 10, "count_expected": 10,
                                   "count_over": 0}},
         "welcome": {log: {"p50_ms": 9, "p99_ms": 240, "p99_ms_min": 90, "p99_ms_max": 300,
-                          "count": 600, "asked": 600} for log in ("embedded", "kafka")},
+                          "count": 600, "asked": 600, "load_per_second": 1000,
+                          "load_per_second_min": 990.0} for log in ("embedded", "kafka")},
         "machine": {"cpus": 2, "cpu": "x", "memory_gb": 8.0, "load_before": 0.0, "load_after": 1.0},
         "commit": "0123456789ab", "seed": 1, "seconds": 3.0, "failures": [],
     }
@@ -53,6 +54,10 @@ class FailuresTest(unittest.TestCase):
     def test_a_welcome_that_was_not_sent_is_a_miss(self):
         self.assertIn("599 of 600", self.missed(
             lambda figures: figures["welcome"]["kafka"].update(count=599)))
+
+    def test_less_load_than_meant_is_a_miss(self):
+        self.assertIn("only 900 purchases/s", self.missed(
+            lambda figures: figures["welcome"]["embedded"].update(load_per_second_min=900.0)))
 
     def test_a_wrong_count_is_a_miss(self):
         self.assertIn("9 customers", self.missed(

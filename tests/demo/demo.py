@@ -35,15 +35,15 @@ import summary
 from client import Client
 from deployment import SERVICES, ManyProcesses, NoKafka, OneProcess
 from processes import DemoError, Processes, Service
+from settling import settle
 from simulator import Simulator
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WATCHDOG_SECONDS = 300
 # On Kafka, perhaps with many kills.
-LONG_WATCHDOG_SECONDS = 900
+LONG_WATCHDOG_SECONDS = 590
 # The rules ask for the day: do not begin just before it changes.
 MIDNIGHT_SECONDS = 20
-SETTLE_SECONDS = 60
 SETTLE_POLL_SECONDS = 0.5
 # How long the client goes on trying while the server is away.
 WAIT_SECONDS = 60
@@ -90,11 +90,13 @@ class Demo:
         segments = [self._count(expression, today) for expression in settings.SEGMENTS]
         plan = self._create()
         report = self._send()
-        self._settle()
+        settle(self._client, self._simulator, settings.CORP, SETTLE_POLL_SECONDS)
+        self._say("all tags are written, all welcomes sent, all callbacks delivered")
         run = {
             "seed": self._options.seed, "window_kind": self._options.window,
             "kill": self._options.kill, "kill_brokers": self._options.kill_brokers,
-            "stop": self._options.stop, "kafka": self._options.kafka, "folder": self._folder, "added": settings.ADDED,
+            "stop": self._options.stop, "kafka": self._options.kafka, "folder": self._folder,
+            "added": settings.ADDED,
             "data": {"source": source.name, "customers": source.customers,
                      "purchases": source.purchases},
             "ingest": ingest, "segments": segments, "plan": plan, "report": report,
@@ -131,8 +133,9 @@ class Demo:
             f"  {tidegate} quota list {corp}",
             f"  {tidegate} doubt list {corp}",
             f"  curl -s http://{self._deployment.admin}/metrics",
-            f"to end them: kill {' '.join(map(str, self._deployment.pids()))} {self._wecom.pid}; "
-            f"rm -r {self._folder}",
+            "to end them: " + "; ".join([
+                f"kill {' '.join(map(str, self._deployment.pids()))} {self._wecom.pid}",
+                *self._deployment.end_commands(), f"rm -r {self._folder}"]),
         ])
 
     def why(self, error):
@@ -174,7 +177,8 @@ class Demo:
         if not self._options.kafka:
             return OneProcess(*arguments)
         self._say(f"starting Kafka, {self._options.nodes} nodes")
-        return ManyProcesses(*arguments, self._options.nodes, self._options.replicas)
+        return ManyProcesses(*arguments, self._options.nodes, self._options.replicas,
+                             stay=self._options.keep)
 
     def _define(self):
         for channel in settings.CHANNELS:
@@ -244,29 +248,6 @@ class Demo:
                 raise self._killer.error
         return self._client.ask("campaign", "report", *which)
 
-    def _settle(self):
-        """Until nothing is left to write: twice the same quiet picture."""
-        quiet, left = 0, {}
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while quiet < 2:
-            if time.monotonic() > deadline:
-                raise DemoError(f"tags, welcomes or callbacks were still open: {left}")
-            left = self._left_to_do()
-            quiet = 0 if any(left.values()) else quiet + 1
-            time.sleep(SETTLE_POLL_SECONDS)
-        self._say("all tags are written, all welcomes sent, all callbacks delivered")
-
-    def _left_to_do(self):
-        back = self._client.ask("writeback", "status", "--corp", settings.CORP)
-        status = self._simulator.status()
-        return {
-            "tags": back["tags_wanted"] - back["tags_written"] - back["tags_refused"],
-            "welcomes": (back["welcomes_requested"] - back["welcomes_sent"]
-                         - back["welcomes_dropped"]),
-            "callbacks": status["callbacks"]["pending"],
-            "adds": status["adds"]["asked"] - status["adds"]["done"],
-        }
-
     def _judge(self, source):
         code, out, err = self._processes.run([
             sys.executable, os.path.join(REPOSITORY, "tests", "judge", "judge.py"), "--json",
@@ -304,7 +285,8 @@ def parse(arguments):
     parser.add_argument("--window", choices=("fixed", "sliding"), default="sliding",
                         help="how the simulated WeCom counts calls (default sliding)")
     parser.add_argument("--kill", type=int, default=0, metavar="N",
-                        help="kill `tidegate serve` N times while it works (default 0)")
+                        help="kill `tidegate serve`, or the services' processes with --kafka, N "
+                             "times while they work (default 0)")
     parser.add_argument("--kafka", action="store_true",
                         help="every service in processes of its own on a real Kafka, started here")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1,
@@ -364,6 +346,9 @@ def main(arguments=None):
         return 130
     except NoKafka as error:
         print(f"SKIPPED demo --kafka: {error}")
+        demo.close()
+        if not options.out:
+            shutil.rmtree(folder)
         return 77
     except DemoError as error:
         print(f"demo: {demo.why(error)}\nlogs in {folder}", file=sys.stderr)

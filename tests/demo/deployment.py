@@ -4,6 +4,7 @@ processes of its own on a real Kafka. Both offer the same to the demo.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,9 @@ sys.path.append(os.path.join(REPOSITORY, "tests", "judge"))
 SERVICES = ("ingestion", "tagging", "segmentation", "dispatch")
 STATEFUL = SERVICES[1:]
 PARTITIONS = 4
+EXIT_FENCED = 75
+EXIT_SECONDS = 20
+START_SECONDS = 60
 
 
 class NoKafka(Exception):
@@ -77,6 +81,10 @@ class OneProcess:
             journals=os.path.join(folder, "journals"),
             witness=os.path.join(folder, "witness.jsonl"),
             client_logs=[os.path.join(folder, "client.jsonl")])
+
+    def end_commands(self):
+        """What ends it after --keep, beside its processes."""
+        return []
 
     def close(self):
         pass
@@ -151,6 +159,30 @@ class Replica(Service):
         self._log_of_processes.write(time.time_ns(), "exit", self, process.pid, code=code)
         return code
 
+    def sleep_and_wake(self, seconds):
+        """SIGSTOP while a second process takes its place, then SIGCONT; the first process. The second
+        cannot listen where the first still does, so it does so elsewhere."""
+        first = self.process
+        self.signal(first, signal.SIGSTOP, "stop")
+        stopped = time.monotonic()
+        self.launch(elsewhere=True)
+        self.await_ports(START_SECONDS)
+        time.sleep(max(0, stopped + seconds - time.monotonic()))
+        self.signal(first, signal.SIGCONT, "continue")
+        return first
+
+    def expect_fenced(self, first):
+        """The first process must end as fenced; the second gives way to one on the own addresses."""
+        code = self.await_exit(first, EXIT_SECONDS)
+        if code != EXIT_FENCED:
+            raise DemoError(f"{self.service} {self.replica}, pid {first.pid}, was replaced and ended "
+                            f"with exit code {code}, not {EXIT_FENCED}")
+        code = self.terminate()
+        if code != 0:
+            raise DemoError(f"{self.service} {self.replica} took the place of pid {first.pid} and "
+                            f"ended with exit code {code} after SIGTERM, not 0")
+        self.start_again(START_SECONDS)
+
     def terminate(self, seconds=30):
         t_ns = time.time_ns()
         code = super().terminate(seconds)
@@ -178,12 +210,14 @@ class ManyProcesses:
 
     name = "kafka"
 
-    def __init__(self, processes, folder, build, files, wecom, nodes, replicas, more=None):
-        """`more`: settings beside the usual ones, as {section: {key: value}}."""
+    def __init__(self, processes, folder, build, files, wecom, nodes, replicas, more=None,
+                 stay=False):
+        """`more`: settings beside the usual ones, as {section: {key: value}}. `stay`: the brokers
+        outlive this program."""
         from cluster import Cluster
         from jars import KafkaError, KafkaUnavailable
         try:
-            self.cluster = Cluster.start(os.path.join(folder, "kafka"), nodes)
+            self.cluster = Cluster.start(os.path.join(folder, "kafka"), nodes, stay)
         except KafkaUnavailable as error:
             raise NoKafka(str(error)) from error
         except KafkaError as error:
@@ -191,25 +225,30 @@ class ManyProcesses:
         self._nodes, self._count = nodes, replicas
         os.mkdir(os.path.join(folder, "logs"))
         self.process_log = ProcessLog(os.path.join(folder, "processes.jsonl"))
-        self._addresses = {
-            (service, replica): self._free_addresses(service)
-            for service in SERVICES for replica in range(replicas)}
+        self._addresses = self._free_addresses()
         self._write_settings(os.path.join(folder, "tidegate.yaml"),
                              merged(self._settings(files, wecom), more or {}))
         self.replicas = [Replica(processes, folder, build, service, replica, replicas,
                                  self._addresses[service, replica], self.process_log)
                          for service in SERVICES for replica in range(replicas)]
 
-    def _free_addresses(self, service):
+    def _free_addresses(self):
+        """{(service, replica): {listener: address}}, no two alike."""
         import ports
-        names = ["grpc", "admin"] + (["callback"] if service == "ingestion" else [])
-        claims = ports.claim_free(len(names))
-        numbers = [ports.number(claim) for claim in claims]
+        listeners = [(service, replica, listener)
+                     for service in SERVICES for replica in range(self._count)
+                     for listener in ("grpc", "admin", "callback")
+                     if listener != "callback" or service == "ingestion"]
+        claims = ports.claim_free(len(listeners))
+        addresses = {}
+        for (service, replica, listener), claim in zip(listeners, claims):
+            addresses.setdefault((service, replica), {})[listener] = (
+                f"127.0.0.1:{ports.number(claim)}")
         # The services bind without sharing: from here on a port is only ours by its place below
         # the kernel's range.
         for claim in claims:
             claim.close()
-        return {name: f"127.0.0.1:{number}" for name, number in zip(names, numbers)}
+        return addresses
 
     def _write_settings(self, path, settings):
         with open(path, "w", encoding="utf-8") as file:
@@ -286,6 +325,9 @@ class ManyProcesses:
             client_logs=[os.path.join(folder, "client.jsonl")],
             processes=os.path.join(folder, "processes.jsonl"),
             logs=os.path.join(folder, "logs"))
+
+    def end_commands(self):
+        return [f"./dev kafka stop --dir {self.cluster.directory}"]
 
     def close(self):
         self.cluster.stop(grace_seconds=0)

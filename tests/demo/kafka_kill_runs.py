@@ -14,25 +14,22 @@ One thread each per service, for brokers and for stops; a process is touched by 
 import contextlib
 import json
 import random
-import signal
 import threading
 import time
 
 import lanes
 import settings
-from deployment import STATEFUL
+from deployment import EXIT_FENCED, START_SECONDS, STATEFUL
 from processes import DemoError
 
-SHARES = {"ingestion": 0.2, "tagging": 0.2, "segmentation": 0.2}  # the rest is dispatch's
+# The rest is dispatch's, whose kills each need a create of their own.
+SHARES = {"ingestion": 0.23, "tagging": 0.23, "segmentation": 0.23}
 DELAY_SECONDS = (0.3, 2.0)
 WAIT_CREATE_MS = 500
 GATE_POLL_SECONDS = 0.05
 STOP_SECONDS = 8
-EXIT_FENCED = 75
-EXIT_SECONDS = 20
 LEADER_SECONDS = 30
 IN_SYNC_SECONDS = 60
-START_SECONDS = 60
 
 
 class KafkaKiller:
@@ -76,7 +73,9 @@ class KafkaKiller:
     def _guarded(self, work, *arguments):
         try:
             work(*arguments)
-        except DemoError as error:
+        except Exception as error:  # whatever it is, the run must end with it
+            if not isinstance(error, DemoError):
+                error = DemoError(f"{work.__name__.strip('_')}: {type(error).__name__}: {error}")
             with self._lock:
                 self.error = self.error or error
             self._failed.set()
@@ -92,26 +91,33 @@ class KafkaKiller:
             if self._failed.is_set():
                 return
             if service == "dispatch":
-                replica = self._await_create(count - number)
-                phase = "create"
-            else:
-                time.sleep(chance.uniform(*DELAY_SECONDS))
-                replica = chance.choice(self._deployment.of(service))
-                phase = "timed"
+                self._kill_at_create(self._lane_owner(), count - number)
+                continue
+            time.sleep(chance.uniform(*DELAY_SECONDS))
+            replica = chance.choice(self._deployment.of(service))
             with self._touching[replica]:
                 if service == "ingestion":
                     self._await_callbacks()
-                self._kill(replica, phase)
+                self._kill(replica, "timed")
 
-    def _await_create(self, left):
-        """The owner of the lane, while a create that it sent has no answer."""
-        owner = self._lane_owner()
+    def _kill_at_create(self, owner, left):
+        killed = False
+        while not killed:
+            pid = owner.pid
+            self._await_create(owner, left)
+            with self._touching[owner]:
+                killed = pid == owner.pid  # else it was stopped, and its successor has no call yet
+                if killed:
+                    self._kill(owner, "create")
+
+    def _await_create(self, owner, left):
+        """Until a create that the owner of the lane sent has no answer yet."""
         while True:
             over = self._over.is_set()
             create = self._simulator.wait_create(WAIT_CREATE_MS)
             # One that the former process sent is no news.
             if create and create["arrived_raw_ns"] > owner.started_raw_ns:
-                return owner
+                return
             if over or self._failed.is_set():
                 raise DemoError(f"the campaign was over with {left} kills at a create to come")
 
@@ -155,6 +161,8 @@ class KafkaKiller:
             with contextlib.ExitStack() as spared:
                 for replica in self._deployment.of("ingestion"):
                     spared.enter_context(self._touching[replica])
+                # What is being delivered waits for the next leader as well.
+                self._await_callbacks()
                 self._kill_broker(leaders, cluster, lane)
 
     def _kill_broker(self, leaders, cluster, lane):
@@ -166,9 +174,11 @@ class KafkaKiller:
             after = leaders.leader(cluster.bootstrap_servers, "tidegate.ledger", lane)
             return after if after not in (before, None, -1) else None
 
-        after = self._await(moved, LEADER_SECONDS, "the ledger has no new leader")
-        outage_ms = (time.monotonic() - killed) * 1000
-        cluster.restart(before)
+        try:
+            after = self._await(moved, LEADER_SECONDS, "the ledger has no new leader")
+            outage_ms = (time.monotonic() - killed) * 1000
+        finally:
+            cluster.restart(before)
         with self._lock:
             self.broker_kills.append({"node": before, "t": round(killed - self._began, 3),
                                       "leader_before": before, "leader_after": after,
@@ -176,13 +186,18 @@ class KafkaKiller:
         self._say(f"broker {before} killed, {after} leads the ledger after {outage_ms:.0f} ms")
 
     def _await(self, what, seconds, text):
+        """What it answers at last; a cluster that does not answer is asked again."""
+        from jars import KafkaError
         deadline = time.monotonic() + seconds
+        why = ""
         while time.monotonic() < deadline:
-            got = what()
-            if got:
-                return got
+            try:
+                if got := what():
+                    return got
+            except KafkaError as error:
+                why = f": {error}"
             time.sleep(GATE_POLL_SECONDS)
-        raise DemoError(f"{text} within {seconds} s")
+        raise DemoError(f"{text} within {seconds} s{why}")
 
     # ---- Stops ----
 
@@ -200,25 +215,15 @@ class KafkaKiller:
                 self._stop(replica)
 
     def _stop(self, replica):
-        first = replica.process
-        replica.signal(first, signal.SIGSTOP, "stop")
-        stopped = time.monotonic()
-        replica.launch(elsewhere=True)
-        replica.await_ports(START_SECONDS)
-        time.sleep(max(0, stopped + STOP_SECONDS - time.monotonic()))
-        replica.signal(first, signal.SIGCONT, "continue")
-        code = replica.await_exit(first, EXIT_SECONDS)
-        if code != EXIT_FENCED:
-            raise DemoError(f"{replica.service} {replica.replica}, pid {first.pid}, was replaced "
-                            f"and ended with exit code {code}, not {EXIT_FENCED}")
-        replica.terminate()
-        replica.start_again(START_SECONDS)
+        slept = time.monotonic()
+        first = replica.sleep_and_wake(STOP_SECONDS)
+        replica.expect_fenced(first)
         with self._lock:
             self.stops.append({"pid": first.pid, "service": replica.service,
-                               "replica": replica.replica, "exit_code": code,
-                               "t": round(stopped - self._began, 3)})
+                               "replica": replica.replica, "exit_code": EXIT_FENCED,
+                               "t": round(slept - self._began, 3)})
         self._say(f"{replica.service} {replica.replica} slept {STOP_SECONDS} s, pid {first.pid} "
-                  f"ended with {code}")
+                  f"ended with {EXIT_FENCED}")
 
 
 def fence_epoch(replica):

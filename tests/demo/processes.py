@@ -136,9 +136,13 @@ class Service:
         raise DemoError(f"{self._name} was not ready ({seconds} s); see {self._log}")
 
     def kill(self):
+        """SIGKILL; DemoError if it had ended by itself, which nobody would notice otherwise."""
         self._process.kill()
-        self._process.wait()
+        code = self._process.wait()
         self._processes.forget(self._process)
+        if code != -signal.SIGKILL:
+            raise DemoError(f"{self._name}, pid {self.pid}, ended by itself with exit code {code}; "
+                            f"see {self._log}")
 
     def terminate(self, seconds=20):
         """SIGTERM; its exit code."""

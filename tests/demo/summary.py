@@ -43,7 +43,7 @@ def assemble(run, verdict, journals, deployment):
                           for name in JOURNAL_CHECKS if name not in journals["skipped"]}},
         "folder": run["folder"],
     }
-    result["failures"] = failures(result, run, verdict) + [
+    result["failures"] = failures(result, run, verdict, journals) + [
         f"{each['check']}: {each['journal']} offset {each['offset']}: {each['what']}"
         for each in journals["violations"][:10]]
     return result
@@ -63,7 +63,7 @@ def _kafka(run, journals, deployment):
             "stops": [{**stop, **after.get(stop["pid"], {})} for stop in run["stops"]]}
 
 
-def failures(result, run, verdict):
+def failures(result, run, verdict, journals):
     """Sentences; empty = all is as it should be."""
     found = []
 
@@ -102,6 +102,8 @@ def failures(result, run, verdict):
         expect(each["ok"], f"{name} is violated {each['count']} times: {each['violations'][:3]}")
     expect(run["exit_codes"] == {name: 0 for name in run["exit_codes"]},
            f"exit codes after SIGTERM: {run['exit_codes']}")
+    if run["kafka"]:
+        _expect_kafka(result, journals, expect)
     if run["kafka"] and (run["kill"] or run["kill_brokers"] or run["stop"]):
         _expect_kafka_kills(result, run, expect)
     elif run["kill"]:
@@ -112,6 +114,18 @@ def failures(result, run, verdict):
         expect(campaign["makespan_seconds"] <= longest,
                f"makespan {campaign['makespan_seconds']:.2f} s is over {longest:.2f} s")
     return found
+
+
+def _expect_kafka(result, journals, expect):
+    """What holds of every run on Kafka. Without calls and events the judge has nothing to judge."""
+    expect(not journals["skipped"], f"the judge skipped {journals['skipped']}")
+    expect(journals["calls_executed"] > 0, "the judge saw no call")
+    events = result["ingest"]["events"]
+    expect(journals["events_acknowledged"] == events,
+           f"{events} events were imported, and the client's log names "
+           f"{journals['events_acknowledged']}")
+    pids = [process["pid"] for process in result["processes"]]
+    expect(len(set(pids)) == len(pids), "two services share a process")
 
 
 def _expect_kills(result, run, expect):
@@ -137,6 +151,16 @@ def _expect_kafka_kills(result, run, expect):
     for stop in result["stops"]:
         expect(stop.get("calls_after_wake") == 0,
                f"pid {stop['pid']} called {stop.get('calls_after_wake')} times after its sleep")
+    for kill in kills:
+        expect(kill["service"] == "ingestion" or kill["fence_epoch_after"],
+               f"{kill['service']} {kill['replica']} did not tell the epoch of its fence after the "
+               f"kill of pid {kill['pid']}")
+    at_create = sum(kill["service"] == "dispatch" and kill["phase"] == "create" for kill in kills)
+    expect(at_create * 10 >= run["kill"] * 3,
+           f"only {at_create} kills of dispatch were at a create")
+    for service in ("ingestion", "tagging", "segmentation"):
+        count = sum(kill["service"] == service for kill in kills)
+        expect(count * 100 >= run["kill"] * 15, f"only {count} kills were of {service}")
     doubts = result["doubts"]
     expect(doubts["opened"] > 0 or not run["kill"], "no doubt was opened")
     expect(doubts["parked"] == 0, f"{doubts['parked']} doubts are parked")

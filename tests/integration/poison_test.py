@@ -18,7 +18,7 @@ import settings  # noqa: E402
 from deployment import PARTITIONS  # noqa: E402  (it makes tests/kafka and tests/judge importable)
 from short_run import REPLICAS, ShortRun, customer, member  # noqa: E402
 
-import jars  # noqa: E402
+import needs_kafka  # noqa: E402
 import kafka_journals  # noqa: E402
 
 BUILD = os.path.dirname(os.environ["TIDEGATE_BIN"])
@@ -41,7 +41,6 @@ class PoisonTest(unittest.TestCase):
         self.kafka = kafka_journals.debian_module("confluent_kafka", "python3-confluent-kafka")
         self.bootstrap = run.deployment.cluster.bootstrap_servers
         self.schema = kafka_journals.Schema()
-        pids = run.deployment.pids()
         # The product checks its topics when it starts, so they get their settings back.
         usual = self.allow_records("events", LARGE + 1_000_000)
         sent = self.put_poison()
@@ -53,7 +52,8 @@ class PoisonTest(unittest.TestCase):
         report = run.finish()
         self.assertEqual(report["touches_parked"], 0)
         self.assertGreater(report["touches_sent"], 0)
-        self.assertEqual(run.deployment.pids(), pids)
+        for replica in run.deployment.replicas:
+            self.assertIsNone(replica.process.poll(), replica.log_path)
         # A restart meets all of it again.
         for service in ("tagging", "dispatch", "segmentation"):
             for replica in run.deployment.of(service):
@@ -187,10 +187,6 @@ class PoisonTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    try:
-        jars.ready()
-        kafka_journals.debian_module("confluent_kafka", "python3-confluent-kafka")
-    except (jars.KafkaUnavailable, kafka_journals.Unavailable) as missing:
-        print(f"SKIPPED poison_test: {missing}")
-        sys.exit(77)
-    unittest.main()
+    needs_kafka.main(
+        also=lambda: kafka_journals.debian_module("confluent_kafka", "python3-confluent-kafka"),
+        missing=(kafka_journals.Unavailable,))

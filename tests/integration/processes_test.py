@@ -5,6 +5,7 @@ missing: one SKIPPED line and exit code 77. With TIDEGATE_KEEP set, files and lo
 """
 
 import concurrent.futures
+import glob
 import http.client
 import itertools
 import json
@@ -30,7 +31,7 @@ except kafka_journals.Unavailable as missing:
     print(f"SKIPPED processes_test: {missing}")
     sys.exit(77)
 
-import jars  # noqa: E402
+import needs_kafka  # noqa: E402
 
 EXIT_FENCED = 75
 EXIT_USAGE = 2
@@ -50,15 +51,24 @@ def setUpModule():
     deployment = Deployment()
     unittest.addModuleCleanup(lambda: deployment.close(keep="TIDEGATE_KEEP" in os.environ))
     deployment.start()
-    unreachable = deployment.processes.start("unreachable", [
-        os.path.join(os.environ["TIDEGATE_BIN"], "tidegate-tagging"), "--config",
-        deployment.config, "--replica", "0/2", "--set", "listen.admin=127.0.0.1:0",
-        "--set", "log.kafka.bootstrap_servers=127.0.0.1:1"])
+    unreachable = start_unreachable("unreachable")
     for corp in OWNERS:
         publish(corp, 0, "setup", [
             event for number in range(CUSTOMERS)
             for event in customer_events(f"wm{corp}{number}", f"m{number % MEMBERS}",
                                          [5000] * (2 if number < RICH else 1))])
+
+
+def start_unreachable(name):
+    return deployment.processes.start(name, [
+        os.path.join(os.environ["TIDEGATE_BIN"], "tidegate-tagging"), "--config",
+        deployment.config, "--replica", "0/2", "--set", "listen.admin=127.0.0.1:0",
+        "--set", "log.kafka.bootstrap_servers=127.0.0.1:1"])
+
+
+def log_of(name):
+    with open(os.path.join(deployment.folder, name + ".log"), encoding="utf-8") as file:
+        return file.read()
 
 
 def customer_events(customer, owner, orders_fen):
@@ -337,9 +347,18 @@ class stopped:
 
     def __enter__(self):
         self._process.send_signal(signal.SIGSTOP)
+        # A thread may still be running for a while after the signal was sent.
+        wait_for(self._all_threads_stopped, "stopped threads")
 
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGCONT)
+
+    def _all_threads_stopped(self):
+        states = []
+        for path in glob.glob(f"/proc/{self._process.pid}/task/*/stat"):
+            with open(path, encoding="utf-8") as stat:
+                states.append(stat.read().rpartition(")")[2].split()[0])
+        return set(states) == {"T"}
 
 
 class GatheringTest(DeploymentTest):
@@ -580,10 +599,15 @@ class SettingsTest(DeploymentTest):
 
     def test_an_unreachable_kafka_is_named(self):
         self.assertEqual(unreachable.wait(60), 1)
-        with open(os.path.join(deployment.folder, "unreachable.log"), encoding="utf-8") as file:
-            said = file.read()
-        self.assertIn("127.0.0.1:1", said.splitlines()[-1])
-        self.assertTrue(said.splitlines()[-1].startswith("tidegate-tagging: "), said)
+        last = log_of("unreachable").splitlines()[-1]
+        self.assertIn("127.0.0.1:1", last)
+        self.assertTrue(last.startswith("tidegate-tagging: "), last)
+
+    def test_a_start_that_waits_for_kafka_ends_when_told_to(self):
+        waiting = start_unreachable("waiting")
+        wait_for(lambda: "refused" in log_of("waiting"), "the start looks for Kafka")
+        waiting.terminate()
+        self.assertEqual(waiting.wait(5), 0)
 
     def test_one_process_serves_from_a_file(self):
         addresses = "".join(f"  {name}: 127.0.0.1:0\n" for name in ("grpc", "callback", "admin"))
@@ -643,9 +667,4 @@ class HealthTest(DeploymentTest):
 
 
 if __name__ == "__main__":
-    try:
-        jars.ready()
-    except jars.KafkaUnavailable as missing:
-        print(f"SKIPPED processes_test: {missing}")
-        sys.exit(77)
-    unittest.main()
+    needs_kafka.main()

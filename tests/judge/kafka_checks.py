@@ -35,7 +35,7 @@ Raw callbacks have no profile, and a dead letter of the event's position stands 
 
 **K-3, K-5, calls.** Attempts and calls of equal content (API, body, marker) are alike, so calls are
 matched in order of arrival, each with the newest unused *counted* attempt that is not later than
-the call. Since what may match only grows with time, this finds a match for every call whenever one
+the call (Kafka's timestamp is cut to whole milliseconds, so never later than the append). Since what may match only grows with time, this finds a match for every call whenever one
 exists. Only a call that is left over is held against a void attempt, a later one, or none. An
 attempt makes at most one call. K-3 matches executed calls alone, so that nothing else can take
 their attempts; K-5 all of them, answered or not.
@@ -52,14 +52,13 @@ from types import SimpleNamespace
 
 import checks
 from journals import number
-from kafka_journals import FENCE, NS_PER_MS, UNSPECIFIED, name_of
+from kafka_journals import FENCE, UNSPECIFIED, name_of
 from witness import CREATE
 
 JOURNALS = ("profiles", "memberships", "ledger")
 TARGETS = ("events", "audiences", "commands", "dead-letters")
 BATCH_RECORDS_MAX = 1_000
 SEEN_EVENTS_MAX = 6_000
-SLACK_NS = 1 * NS_PER_MS  # Kafka's timestamps are whole milliseconds
 NO_ATTEMPT = ("gettoken", "unknown")  # APIs that the ledger does not know
 
 
@@ -85,7 +84,7 @@ class Fence:
         self.offset, self.epoch = record.offset, record.epoch
         self.owner = fence.get("owner", "")
         self.wall_ns = number(fence, "wall_time_ns")
-        parts = self.owner.split("/")  # HOST/PID or HOST/PID/START
+        parts = self.owner.split("/")  # HOST/PID/...
         self.pid = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
         self.next = None
 
@@ -268,7 +267,6 @@ class Run:
         self.acknowledged = set(acknowledged)
         self.first = {}           # (event id, source, corp) -> (partition, offset, value)
         self.unreadable = []      # (partition, offset) of events that are no message
-        self.slack_ns = 0
         self.blamed = set()       # seqs of the witness' calls that K-3 found
 
     def read(self, source):
@@ -291,8 +289,6 @@ class Run:
         return self.journals[topic, partition]
 
     def _add_to_journal(self, topic, partition, record):
-        if record.timestamp_ms is not None:
-            self.slack_ns = SLACK_NS
         self._journal(topic, partition).add(record)
 
     def _add_to_target(self, topic, partition, record):
@@ -361,10 +357,11 @@ def _missing_in_profile(journal, key, source, event_id):
         return f"event {event_id} is covered but {key} has no profile in {journal.name}"
     seen = (record["value"].get("profile") or {}).get("seen_events") or ()
     digest = hashlib.sha256(source.encode() + b"\0" + event_id.encode()).digest()[:16]
-    if base64.b64encode(digest).decode() in seen or len(seen) >= SEEN_EVENTS_MAX:
+    times = seen.count(base64.b64encode(digest).decode())
+    if times == 1 or (times == 0 and len(seen) >= SEEN_EVENTS_MAX):
         return ""
     return (f"event {event_id} is covered but the profile of {key} at {journal.name} offset "
-            f"{record.offset} has not seen it")
+            f"{record.offset} has seen it {times} times")
 
 
 class Attempt:
@@ -396,7 +393,7 @@ def attempts_of(run):
     return found
 
 
-def match(lines, attempts, slack_ns):
+def match(lines, attempts):
     """[(line, attempt or None, "ok" | "void" | "late" | "none")]: see K-3 above."""
     by_content = defaultdict(list)
     for line in lines:
@@ -404,17 +401,16 @@ def match(lines, attempts, slack_ns):
     matched = []
     for content, group in by_content.items():
         counted, void = attempts.get(content, ((), ()))
-        matched += _match_alike(sorted(group, key=lambda line: line["t_wall"]), counted, void,
-                                slack_ns)
+        matched += _match_alike(sorted(group, key=lambda line: line["t_wall"]), counted, void)
     return matched
 
 
-def _match_alike(lines, counted, void, slack_ns):
+def _match_alike(lines, counted, void):
     times = [attempt.record.time_ns for attempt in counted]
     free, unused, taken = 0, [], []
     left = []
     for line in lines:
-        until = bisect_right(times, line["t_wall"] + slack_ns)
+        until = bisect_right(times, line["t_wall"])
         unused += counted[free:until]
         free = until
         if unused:
@@ -423,8 +419,7 @@ def _match_alike(lines, counted, void, slack_ns):
             left.append(line)
     late, void = list(counted[free:]), list(void)
     for line in left:
-        before = [attempt for attempt in void
-                  if attempt.record.time_ns <= line["t_wall"] + slack_ns]
+        before = [attempt for attempt in void if attempt.record.time_ns <= line["t_wall"]]
         if before:
             void.remove(before[-1])
             taken.append((line, before[-1], "void"))
@@ -442,7 +437,7 @@ def calls_with_attempt(witness):
 def executed(run, witness, attempts):
     """K-3."""
     lines = [line for line in calls_with_attempt(witness) if line["verdict"] == "executed"]
-    for line, attempt, how in match(lines, attempts, run.slack_ns):
+    for line, attempt, how in match(lines, attempts):
         if how != "ok":
             run.blamed.add(line["seq"])
             _blame(run, "K-3", line, attempt, how)
@@ -466,7 +461,7 @@ def _blame(run, check, line, attempt, how):
 
 def released(run, witness, attempts, processes):
     """K-5; the stops with what happened after each."""
-    matched = match(calls_with_attempt(witness), attempts, run.slack_ns)
+    matched = match(calls_with_attempt(witness), attempts)
     for line, attempt, how in matched:
         if how == "void" or (how != "ok" and line["seq"] not in run.blamed):
             _blame(run, "K-5", line, attempt, how)

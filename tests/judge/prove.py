@@ -44,7 +44,6 @@ from short_run import ShortRun  # noqa: E402
 from witness import CREATE  # noqa: E402
 
 SKIPPED = 77
-EXIT_FENCED = 75
 BINARIES = ("tidegate", "wecom_simulator", "tidegate-ingestion", "tidegate-tagging",
             "tidegate-segmentation")
 MUTANTS = (2, 21)
@@ -55,8 +54,6 @@ BETWEEN_SECONDS = (0.3, 0.6)
 # Longer than the other one needs to start, recover and make calls.
 SLEEP_SECONDS = 3
 AFTER_WAKE_SECONDS = 3
-EXIT_SECONDS = 20
-READY_SECONDS = 60
 FEW_CREATES = 5
 COPY_SECONDS = 60
 # What must speak up: another check alone would be luck.
@@ -109,13 +106,7 @@ class Proof:
     def _good_run(self, run):
         self._begin(run)
         self._pauses(run)
-        process, replica = self._sleep_and_wake(run)
-        code = replica.await_exit(process, EXIT_SECONDS)
-        if code != EXIT_FENCED:
-            raise DemoError(f"the owner that slept ended with exit code {code}, not {EXIT_FENCED}")
-        # The second one could not listen where the first still did.
-        replica.terminate()
-        replica.start_again(READY_SECONDS)
+        run.lane_owner().expect_fenced(self._sleep_and_wake(run))
         run.finish()
         codes = run.end()
         if any(codes.values()):
@@ -136,16 +127,7 @@ class Proof:
             time.sleep(chance.uniform(*BETWEEN_SECONDS))
 
     def _sleep_and_wake(self, run):
-        """The owner of the lane as it was, and its replica."""
-        replica = run.lane_owner()
-        first = replica.process
-        replica.signal(first, signal.SIGSTOP, "stop")
-        stopped = time.monotonic()
-        replica.launch(elsewhere=True)
-        replica.await_ports(READY_SECONDS)
-        time.sleep(max(0, stopped + SLEEP_SECONDS - time.monotonic()))
-        replica.signal(first, signal.SIGCONT, "continue")
-        return first, replica
+        return run.lane_owner().sleep_and_wake(SLEEP_SECONDS)
 
     # ---- The faults ----
 

@@ -2,10 +2,7 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/base/check.h"
-#include "common/base/log.h"
 #include "common/base/partitioner.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/touch_events.h"
@@ -27,15 +24,9 @@ using ::tidegate::log::v1::LedgerRecord;
 using ::tidegate::log::v1::Outcome;
 using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
 using ::tidegate::log::v1::OUTCOME_CLASS_DOUBT;
-using ::tidegate::log::v1::OUTCOME_CLASS_NOT_EXECUTED;
 using ::tidegate::log::v1::OUTCOME_CLASS_REFUSED;
 using ::tidegate::log::v1::Planned;
 using ::tidegate::log::v1::Proposal;
-using ::tidegate::log::v1::Result;
-using ::tidegate::log::v1::Settled;
-using ::tidegate::log::v1::SETTLEMENT_ACCEPTED;
-using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
-using ::tidegate::log::v1::SETTLEMENT_PARKED;
 
 using Phase = CampaignCallState::Phase;
 
@@ -43,23 +34,9 @@ namespace {
 
 constexpr int64_t kRetryNs = 200 * kNanosPerMilli;
 constexpr int64_t kRetryMaxNs = 30 * kNanosPerSecond;
-// A doubt that listing cannot settle for so long is left to an operator (reliability 3.5).
-constexpr int64_t kParkAfterNs = int64_t{30} * 60 * kNanosPerSecond;
-// After results closed, a read that keeps failing is tried so often; then the rest is unconfirmed.
-constexpr uint32_t kReadsAfterCloseMax = 5;
 
 int64_t Backoff(uint32_t attempts) {
   return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
-}
-
-CampaignKey KeyOf(const CampaignCall& call) { return {call.corp(), call.campaign()}; }
-
-CampaignCall Name(const CampaignKey& key, uint32_t batch) {
-  CampaignCall call;
-  call.set_corp(key.first);
-  call.set_campaign(key.second);
-  call.set_batch(batch);
-  return call;
 }
 
 // The campaign call that a create or a read of its result is about.
@@ -71,11 +48,17 @@ const CampaignCall& CallOf(const Attempt& attempt) {
   return target.list().doubt();
 }
 
-bool AllEnded(const std::vector<uint8_t>& statuses) {
-  return std::find(statuses.begin(), statuses.end(), kTouchOpen) == statuses.end();
-}
-
 }  // namespace
+
+CampaignKey KeyOf(const CampaignCall& call) { return {call.corp(), call.campaign()}; }
+
+CampaignCall CallName(const CampaignKey& key, uint32_t batch) {
+  CampaignCall call;
+  call.set_corp(key.first);
+  call.set_campaign(key.second);
+  call.set_batch(batch);
+  return call;
+}
 
 CampaignBook::CampaignBook(const wecom_table::Limits* limits, uint32_t partitions)
     : limits_(limits), partitions_(partitions) {}
@@ -328,7 +311,7 @@ std::optional<WantedCall> CampaignBook::NextCreate(const Now& now, const Admit& 
       wanted.api = "add_msg_template";
       wanted.call_id = call.call_id;
       wanted.attempt = call.attempts + 1;
-      *wanted.target.mutable_campaign_call() = Name(key, batch);
+      *wanted.target.mutable_campaign_call() = CallName(key, batch);
       wanted.marker = call.marker;
       std::vector<std::string> customers;
       customers.reserve(call.customers.size());
@@ -380,359 +363,6 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       break;
   }
   QueueProgress(ref.first);
-}
-
-// ---- Doubt ----
-
-void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
-                             int64_t settle_from_raw_ns) {
-  CampaignState& campaign = campaigns_[ref.first];
-  CampaignCallState& call = campaign.calls[ref.second];
-  call.phase = Phase::kDoubt;
-  call.decided = false;
-  ++campaign.doubts_opened;
-  DoubtState doubt;
-  doubt.attempt = attempt.attempt();
-  doubt.opened_wall_ns = attempt.stamp().wall_ns();
-  // create_time is in whole seconds: a narrower window misses a task and makes a duplicate.
-  doubt.start_time_s = (attempt.stamp().wall_ns() - limits_->settle.skew_ns) / kNanosPerSecond - 1;
-  doubt.listing = 1;
-  call.doubt = doubt;
-  ScheduleDoubt(ref, settle_from_raw_ns);
-}
-
-void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns) {
-  DoubtState& doubt = *CallAt(ref).doubt;
-  doubt.opened_raw_ns = settle_from_raw_ns;
-#if TIDEGATE_MUTANT == 6
-  doubt.next_raw_ns = settle_from_raw_ns;
-#else
-  doubt.next_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
-#endif
-  // Not to be listed before its owner's end is known; parked if that does not come.
-  if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + kParkAfterNs;
-  doubt_queue_.emplace(doubt.next_raw_ns, ref);
-}
-
-void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
-  for (auto& [key, campaign] : campaigns_) {
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
-      CampaignCallState& call = campaign.calls[batch];
-      if (call.phase != Phase::kDoubt || !call.doubt->lost_by_own_fence) continue;
-      DoubtState& doubt = *call.doubt;
-      doubt.lost_by_own_fence = false;
-      if (TIDEGATE_MUTANT == 20) continue;
-      doubt.waits_for_owner = true;
-      // What was listed so far proves nothing about what may still be written.
-      doubt.listing = 1;
-      doubt.cursor.clear();
-      doubt.matches.clear();
-      ScheduleDoubt({key, batch}, std::max(raw_ns, doubt.opened_raw_ns));
-    }
-  }
-}
-
-void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
-  for (auto& [key, campaign] : campaigns_) {
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
-      CampaignCallState& call = campaign.calls[batch];
-      if (call.phase != Phase::kDoubt || !call.doubt->waits_for_owner) continue;
-      call.doubt->waits_for_owner = false;
-      ScheduleDoubt({key, batch}, std::max(raw_ns, call.doubt->opened_raw_ns));
-    }
-  }
-}
-
-std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit& admit) {
-  std::set<std::string> blocked;  // corps whose buckets are empty
-  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns;) {
-    const CallRef ref = it->second;
-    CampaignCallState& call = CallAt(ref);
-    if (call.phase != Phase::kDoubt || call.doubt->under_way ||
-        call.doubt->next_raw_ns != it->first) {
-      it = doubt_queue_.erase(it);
-      continue;
-    }
-    if (call.doubt->listing > 2 || call.doubt->waits_for_owner) {  // to be settled or parked
-      ++it;
-      continue;
-    }
-    const std::string& corp = ref.first.first;
-    if (blocked.contains(corp) || !admit(corp, "get_groupmsg_list_v2")) {
-      blocked.insert(corp);
-      ++it;
-      continue;
-    }
-    doubt_queue_.erase(it);
-    DoubtState& doubt = *call.doubt;
-    doubt.under_way = true;
-    if (doubt.cursor.empty()) doubt.end_time_s = now.wall_ns / kNanosPerSecond + 2;
-    WantedCall wanted;
-    wanted.corp = ref.first.first;
-    wanted.api = "get_groupmsg_list_v2";
-    wanted.call_id = absl::StrCat(call.call_id, "/list/", doubt.attempt, "/", doubt.pages);
-    wanted.attempt = 1;
-    auto* list = wanted.target.mutable_list();
-    list->set_corp(wanted.corp);
-    *list->mutable_doubt() = Name(ref.first, ref.second);
-    list->set_listing(doubt.listing);
-    list->set_start_time_s(doubt.start_time_s);
-    list->set_end_time_s(doubt.end_time_s);
-    list->set_cursor(doubt.cursor);
-    wanted.body =
-        wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
-    return wanted;
-  }
-  return std::nullopt;
-}
-
-void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
-  CampaignCallState& call = CallAt(ref);
-  if (call.phase != Phase::kDoubt) return;
-  DoubtState& doubt = *call.doubt;
-  const Outcome& outcome = end.outcome;
-  doubt.under_way = false;
-  ++doubt.pages;
-  const int64_t completed = outcome.completed().raw_ns();
-  if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED) {
-    // An error is no evidence of absence: both listings start over.
-    doubt.listing = 1;
-    doubt.cursor.clear();
-    doubt.matches.clear();
-    doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
-  } else {
-    doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
-    doubt.cursor = outcome.next_cursor();
-    doubt.next_raw_ns = completed;
-    if (doubt.cursor.empty()) {
-      if (doubt.listing == 2 && doubt.matches != doubt.matches_before) {
-        // The list still moves; the newest reading is the first of a new pair.
-        doubt.matches_before = std::move(doubt.matches);
-        doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
-      } else if (doubt.listing == 1) {
-        doubt.matches_before = std::move(doubt.matches);
-        doubt.listing = 2;
-        doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
-      } else {
-        doubt.listing = 3;
-      }
-      if (doubt.listing == 2) doubt.matches.clear();
-    }
-  }
-  doubt_queue_.emplace(doubt.next_raw_ns, ref);
-}
-
-std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
-  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns; ++it) {
-    const CallRef ref = it->second;
-    CampaignCallState& call = CallAt(ref);
-    if (call.phase != Phase::kDoubt || call.doubt->under_way) continue;
-    DoubtState& doubt = *call.doubt;
-    const bool clean = doubt.listing > 2;
-    if (!clean && now.raw_ns < doubt.opened_raw_ns + kParkAfterNs) continue;
-    doubt.under_way = true;
-    LedgerRecord record;
-    Settled* settled = record.mutable_settled();
-    settled->set_call_id(call.call_id);
-    settled->set_attempt(doubt.attempt);
-    *settled->mutable_call() = Name(ref.first, ref.second);
-    if (!clean) {
-      settled->set_settlement(SETTLEMENT_PARKED);
-    } else if (doubt.matches.empty()) {
-      settled->set_settlement(SETTLEMENT_NOT_EXECUTED);
-    } else {
-      settled->set_settlement(SETTLEMENT_ACCEPTED);
-      settled->set_msgid(*doubt.matches.begin());
-      if (doubt.matches.size() > 1) {
-        LogEvent(LogLevel::kError, "duplicate_detected", {{"call", call.call_id}});
-      }
-    }
-    settled->set_evidence(absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..",
-                                       doubt.end_time_s, ", matches ",
-                                       absl::StrJoin(doubt.matches, ",")));
-    return record;
-  }
-  return std::nullopt;
-}
-
-void CampaignBook::OnSettled(const Settled& settled) {
-  CampaignCallState* call = FindCall(settled.call());
-  if (call == nullptr || call->phase != Phase::kDoubt) return;
-  const CallRef ref{KeyOf(settled.call()), settled.call().batch()};
-  CampaignState& campaign = campaigns_[ref.first];
-  const int64_t raw_ns = call->doubt->next_raw_ns;
-  const int64_t wall_ns = call->doubt->opened_wall_ns;
-  call->doubt.reset();
-  switch (settled.settlement()) {
-    case SETTLEMENT_ACCEPTED:
-      ++campaign.doubts_accepted;
-      call->phase = Phase::kAccepted;
-      call->msgid = settled.msgid();
-      call->found_by_list = true;
-      campaign.last_accepted_wall_ns = std::max(campaign.last_accepted_wall_ns, wall_ns);
-      ScheduleRead(ref, raw_ns);
-      break;
-    case SETTLEMENT_NOT_EXECUTED:
-      ++campaign.doubts_not_executed;
-      call->phase = Phase::kPlanned;
-      campaign.to_send.push_back(ref.second);
-      break;
-    default:
-      call->phase = Phase::kParked;
-      break;
-  }
-  QueueProgress(ref.first);
-}
-
-// ---- Results ----
-
-void CampaignBook::ScheduleRead(const CallRef& ref, int64_t raw_ns) {
-  CampaignCallState& call = CallAt(ref);
-  call.next_read_raw_ns = raw_ns;
-  read_queue_.emplace(raw_ns, ref);
-}
-
-std::optional<WantedCall> CampaignBook::NextRead(const Now& now, const Admit& admit) {
-  std::set<std::pair<std::string, std::string>> blocked;  // corp, api whose buckets are empty
-  for (auto it = read_queue_.begin(); it != read_queue_.end() && it->first <= now.raw_ns;) {
-    const CallRef ref = it->second;
-    CampaignState& campaign = campaigns_[ref.first];
-    CampaignCallState& call = campaign.calls[ref.second];
-    if (call.phase != Phase::kAccepted || call.final || call.read_under_way ||
-        call.next_read_raw_ns != it->first) {
-      it = read_queue_.erase(it);
-      continue;
-    }
-    // Once results have closed, the last word is asked of the customers' list itself.
-    const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
-                        now.wall_ns >= campaign.results_close_wall_ns;
-    const bool result = call.member_confirmed || closed;
-    const char* api = result ? "get_groupmsg_send_result" : "get_groupmsg_task";
-    const std::pair<std::string, std::string> key{ref.first.first, api};
-    if (blocked.contains(key) || !admit(key.first, key.second)) {
-      blocked.insert(key);
-      ++it;
-      continue;
-    }
-    read_queue_.erase(it);
-    call.read_under_way = true;
-    WantedCall wanted;
-    wanted.corp = ref.first.first;
-    wanted.api = api;
-    wanted.call_id = absl::StrCat(call.call_id, "/read/", call.reads);
-    wanted.attempt = 1;
-    if (result) {
-      *wanted.target.mutable_read_result() = Name(ref.first, ref.second);
-      wanted.body =
-          wecom_table::GroupMsgSendResultBody(call.msgid, call.sender, call.result_cursor, 1000);
-    } else {
-      *wanted.target.mutable_read_task() = Name(ref.first, ref.second);
-      wanted.body = wecom_table::GroupMsgTaskBody(call.msgid, "", 1000);
-    }
-    return wanted;
-  }
-  return std::nullopt;
-}
-
-void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
-  CampaignState& campaign = campaigns_[ref.first];
-  CampaignCallState& call = campaign.calls[ref.second];
-  const Outcome& outcome = end.outcome;
-  call.read_under_way = false;
-  ++call.reads;
-  if (call.final) return;
-  const bool accepted = outcome.outcome_class() == OUTCOME_CLASS_ACCEPTED;
-  const int64_t completed = outcome.completed().raw_ns();
-  const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
-                      outcome.completed().wall_ns() >= campaign.results_close_wall_ns;
-  int64_t next = completed + limits_->results.poll_ns;
-  if (!accepted) {
-    next = completed + limits_->results.first_poll_ns;
-    call.result_cursor.clear();
-  } else if (end.attempt.target().has_read_task()) {
-    if (outcome.member_confirmed()) {
-      call.member_confirmed = true;
-      next = completed;
-    }
-  } else {
-    TakeResultPage(outcome, &call);
-    if (!call.result_cursor.empty()) next = completed;
-  }
-  const bool last_page =
-      accepted && end.attempt.target().has_read_result() && call.result_cursor.empty();
-  if (closed && (last_page || !accepted)) {
-    if (last_page || ++call.reads_after_close >= kReadsAfterCloseMax) {
-      std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
-                   static_cast<uint8_t>(kTouchUnconfirmed));
-    }
-  }
-  if (AllEnded(call.statuses)) {
-    result_queue_.push_back(ref);
-    return;
-  }
-  // The closing time is wall time; how far it is away is the same on any clock.
-  if (campaign.phase == CAMPAIGN_PHASE_COLLECTING && !closed) {
-    const int64_t until_close = campaign.results_close_wall_ns - outcome.completed().wall_ns();
-    next = std::min(next, completed + until_close);
-  }
-  ScheduleRead(ref, next);
-}
-
-void CampaignBook::TakeResultPage(const Outcome& outcome, CampaignCallState* call) {
-  if (call->result_cursor.empty()) call->listed.assign(call->statuses.size(), false);
-  const std::string& page = outcome.statuses();
-  for (size_t i = 0; i < page.size() && i < call->statuses.size(); ++i) {
-    const auto status = static_cast<uint8_t>(page[i]);
-    if (status == kNotOnThisPage) continue;
-    call->listed[i] = true;
-    if (call->statuses[i] != kTouchFailList) call->statuses[i] = status;
-  }
-  call->result_cursor = outcome.next_cursor();
-  if (!call->result_cursor.empty() || !call->found_by_list) return;
-  // Of a call that listing found, nobody read the fail_list: who is in no result was in it.
-  for (size_t i = 0; i < call->statuses.size(); ++i) {
-    if (!call->listed[i] && call->statuses[i] == kTouchOpen) call->statuses[i] = kTouchFailList;
-  }
-}
-
-std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
-  while (!result_queue_.empty()) {
-    const CallRef ref = result_queue_.front();
-    result_queue_.pop_front();
-    CampaignCallState& call = CallAt(ref);
-    if (call.final || call.decided || !AllEnded(call.statuses)) continue;
-    if (call.phase != Phase::kAccepted && call.phase != Phase::kRefused) continue;
-    call.decided = true;
-    LedgerRecord record;
-    Result* result = record.mutable_result();
-    *result->mutable_call() = Name(ref.first, ref.second);
-    result->set_statuses(std::string(call.statuses.begin(), call.statuses.end()));
-    result->set_final(true);
-    return record;
-  }
-  return std::nullopt;
-}
-
-void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord>* outbox) {
-  CampaignCallState* call = FindCall(result.call());
-  if (call == nullptr) return;
-  const CampaignKey key = KeyOf(result.call());
-  const CampaignState& campaign = campaigns_[key];
-  call->decided = false;
-  call->final = result.final();
-  call->statuses.assign(result.statuses().begin(), result.statuses().end());
-  for (size_t i = 0; i < call->customers.size(); ++i) {
-    const auto [kind, reason] = TouchKindOf(call->statuses[i]);
-    outbox->push_back(TouchEvent({.corp = key.first,
-                                  .campaign = key.second,
-                                  .customer = campaign.audience[call->customers[i]].customer,
-                                  .kind = kind,
-                                  .reason = reason,
-                                  .member = call->sender,
-                                  .time_ns = campaign.last_accepted_wall_ns},
-                                 partitions_));
-  }
-  QueueProgress(key);
 }
 
 // ---- Attempts ----

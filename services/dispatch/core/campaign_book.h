@@ -40,6 +40,8 @@ enum TouchStatus : uint8_t {
   kTouchUnconfirmed = 6,
 };
 inline constexpr uint8_t kNotOnThisPage = 255;
+// No touch is open.
+bool AllEnded(const std::vector<uint8_t>& statuses);
 
 // A doubt while it is being settled.
 struct DoubtState {
@@ -115,6 +117,11 @@ struct CampaignState {
   bool decided = false;          // its progress was decided in this batch
 };
 
+// The campaign of a call, and the call's name in records.
+CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
+::tidegate::log::v1::CampaignCall CallName(const CampaignKey& key, uint32_t batch);
+
+// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc.
 class CampaignBook {
  public:
   // `limits` outlives the book. `partitions`: of the customer topics.

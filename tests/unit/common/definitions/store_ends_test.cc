@@ -83,6 +83,18 @@ class StoreEndsTest : public ::testing::Test {
     }
     ASSERT_EQ(store_->Corp("ww1")->revision, revision);
   }
+  // The store's thread has looked at the log and at who waits, at least once since the call.
+  void LetStoreLook() {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    for (int turn = 0; turn < 2; ++turn) {
+      const uint64_t before = log_.reads();
+      log_.Wake(kTopic);
+      while (log_.reads() == before && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::yield();
+      }
+      ASSERT_GT(log_.reads(), before);
+    }
+  }
   std::shared_ptr<Answers<absl::Status>> WhenCurrent() {
     auto answers = std::make_shared<Answers<absl::Status>>();
     store_->WhenCurrent([answers](absl::Status status) { answers->Put(std::move(status)); });
@@ -128,7 +140,7 @@ TEST_F(StoreEndsTest, AskedForItIsCurrentOnlyWhenAllUpToTheEndIsFolded) {
   Accept(1);
   const auto answers = WhenCurrent();
   ASSERT_TRUE(memory_.AnswerEnd(0, EndAnswer::kAsAsked));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  LetStoreLook();
   EXPECT_EQ(answers->count(), 0u);
   log_.Show(kTopic);
   EXPECT_TRUE(answers->Only().ok());
@@ -164,7 +176,7 @@ TEST_F(StoreEndsTest, AnEndThatIsNotReachedInTenSecondsIsUnavailable) {
   const auto answers = WhenCurrent();
   ASSERT_TRUE(memory_.AnswerEnd(0, EndAnswer::kAsAsked));
   clock_.Pass(10 * kNanosPerSecond - 1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  LetStoreLook();
   EXPECT_EQ(answers->count(), 0u);
   clock_.Pass(1);
   EXPECT_TRUE(absl::IsUnavailable(answers->Only()));
@@ -173,6 +185,21 @@ TEST_F(StoreEndsTest, AnEndThatIsNotReachedInTenSecondsIsUnavailable) {
   const auto again = WhenCurrent();
   ASSERT_TRUE(memory_.AnswerEnd(0, EndAnswer::kAsAsked));
   EXPECT_TRUE(again->Only().ok());
+}
+
+TEST_F(StoreEndsTest, TooManyWhoWaitAreRejected) {
+  Open();
+  std::vector<std::shared_ptr<Answers<absl::Status>>> waiting;
+  for (int i = 0; i < 10'000; ++i) waiting.push_back(WhenCurrent());
+  EXPECT_TRUE(absl::IsResourceExhausted(WhenCurrent()->Only()));
+  EXPECT_EQ(waiting.front()->count(), 0u);
+  ASSERT_TRUE(memory_.AnswerEnd(0, EndAnswer::kAsAsked));
+  EXPECT_TRUE(waiting.front()->Only().ok());
+  const auto next = WhenCurrent();
+  EXPECT_EQ(next->count(), 0u) << "there is room again";
+  while (memory_.AnswerEnd(0, EndAnswer::kError)) {
+  }
+  EXPECT_TRUE(absl::IsUnavailable(next->Only()));
 }
 
 TEST_F(StoreEndsTest, ATopicThatCannotBeReadEndsAllThatWait) {
@@ -216,7 +243,7 @@ TEST_F(StoreEndsTest, AWishIsJudgedByWhatOthersWereToldBeforeIt) {
   const auto answers = Propose("r1");
   EXPECT_EQ(builds_, 0);
   ASSERT_TRUE(memory_.AnswerEnd(0, EndAnswer::kAsAsked));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  LetStoreLook();
   EXPECT_EQ(builds_, 0);
   log_.Show(kTopic);
   const Result result = answers->Only();

@@ -58,8 +58,8 @@ class FakeService : public IngestionService::CallbackService {
   std::string identity_;
 };
 
-const std::vector<CallerRow>& Rows() {
-  static const std::vector<CallerRow> rows = {
+const std::vector<config::CallerIdentity>& Rows() {
+  static const std::vector<config::CallerIdentity> rows = {
       {"spiffe://acme/shop", {"a"}},         {"spiffe://acme/till", {"a"}},
       {"spiffe://acme/till", {"b"}},         {"spiffe://acme/tidegate", {"*"}},
       {"spiffe://acme/nothing", {}},         {"", {"*"}},

@@ -18,33 +18,25 @@
 #include "absl/time/time.h"
 #include "common/grpc/server_runner.h"
 #include "tests/support/certificates.h"
+#include "tests/support/eventually.h"
 #include "tests/support/tls_peer.h"
 
 namespace tidegate::rpc {
 namespace {
 
 using ::testing::HasSubstr;
+using ::tidegate::testing::Eventually;
 using ::tidegate::testing::Issue;
 using ::tidegate::testing::Issued;
+using ::tidegate::testing::kPatience;
 using ::tidegate::testing::MakeAuthority;
 using ::tidegate::testing::TemporaryFolder;
 using ::tidegate::testing::TlsPeer;
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
 constexpr char kHttp2[] = "\x02h2";
 
 std::chrono::system_clock::time_point Deadline() {
   return absl::ToChronoTime(absl::Now() + kPatience);
-}
-
-// Until `holds` or patience ends; each try opens connections, so there is nothing to wait for.
-template <typename Condition>
-bool Eventually(Condition holds) {
-  const absl::Time deadline = absl::Now() + kPatience;
-  while (!holds()) {
-    if (absl::Now() > deadline) return false;
-  }
-  return true;
 }
 
 // Distinct arguments, so that no two channels share a connection. By address, since c-ares leaks at

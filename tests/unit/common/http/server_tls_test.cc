@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "common/http/server.h"
 #include "tests/support/certificates.h"
+#include "tests/support/eventually.h"
 #include "tests/support/tls_peer.h"
 #include "tests/unit/common/http/raw_socket.h"
 
@@ -23,25 +24,15 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+using ::tidegate::testing::Eventually;
 using ::tidegate::testing::Issue;
 using ::tidegate::testing::Issued;
 using ::tidegate::testing::MakeAuthority;
 using ::tidegate::testing::TemporaryFolder;
 using ::tidegate::testing::TlsPeer;
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
 constexpr char kGet[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 constexpr char kLastGet[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-
-// Until `holds` or patience ends; each try opens connections, so there is nothing to wait for.
-template <typename Condition>
-bool Eventually(Condition holds) {
-  const absl::Time deadline = absl::Now() + kPatience;
-  while (!holds()) {
-    if (absl::Now() > deadline) return false;
-  }
-  return true;
-}
 
 class HttpServerTlsTest : public ::testing::Test {
  protected:

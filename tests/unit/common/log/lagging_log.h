@@ -28,13 +28,25 @@ class LaggingLog final : public Log {
     hidden_from_[at] = from;
   }
   void Show(TopicPartition at) {
-    std::map<uint64_t, std::function<void()>> woken;
     {
       std::lock_guard lock(mu_);
       hidden_from_.erase(at);
+    }
+    Wake(at);
+  }
+  // Wakes who watches, though nothing came.
+  void Wake(TopicPartition at) {
+    std::map<uint64_t, std::function<void()>> woken;
+    {
+      std::lock_guard lock(mu_);
       woken = wakes_[at];
     }
     for (const auto& [id, wake] : woken) wake();
+  }
+  // How often Read was called.
+  uint64_t reads() const {
+    std::lock_guard lock(mu_);
+    return reads_;
   }
   // What Read answers from now on; OK: as before.
   void FailReads(absl::Status status) {
@@ -54,6 +66,7 @@ class LaggingLog final : public Log {
                     std::vector<StoredRecord>* out) override {
     {
       std::lock_guard lock(mu_);
+      ++reads_;
       if (!read_status_.ok()) return read_status_;
       if (const auto hidden = hidden_from_.find(at); hidden != hidden_from_.end()) {
         out->clear();
@@ -89,11 +102,12 @@ class LaggingLog final : public Log {
 
  private:
   MemoryLog* const log_;
-  std::mutex mu_;
+  mutable std::mutex mu_;
   std::map<TopicPartition, uint64_t> hidden_from_;
   std::map<TopicPartition, std::map<uint64_t, std::function<void()>>> wakes_;
   std::optional<uint64_t> end_;
   absl::Status read_status_;
+  uint64_t reads_ = 0;
 };
 
 }  // namespace tidegate::log

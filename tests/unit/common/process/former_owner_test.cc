@@ -61,15 +61,21 @@ class Child {
 
 std::vector<std::string> Parts(const std::string& owner) { return absl::StrSplit(owner, '/'); }
 
-TEST(FormerOwnerTest, AProcessNamesItselfByHostPidAndStart) {
+std::string Joined(const std::string& host, const std::string& pid, const std::string& start,
+                   const std::string& space) {
+  return absl::StrCat(host, "/", pid, "/", start, "/", space);
+}
+
+TEST(FormerOwnerTest, AProcessNamesItselfByHostPidStartAndNamespace) {
   const auto parts = Parts(OwnerName());
-  ASSERT_EQ(parts.size(), 3u);
+  ASSERT_EQ(parts.size(), 4u);
   char host[256] = "";
   ASSERT_EQ(gethostname(host, sizeof host), 0);
   EXPECT_EQ(parts[0], host);
   EXPECT_EQ(parts[1], absl::StrCat(getpid()));
   EXPECT_FALSE(parts[2].empty());
   EXPECT_NE(parts[2], "0");
+  EXPECT_EQ(parts[3].rfind("pid:", 0), 0u) << parts[3];
   EXPECT_EQ(OwnerName(), OwnerName());
 }
 
@@ -147,13 +153,27 @@ TEST(FormerOwnerTest, OfAnotherHostNothingIsKnown) {
   EXPECT_FALSE(HasEnded(absl::StrJoin(parts, "/"), BootId()));
 }
 
+// Two containers may share the name of their host and number their processes alike.
+TEST(FormerOwnerTest, OfAnotherPidNamespaceNothingIsKnown) {
+  Child child;
+  child.Kill();
+  child.Reap();
+  auto parts = Parts(child.owner());
+  parts[3] = "pid:[1]";
+  EXPECT_FALSE(HasEnded(absl::StrJoin(parts, "/"), BootId()));
+  parts[3] = "";
+  EXPECT_FALSE(HasEnded(absl::StrJoin(parts, "/"), BootId()));
+  parts.pop_back();
+  EXPECT_FALSE(HasEnded(absl::StrJoin(parts, "/"), BootId()));
+}
+
 TEST(FormerOwnerTest, OfAnUnreadableNameNothingIsKnown) {
   const auto parts = Parts(OwnerName());
   for (const std::string& owner :
        {std::string(), std::string("//"), std::string("process 1"), parts[0],
         absl::StrCat(parts[0], "/", parts[1]), absl::StrCat(OwnerName(), "/1"),
-        absl::StrCat(parts[0], "//", parts[2]), absl::StrCat(parts[0], "/x/", parts[2]),
-        absl::StrCat(parts[0], "/-1/", parts[2]), absl::StrCat(parts[0], "/", parts[1], "/x")}) {
+        Joined(parts[0], "", parts[2], parts[3]), Joined(parts[0], "x", parts[2], parts[3]),
+        Joined(parts[0], "-1", parts[2], parts[3]), Joined(parts[0], parts[1], "x", parts[3])}) {
     EXPECT_FALSE(HasEnded(owner, BootId())) << owner;
   }
 }

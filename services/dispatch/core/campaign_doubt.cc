@@ -1,0 +1,230 @@
+// Whether a call whose answer is missing was executed: two listings must agree.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/log.h"
+#include "common/wecom_table/requests.h"
+#include "services/dispatch/core/campaign_book.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::Attempt;
+using ::tidegate::log::v1::LedgerRecord;
+using ::tidegate::log::v1::Outcome;
+using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
+using ::tidegate::log::v1::Settled;
+using ::tidegate::log::v1::SETTLEMENT_ACCEPTED;
+using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
+using ::tidegate::log::v1::SETTLEMENT_PARKED;
+
+using Phase = CampaignCallState::Phase;
+
+namespace {
+
+// A doubt that listing cannot settle for so long is left to an operator (reliability 3.5).
+constexpr int64_t kParkAfterNs = int64_t{30} * 60 * kNanosPerSecond;
+
+}  // namespace
+
+void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
+                             int64_t settle_from_raw_ns) {
+  CampaignState& campaign = campaigns_[ref.first];
+  CampaignCallState& call = campaign.calls[ref.second];
+  call.phase = Phase::kDoubt;
+  call.decided = false;
+  ++campaign.doubts_opened;
+  DoubtState doubt;
+  doubt.attempt = attempt.attempt();
+  doubt.opened_wall_ns = attempt.stamp().wall_ns();
+  // create_time is in whole seconds: a narrower window misses a task and makes a duplicate.
+  doubt.start_time_s = (attempt.stamp().wall_ns() - limits_->settle.skew_ns) / kNanosPerSecond - 1;
+  doubt.listing = 1;
+  call.doubt = doubt;
+  ScheduleDoubt(ref, settle_from_raw_ns);
+}
+
+void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns) {
+  DoubtState& doubt = *CallAt(ref).doubt;
+  doubt.opened_raw_ns = settle_from_raw_ns;
+#if TIDEGATE_MUTANT == 6
+  doubt.next_raw_ns = settle_from_raw_ns;
+#else
+  doubt.next_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
+#endif
+  // Not to be listed before its owner's end is known; parked if that does not come.
+  if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + kParkAfterNs;
+  doubt_queue_.emplace(doubt.next_raw_ns, ref);
+}
+
+void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
+  for (auto& [key, campaign] : campaigns_) {
+    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+      CampaignCallState& call = campaign.calls[batch];
+      if (call.phase != Phase::kDoubt || !call.doubt->lost_by_own_fence) continue;
+      DoubtState& doubt = *call.doubt;
+      doubt.lost_by_own_fence = false;
+      if (TIDEGATE_MUTANT == 20) continue;
+      doubt.waits_for_owner = true;
+      // What was listed so far proves nothing about what may still be written.
+      doubt.listing = 1;
+      doubt.cursor.clear();
+      doubt.matches.clear();
+      ScheduleDoubt({key, batch}, std::max(raw_ns, doubt.opened_raw_ns));
+    }
+  }
+}
+
+void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
+  for (auto& [key, campaign] : campaigns_) {
+    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+      CampaignCallState& call = campaign.calls[batch];
+      if (call.phase != Phase::kDoubt || !call.doubt->waits_for_owner) continue;
+      call.doubt->waits_for_owner = false;
+      ScheduleDoubt({key, batch}, std::max(raw_ns, call.doubt->opened_raw_ns));
+    }
+  }
+}
+
+std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit& admit) {
+  std::set<std::string> blocked;  // corps whose buckets are empty
+  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns;) {
+    const CallRef ref = it->second;
+    CampaignCallState& call = CallAt(ref);
+    if (call.phase != Phase::kDoubt || call.doubt->under_way ||
+        call.doubt->next_raw_ns != it->first) {
+      it = doubt_queue_.erase(it);
+      continue;
+    }
+    if (call.doubt->listing > 2 || call.doubt->waits_for_owner) {  // to be settled or parked
+      ++it;
+      continue;
+    }
+    const std::string& corp = ref.first.first;
+    if (blocked.contains(corp) || !admit(corp, "get_groupmsg_list_v2")) {
+      blocked.insert(corp);
+      ++it;
+      continue;
+    }
+    doubt_queue_.erase(it);
+    DoubtState& doubt = *call.doubt;
+    doubt.under_way = true;
+    if (doubt.cursor.empty()) doubt.end_time_s = now.wall_ns / kNanosPerSecond + 2;
+    WantedCall wanted;
+    wanted.corp = ref.first.first;
+    wanted.api = "get_groupmsg_list_v2";
+    wanted.call_id = absl::StrCat(call.call_id, "/list/", doubt.attempt, "/", doubt.pages);
+    wanted.attempt = 1;
+    auto* list = wanted.target.mutable_list();
+    list->set_corp(wanted.corp);
+    *list->mutable_doubt() = CallName(ref.first, ref.second);
+    list->set_listing(doubt.listing);
+    list->set_start_time_s(doubt.start_time_s);
+    list->set_end_time_s(doubt.end_time_s);
+    list->set_cursor(doubt.cursor);
+    wanted.body =
+        wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
+    return wanted;
+  }
+  return std::nullopt;
+}
+
+void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
+  CampaignCallState& call = CallAt(ref);
+  if (call.phase != Phase::kDoubt) return;
+  DoubtState& doubt = *call.doubt;
+  const Outcome& outcome = end.outcome;
+  doubt.under_way = false;
+  ++doubt.pages;
+  const int64_t completed = outcome.completed().raw_ns();
+  if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED) {
+    // An error is no evidence of absence: both listings start over.
+    doubt.listing = 1;
+    doubt.cursor.clear();
+    doubt.matches.clear();
+    doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
+  } else {
+    doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
+    doubt.cursor = outcome.next_cursor();
+    doubt.next_raw_ns = completed;
+    if (doubt.cursor.empty()) {
+      if (doubt.listing == 2 && doubt.matches != doubt.matches_before) {
+        // The list still moves; the newest reading is the first of a new pair.
+        doubt.matches_before = std::move(doubt.matches);
+        doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
+      } else if (doubt.listing == 1) {
+        doubt.matches_before = std::move(doubt.matches);
+        doubt.listing = 2;
+        doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
+      } else {
+        doubt.listing = 3;
+      }
+      if (doubt.listing == 2) doubt.matches.clear();
+    }
+  }
+  doubt_queue_.emplace(doubt.next_raw_ns, ref);
+}
+
+std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
+  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns; ++it) {
+    const CallRef ref = it->second;
+    CampaignCallState& call = CallAt(ref);
+    if (call.phase != Phase::kDoubt || call.doubt->under_way) continue;
+    DoubtState& doubt = *call.doubt;
+    const bool clean = doubt.listing > 2;
+    if (!clean && now.raw_ns < doubt.opened_raw_ns + kParkAfterNs) continue;
+    doubt.under_way = true;
+    LedgerRecord record;
+    Settled* settled = record.mutable_settled();
+    settled->set_call_id(call.call_id);
+    settled->set_attempt(doubt.attempt);
+    *settled->mutable_call() = CallName(ref.first, ref.second);
+    if (!clean) {
+      settled->set_settlement(SETTLEMENT_PARKED);
+    } else if (doubt.matches.empty()) {
+      settled->set_settlement(SETTLEMENT_NOT_EXECUTED);
+    } else {
+      settled->set_settlement(SETTLEMENT_ACCEPTED);
+      settled->set_msgid(*doubt.matches.begin());
+      if (doubt.matches.size() > 1) {
+        LogEvent(LogLevel::kError, "duplicate_detected", {{"call", call.call_id}});
+      }
+    }
+    settled->set_evidence(absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..",
+                                       doubt.end_time_s, ", matches ",
+                                       absl::StrJoin(doubt.matches, ",")));
+    return record;
+  }
+  return std::nullopt;
+}
+
+void CampaignBook::OnSettled(const Settled& settled) {
+  CampaignCallState* call = FindCall(settled.call());
+  if (call == nullptr || call->phase != Phase::kDoubt) return;
+  const CallRef ref{KeyOf(settled.call()), settled.call().batch()};
+  CampaignState& campaign = campaigns_[ref.first];
+  const int64_t raw_ns = call->doubt->next_raw_ns;
+  const int64_t wall_ns = call->doubt->opened_wall_ns;
+  call->doubt.reset();
+  switch (settled.settlement()) {
+    case SETTLEMENT_ACCEPTED:
+      ++campaign.doubts_accepted;
+      call->phase = Phase::kAccepted;
+      call->msgid = settled.msgid();
+      call->found_by_list = true;
+      campaign.last_accepted_wall_ns = std::max(campaign.last_accepted_wall_ns, wall_ns);
+      ScheduleRead(ref, raw_ns);
+      break;
+    case SETTLEMENT_NOT_EXECUTED:
+      ++campaign.doubts_not_executed;
+      call->phase = Phase::kPlanned;
+      campaign.to_send.push_back(ref.second);
+      break;
+    default:
+      call->phase = Phase::kParked;
+      break;
+  }
+  QueueProgress(ref.first);
+}
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,179 @@
+// What became of each touch of an accepted call: its results are read until all have ended.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/wecom_table/requests.h"
+#include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/touch_events.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::CAMPAIGN_PHASE_COLLECTING;
+using ::tidegate::log::v1::LedgerRecord;
+using ::tidegate::log::v1::Outcome;
+using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
+using ::tidegate::log::v1::Result;
+
+using Phase = CampaignCallState::Phase;
+
+namespace {
+
+// After results closed, a read that keeps failing is tried so often; then the rest is unconfirmed.
+constexpr uint32_t kReadsAfterCloseMax = 5;
+
+}  // namespace
+
+bool AllEnded(const std::vector<uint8_t>& statuses) {
+  return std::find(statuses.begin(), statuses.end(), kTouchOpen) == statuses.end();
+}
+
+void CampaignBook::ScheduleRead(const CallRef& ref, int64_t raw_ns) {
+  CampaignCallState& call = CallAt(ref);
+  call.next_read_raw_ns = raw_ns;
+  read_queue_.emplace(raw_ns, ref);
+}
+
+std::optional<WantedCall> CampaignBook::NextRead(const Now& now, const Admit& admit) {
+  std::set<std::pair<std::string, std::string>> blocked;  // corp, api whose buckets are empty
+  for (auto it = read_queue_.begin(); it != read_queue_.end() && it->first <= now.raw_ns;) {
+    const CallRef ref = it->second;
+    CampaignState& campaign = campaigns_[ref.first];
+    CampaignCallState& call = campaign.calls[ref.second];
+    if (call.phase != Phase::kAccepted || call.final || call.read_under_way ||
+        call.next_read_raw_ns != it->first) {
+      it = read_queue_.erase(it);
+      continue;
+    }
+    // Once results have closed, the last word is asked of the customers' list itself.
+    const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
+                        now.wall_ns >= campaign.results_close_wall_ns;
+    const bool result = call.member_confirmed || closed;
+    const char* api = result ? "get_groupmsg_send_result" : "get_groupmsg_task";
+    const std::pair<std::string, std::string> key{ref.first.first, api};
+    if (blocked.contains(key) || !admit(key.first, key.second)) {
+      blocked.insert(key);
+      ++it;
+      continue;
+    }
+    read_queue_.erase(it);
+    call.read_under_way = true;
+    WantedCall wanted;
+    wanted.corp = ref.first.first;
+    wanted.api = api;
+    wanted.call_id = absl::StrCat(call.call_id, "/read/", call.reads);
+    wanted.attempt = 1;
+    if (result) {
+      *wanted.target.mutable_read_result() = CallName(ref.first, ref.second);
+      wanted.body =
+          wecom_table::GroupMsgSendResultBody(call.msgid, call.sender, call.result_cursor, 1000);
+    } else {
+      *wanted.target.mutable_read_task() = CallName(ref.first, ref.second);
+      wanted.body = wecom_table::GroupMsgTaskBody(call.msgid, "", 1000);
+    }
+    return wanted;
+  }
+  return std::nullopt;
+}
+
+void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
+  CampaignState& campaign = campaigns_[ref.first];
+  CampaignCallState& call = campaign.calls[ref.second];
+  const Outcome& outcome = end.outcome;
+  call.read_under_way = false;
+  ++call.reads;
+  if (call.final) return;
+  const bool accepted = outcome.outcome_class() == OUTCOME_CLASS_ACCEPTED;
+  const int64_t completed = outcome.completed().raw_ns();
+  const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
+                      outcome.completed().wall_ns() >= campaign.results_close_wall_ns;
+  int64_t next = completed + limits_->results.poll_ns;
+  if (!accepted) {
+    next = completed + limits_->results.first_poll_ns;
+    call.result_cursor.clear();
+  } else if (end.attempt.target().has_read_task()) {
+    if (outcome.member_confirmed()) {
+      call.member_confirmed = true;
+      next = completed;
+    }
+  } else {
+    TakeResultPage(outcome, &call);
+    if (!call.result_cursor.empty()) next = completed;
+  }
+  const bool last_page =
+      accepted && end.attempt.target().has_read_result() && call.result_cursor.empty();
+  if (closed && (last_page || !accepted)) {
+    if (last_page || ++call.reads_after_close >= kReadsAfterCloseMax) {
+      std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
+                   static_cast<uint8_t>(kTouchUnconfirmed));
+    }
+  }
+  if (AllEnded(call.statuses)) {
+    result_queue_.push_back(ref);
+    return;
+  }
+  // The closing time is wall time; how far it is away is the same on any clock.
+  if (campaign.phase == CAMPAIGN_PHASE_COLLECTING && !closed) {
+    const int64_t until_close = campaign.results_close_wall_ns - outcome.completed().wall_ns();
+    next = std::min(next, completed + until_close);
+  }
+  ScheduleRead(ref, next);
+}
+
+void CampaignBook::TakeResultPage(const Outcome& outcome, CampaignCallState* call) {
+  if (call->result_cursor.empty()) call->listed.assign(call->statuses.size(), false);
+  const std::string& page = outcome.statuses();
+  for (size_t i = 0; i < page.size() && i < call->statuses.size(); ++i) {
+    const auto status = static_cast<uint8_t>(page[i]);
+    if (status == kNotOnThisPage) continue;
+    call->listed[i] = true;
+    if (call->statuses[i] != kTouchFailList) call->statuses[i] = status;
+  }
+  call->result_cursor = outcome.next_cursor();
+  if (!call->result_cursor.empty() || !call->found_by_list) return;
+  // Of a call that listing found, nobody read the fail_list: who is in no result was in it.
+  for (size_t i = 0; i < call->statuses.size(); ++i) {
+    if (!call->listed[i] && call->statuses[i] == kTouchOpen) call->statuses[i] = kTouchFailList;
+  }
+}
+
+std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
+  while (!result_queue_.empty()) {
+    const CallRef ref = result_queue_.front();
+    result_queue_.pop_front();
+    CampaignCallState& call = CallAt(ref);
+    if (call.final || call.decided || !AllEnded(call.statuses)) continue;
+    if (call.phase != Phase::kAccepted && call.phase != Phase::kRefused) continue;
+    call.decided = true;
+    LedgerRecord record;
+    Result* result = record.mutable_result();
+    *result->mutable_call() = CallName(ref.first, ref.second);
+    result->set_statuses(std::string(call.statuses.begin(), call.statuses.end()));
+    result->set_final(true);
+    return record;
+  }
+  return std::nullopt;
+}
+
+void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord>* outbox) {
+  CampaignCallState* call = FindCall(result.call());
+  if (call == nullptr) return;
+  const CampaignKey key = KeyOf(result.call());
+  const CampaignState& campaign = campaigns_[key];
+  call->decided = false;
+  call->final = result.final();
+  call->statuses.assign(result.statuses().begin(), result.statuses().end());
+  for (size_t i = 0; i < call->customers.size(); ++i) {
+    const auto [kind, reason] = TouchKindOf(call->statuses[i]);
+    outbox->push_back(TouchEvent({.corp = key.first,
+                                  .campaign = key.second,
+                                  .customer = campaign.audience[call->customers[i]].customer,
+                                  .kind = kind,
+                                  .reason = reason,
+                                  .member = call->sender,
+                                  .time_ns = campaign.last_accepted_wall_ns},
+                                 partitions_));
+  }
+  QueueProgress(key);
+}
+
+}  // namespace tidegate::dispatch
