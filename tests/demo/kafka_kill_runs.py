@@ -8,6 +8,11 @@
   partitions over; after SIGCONT the first must end with exit code 75. The second cannot listen where
   the first still does, so it gives way to a third on the usual addresses.
 
+WeCom's own deadlines bound what can be asked of the product. A callback comes three times: no
+ingestion is killed, and no leader, while one has a single delivery left. A welcome code is valid for
+20 s: until all customers are welcomed, outages of many seconds (leaders, stops) come one at a time
+and wait until the welcomes before them are sent.
+
 One thread each per service, for brokers and for stops; a process is touched by one at a time.
 """
 
@@ -30,6 +35,7 @@ GATE_POLL_SECONDS = 0.05
 STOP_SECONDS = 8
 LEADER_SECONDS = 30
 IN_SYNC_SECONDS = 60
+WELCOMES_SECONDS = 30
 
 
 class KafkaKiller:
@@ -42,6 +48,7 @@ class KafkaKiller:
         self._over = threading.Event()
         self._failed = threading.Event()
         self._lock = threading.Lock()  # over the lists
+        self._one_outage = threading.Lock()
         self._touching = {replica: threading.Lock() for replica in deployment.replicas}
         self.kills, self.broker_kills, self.stops = [], [], []
         self.error = None
@@ -130,6 +137,27 @@ class KafkaKiller:
         while self._simulator.status()["callbacks"]["deliveries_left_min"] <= 1:
             time.sleep(GATE_POLL_SECONDS)
 
+    @contextlib.contextmanager
+    def _long_outage(self):
+        """Alone and with no welcomes waiting; once all are sent, at once."""
+        if self._welcomes_left() == 0:
+            yield
+            return
+        with self._one_outage:
+            deadline = time.monotonic() + WELCOMES_SECONDS
+            while (self._welcomes_wait() and time.monotonic() < deadline
+                   and not self._failed.is_set()):
+                time.sleep(GATE_POLL_SECONDS)
+            yield
+
+    def _welcomes_left(self):
+        return settings.ADDED - self._simulator.status()["welcome_codes"]["used"]
+
+    def _welcomes_wait(self):
+        """More than those of the last second."""
+        codes = self._simulator.status()["welcome_codes"]
+        return codes["made"] - codes["used"] > settings.ADDED_PER_SECOND
+
     def _kill(self, replica, phase):
         pid = replica.pid
         replica.kill()
@@ -158,7 +186,7 @@ class KafkaKiller:
                 return
             # An ingestion that starts while leaders are missing is away for longer than WeCom's three
             # deliveries of a callback: none is killed meanwhile.
-            with contextlib.ExitStack() as spared:
+            with self._long_outage(), contextlib.ExitStack() as spared:
                 for replica in self._deployment.of("ingestion"):
                     spared.enter_context(self._touching[replica])
                 # What is being delivered waits for the next leader as well.
@@ -211,7 +239,7 @@ class KafkaKiller:
             if self._failed.is_set():
                 return
             replica = owner if number % 2 == 0 else chance.choice(others)
-            with self._touching[replica]:
+            with self._long_outage(), self._touching[replica]:
                 self._stop(replica)
 
     def _stop(self, replica):
