@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/grpc/server_metrics.h"
 
 namespace tidegate::rpc {
 namespace {
@@ -21,7 +22,7 @@ constexpr int kPingIntervalMinMs = 5'000;
 
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     const std::string& address, const std::vector<grpc::Service*>& services,
-    std::shared_ptr<grpc::ServerCredentials> credentials) {
+    std::shared_ptr<grpc::ServerCredentials> credentials, metrics::Metrics* metrics) {
   // Static state of the library: before the first builder.
   static const bool kPlugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
@@ -40,6 +41,11 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
                              kPingIntervalMinMs);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (metrics != nullptr) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
+    creators.push_back(MakeServerMetrics(metrics));
+    builder.experimental().SetInterceptorCreators(std::move(creators));
+  }
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/metrics/metrics.h"
 
 namespace tidegate::rpc {
 
@@ -17,9 +18,11 @@ class ServerRunner {
  public:
   // `services` outlive the runner. Health answers NOT_SERVING until SetServing(true).
   // UNAVAILABLE: the address is taken or not ours; its text names the address.
+  // With `metrics`, which outlives the runner, every RPC is counted and timed.
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
       const std::string& address, const std::vector<grpc::Service*>& services,
-      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
+      metrics::Metrics* metrics = nullptr);
   // Stops if Stop() was not called.
   ~ServerRunner();
 

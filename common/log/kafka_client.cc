@@ -26,13 +26,6 @@ void OnLibraryLog(const rd_kafka_t*, int level, const char* facility, const char
 
 }  // namespace
 
-const std::vector<Topic>& AllTopics() {
-  static const auto& topics = *new std::vector<Topic>{
-      Topic::kEvents,    Topic::kProfiles, Topic::kMemberships, Topic::kLedger,
-      Topic::kAudiences, Topic::kCommands, Topic::kDefinitions, Topic::kDeadLetters};
-  return topics;
-}
-
 std::string KafkaTopicName(const KafkaOptions& options, Topic topic) {
   const absl::string_view name = TopicName(topic);
   return absl::StrCat(options.topic_prefix, name.substr(name.find('.') + 1));

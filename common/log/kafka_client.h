@@ -35,8 +35,6 @@ using KafkaPartitionList = std::unique_ptr<rd_kafka_topic_partition_list_t,
 // The only header a record has on Kafka: Record::header, left out when empty.
 inline constexpr char kKafkaHeaderName[] = "tidegate";
 
-// All topics, in the order of their numbers.
-const std::vector<Topic>& AllTopics();
 // The name on Kafka: the prefix in place of "tidegate.".
 std::string KafkaTopicName(const KafkaOptions& options, Topic topic);
 uint32_t KafkaPartitionCount(const KafkaOptions& options, Topic topic);

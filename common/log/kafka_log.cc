@@ -176,9 +176,23 @@ absl::Status KafkaLog::OnOutOfRange(TopicPartition at, uint64_t offset) {
   return absl::OkStatus();
 }
 
+// With what the brokers told the readers beside the records, so that a backlog shows that was not
+// fetched yet.
 uint64_t KafkaLog::End(TopicPartition at) {
   const auto found = partitions_.find(at);
-  return found == partitions_.end() ? 0 : found->second.end.load();
+  if (found == partitions_.end()) return 0;
+  std::lock_guard lock(consumers_mu_);
+  for (const auto& consumer : consumers_) {
+    int64_t low = 0;
+    int64_t high = 0;
+    if (rd_kafka_get_watermark_offsets(
+            consumer->client.get(), KafkaTopicName(options_, at.topic).c_str(),
+            static_cast<int32_t>(at.partition), &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        high >= 0) {
+      RaiseEnd(at, static_cast<uint64_t>(high));
+    }
+  }
+  return found->second.end.load();
 }
 
 void KafkaLog::QueryEnd(TopicPartition at, const EndDone& done) {
@@ -320,10 +334,12 @@ void KafkaLog::RenewConsumers() {
 }
 
 std::pair<bool, std::string> KafkaLog::Health() const {
-  const int64_t age_ms = SteadyMs() - answered_ms_.load();
+  const int64_t age_ms = AnswerAgeMs();
   return {age_ms < kHealthyMs,
           absl::StrCat("cluster ", cluster_id_, " answered ", age_ms, " ms ago")};
 }
+
+int64_t KafkaLog::AnswerAgeMs() const { return SteadyMs() - answered_ms_.load(); }
 
 uint64_t KafkaLog::Watch(TopicPartition at, std::function<void()> wake) {
   return watches_.Add(at, std::move(wake));

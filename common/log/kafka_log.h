@@ -59,6 +59,7 @@ class KafkaLog final : public Log {
   const std::string& cluster_id() const { return cluster_id_; }
   // Whether the cluster answered lately, and how long ago, for people. Any thread.
   std::pair<bool, std::string> Health() const;
+  int64_t AnswerAgeMs() const;
   // For tests.
   KafkaProducer& producer() { return *producer_; }
 

@@ -4,6 +4,13 @@
 
 namespace tidegate::log {
 
+const std::vector<Topic>& AllTopics() {
+  static const auto& topics = *new std::vector<Topic>{
+      Topic::kEvents,    Topic::kProfiles, Topic::kMemberships, Topic::kLedger,
+      Topic::kAudiences, Topic::kCommands, Topic::kDefinitions, Topic::kDeadLetters};
+  return topics;
+}
+
 const char* TopicName(Topic topic) {
   switch (topic) {
     case Topic::kEvents:

@@ -36,6 +36,8 @@ enum class Topic : uint8_t {
   kDeadLetters = 8,
 };
 
+// In the order of their numbers.
+const std::vector<Topic>& AllTopics();
 // "tidegate.events" and so on: the name on Kafka, in headers and in exports.
 const char* TopicName(Topic topic);
 

@@ -47,9 +47,14 @@ void Admin::AddDependency(std::string name, Dependency dependency) {
   dependencies_.emplace_back(std::move(name), std::move(dependency));
 }
 
-void Admin::AddRunner(const runtime::PartitionRunner* runner) {
-  const std::string journal = log::Name(runner->options().journal);
-  runners_.emplace_back(runner, metrics_->MakeJournal(journal));
+void Admin::AddRunner(const std::string& stage, const runtime::PartitionRunner* runner) {
+  const log::TopicPartition at = runner->options().journal;
+  const std::string journal = log::Name(at);
+  Watched watched{runner, metrics_->MakeJournal(journal), {}};
+  for (const auto& input : runner->input_progress()) {
+    watched.lags.push_back(metrics_->MakeLag(stage, at.partition, log::TopicName(input.at.topic)));
+  }
+  runners_.push_back(std::move(watched));
   AddDependency(journal, [runner] {
     const runtime::PartitionRunner::Progress progress = runner->progress();
     return std::pair(runner->state() == runtime::PartitionRunner::State::kLive,
@@ -116,10 +121,11 @@ void Admin::TellStateHashes(const http::Request& request, http::Responder respon
     gathered->respond(std::move(response));
   };
   if (count == 0) return gathered->respond({.status = watching_ ? 200 : 503});
-  for (const auto& [runner, journal] : runners_) {
+  for (const Watched& watched : runners_) {
+    const runtime::PartitionRunner* runner = watched.runner;
     const std::string name = log::Name(runner->options().journal);
-    const absl::Status posted = runner->PostQuery(
-        [tell, name, at_raw_ns, runner = runner](const absl::Status& status, const Now&) {
+    const absl::Status posted =
+        runner->PostQuery([tell, name, at_raw_ns, runner](const absl::Status& status, const Now&) {
           core::StateHash hash;
           if (status.ok()) runner->core().AddStateTo(&hash, at_raw_ns);
           tell(name, status.ok() ? hash.Hex() : "");
@@ -133,14 +139,28 @@ void Admin::Watch(bool on) {
   watching_ = on;
 }
 
+void Admin::Publish(Watched& watched, int64_t raw_now_ns) {
+  const runtime::PartitionRunner& runner = *watched.runner;
+  const bool live = runner.state() == runtime::PartitionRunner::State::kLive;
+  watched.journal.records.Set(runner.records_applied());
+  watched.journal.void_records.Set(runner.void_records());
+  watched.journal.fences.Set(runner.fences());
+  watched.journal.live->Set(live);
+  watched.journal.outbox->Set(static_cast<double>(runner.outbox_records()));
+  if (!live) return;  // how far it is with its inputs is not known yet
+  const auto inputs = runner.input_progress();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const int64_t since_ns = inputs[i].left > 0 ? raw_now_ns - inputs[i].caught_up_raw_ns : 0;
+    watched.lags[i].records->Set(static_cast<double>(inputs[i].left));
+    watched.lags[i].seconds->Set(static_cast<double>(since_ns) * 1e-9);
+  }
+}
+
 std::string Admin::RenderMetrics() {
   std::lock_guard lock(watching_mu_);
   if (!watching_) return metrics_->Render();
-  for (auto& [runner, journal] : runners_) {
-    journal.records.Set(runner->records_applied());
-    journal.void_records.Set(runner->void_records());
-    journal.fences.Set(runner->fences());
-  }
+  const int64_t raw_now_ns = SystemClock().Read().raw_ns;
+  for (Watched& watched : runners_) Publish(watched, raw_now_ns);
   for (const auto& publish : publishers_) publish();
   return metrics_->Render();
 }

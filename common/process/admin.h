@@ -32,7 +32,8 @@ class Admin {
   void SetPhase(Phase phase) { phase_.store(phase); }
   // Before any of them is asked for, that is before Watch(true); they outlive the pages.
   void AddDependency(std::string name, Dependency dependency);
-  void AddRunner(const runtime::PartitionRunner* runner);
+  // `stage`: the service's name.
+  void AddRunner(const std::string& stage, const runtime::PartitionRunner* runner);
   void OnMetrics(std::function<void()> publish) { publishers_.push_back(std::move(publish)); }
   // False: pages show none of what was added, from when it returns.
   void Watch(bool on);
@@ -50,7 +51,13 @@ class Admin {
   std::mutex watching_mu_;  // held while what was added is asked
   bool watching_ = false;   // guarded by watching_mu_
   std::vector<std::pair<std::string, Dependency>> dependencies_;
-  std::vector<std::pair<const runtime::PartitionRunner*, metrics::Metrics::Journal>> runners_;
+  struct Watched {
+    const runtime::PartitionRunner* runner;
+    metrics::Metrics::Journal journal;
+    std::vector<metrics::Metrics::Lag> lags;  // of its inputs
+  };
+  static void Publish(Watched& watched, int64_t raw_now_ns);
+  std::vector<Watched> runners_;
   std::vector<std::function<void()>> publishers_;
   std::unique_ptr<http::Server> server_;  // destroyed first
 };

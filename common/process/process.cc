@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "common/base/build_info.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -31,6 +32,7 @@
 #include "common/log/kafka_log.h"
 #include "common/process/admin.h"
 #include "common/process/former_owner.h"
+#include "common/process/measured_log.h"
 
 namespace tidegate::process {
 namespace {
@@ -154,6 +156,7 @@ class Process {
 
 absl::Status Process::Start(const std::vector<ServiceSpec>& specs) {
   replica_ = ParseReplica(settings_.replica);
+  metrics_.SetBuildInfo(kVersion, kCommit, kBuildType);
   ASSIGN_OR_RETURN(corps_, config::LoadCorps(settings_.corps_file));
   ASSIGN_OR_RETURN(limits_, LoadLimits(settings_.limits_file));
   ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(settings_.peers.tls));
@@ -185,13 +188,17 @@ absl::Status Process::OpenLog() {
     state_ = absl::StrCat("Kafka ", settings_.log.kafka.bootstrap_servers, ", cluster ",
                           kafka->cluster_id());
     admin_->AddDependency("kafka", [log = kafka.get()] { return log->Health(); });
-    log_ = std::move(kafka);
+    admin_->OnMetrics([this, log = kafka.get()] {
+      metrics_.SetKafkaAnswerAge(static_cast<double>(log->AnswerAgeMs()) * 1e-3);
+    });
+    log_ = std::make_unique<MeasuredLog>(std::move(kafka), &metrics_);
     predecessor_dead_ = settings_.former_owner.policy == "dead";
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(directory_, log::DataDirectory::Open(settings_.log.data_dir,
                                                         settings_.partitions, settings_.lanes));
-  ASSIGN_OR_RETURN(log_, log::EmbeddedLog::Open(directory_->path()));
+  ASSIGN_OR_RETURN(auto embedded, log::EmbeddedLog::Open(directory_->path()));
+  log_ = std::make_unique<MeasuredLog>(std::move(embedded), &metrics_);
   state_ = directory_->path();
   // The directory's lock was free, so whoever had it before is dead.
   predecessor_dead_ = true;
@@ -226,7 +233,8 @@ absl::Status Process::MakeService(const ServiceSpec& spec) {
       .on_end = [this](runtime::PartitionRunner::State state) { OnPartitionEnd(state); }};
   ASSIGN_OR_RETURN(running->service, spec.create(environment));
   Service* service = running->service.get();
-  for (const runtime::PartitionRunner* runner : service->runners()) admin_->AddRunner(runner);
+  for (const runtime::PartitionRunner* runner : service->runners())
+    admin_->AddRunner(spec.name, runner);
   admin_->OnMetrics([service] { service->PublishMetrics(); });
   running_.push_back(std::move(running));
   return absl::OkStatus();
@@ -236,7 +244,8 @@ absl::Status Process::StartGrpc() {
   std::vector<grpc::Service*> handlers;
   for (const auto& running : running_) handlers.push_back(running->service->handler());
   ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(settings_.listen.tls));
-  ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials));
+  ASSIGN_OR_RETURN(
+      grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials, &metrics_));
   const ChannelsTo channels_to = [this](const std::string& service) -> rpc::Replicas::Channels {
     for (const auto& running : running_) {
       if (running->name == service) return {grpc_->InProcessChannel()};

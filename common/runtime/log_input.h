@@ -4,6 +4,7 @@
 // Used by the partition's thread only.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,7 +26,11 @@ class LogInput {
   LogInput(log::TopicPartition at, bool is_journal) : at_(at), is_journal_(is_journal) {}
 
   log::TopicPartition at() const { return at_; }
-  uint64_t position() const { return position_; }
+  // The offset of the next record to take. Any thread.
+  uint64_t position() const { return position_.load(std::memory_order_relaxed); }
+  // When all of it had been taken last, by the caller's word. Any thread.
+  int64_t caught_up_raw_ns() const { return caught_up_raw_ns_.load(std::memory_order_relaxed); }
+  void SetCaughtUp(int64_t raw_ns) { caught_up_raw_ns_.store(raw_ns, std::memory_order_relaxed); }
 
   // The next record to take, or null fields at the end. Stays the next one until Take(). One whose
   // header cannot be read comes with an empty header; of a journal it does not come at all.
@@ -49,7 +54,8 @@ class LogInput {
   // Of journal_filter_ at position_: it may have admitted the head already.
   uint64_t epoch_ = 0;
   uint64_t seq_ = 0;
-  uint64_t position_ = 0;
+  std::atomic<uint64_t> position_{0};
+  std::atomic<int64_t> caught_up_raw_ns_{0};
   std::vector<log::StoredRecord> buffer_;
   size_t next_ = 0;
   bool admitted_ = false;  // the head passed the filters and waits for Take

@@ -179,7 +179,7 @@ bool PartitionRunner::Recover(const Now& now) {
       recovery_ = Recovery::kFoldInputs;
       return true;
     case Recovery::kFoldInputs: {
-      const bool moved = FoldInputs();
+      const bool moved = FoldInputs(now);
       if (state() == State::kFailed) return false;
       if (!InputsFolded()) return moved;
       recovery_ = Recovery::kReadJournal;
@@ -315,7 +315,10 @@ void PartitionRunner::BecomeLive(const Now& now) {
     append_result_->status.reset();
     ++append_result_->generation;
   }
-  for (LogInput& input : decided_) input.Restore(AppliedCover(log::Name(input.at())));
+  for (LogInput& input : decided_) {
+    input.Restore(AppliedCover(log::Name(input.at())));
+    input.SetCaughtUp(now.raw_ns);
+  }
   next_seq_ = filter_.seq() + 1;
   uncovered_inputs_ = 0;
   fence_appended_ = false;
@@ -337,7 +340,7 @@ const Cover* PartitionRunner::AppliedCover(const std::string& input) const {
 
 // ---- Reading ----
 
-bool PartitionRunner::FoldInputs() {
+bool PartitionRunner::FoldInputs(const Now& now) {
   bool moved = false;
   for (LogInput& input : folded_) {
     for (size_t left = kFoldPerTurn; left > 0; --left) {
@@ -346,7 +349,10 @@ bool PartitionRunner::FoldInputs() {
         Fail(item.status());
         return false;
       }
-      if (item->record == nullptr) break;
+      if (item->record == nullptr) {
+        input.SetCaughtUp(now.raw_ns);
+        break;
+      }
       core_->Fold(input.at(), *item->record, *item->header);
       input.Take();
       moved = true;
@@ -446,7 +452,7 @@ bool PartitionRunner::RunLive(const Now& now) {
   if (state() != State::kLive) return false;
   moved |= FinishBatch(now);
   if (state() != State::kLive) return moved;
-  moved |= FoldInputs();
+  moved |= FoldInputs(now);
   if (state() != State::kLive) return false;
   moved |= outbox_.Pump(now);
   if (!outbox_.failure().ok()) {
@@ -466,6 +472,7 @@ bool PartitionRunner::RunLive(const Now& now) {
     }
   }
   if (const auto at = outbox_.RetryRawNs()) WakeBy(*at);
+  outbox_records_.store(outbox_.size(), std::memory_order_relaxed);
   return moved;
 }
 
@@ -571,7 +578,10 @@ void PartitionRunner::DecideLogInputs(const Now& now) {
         Fail(item.status());
         return;
       }
-      if (item->record == nullptr) break;
+      if (item->record == nullptr) {
+        input.SetCaughtUp(now.raw_ns);
+        break;
+      }
       const core::Input decided{.record = item->record, .from = input.at()};
       if (!core_->Ready(decided)) break;
       auto decision = core_->Decide(decided, now);
@@ -581,6 +591,19 @@ void PartitionRunner::DecideLogInputs(const Now& now) {
       if (decision.has_value()) AddRecord(RECORD_KIND_DECISION, std::move(*decision), now, {});
     }
   }
+}
+
+std::vector<PartitionRunner::InputProgress> PartitionRunner::input_progress() const {
+  std::vector<InputProgress> all;
+  for (const std::deque<LogInput>* inputs : {&folded_, &decided_}) {
+    for (const LogInput& input : *inputs) {
+      const uint64_t position = input.position();
+      all.push_back({.at = input.at(),
+                     .left = std::max(log_->End(input.at()), position) - position,
+                     .caught_up_raw_ns = input.caught_up_raw_ns()});
+    }
+  }
+  return all;
 }
 
 void PartitionRunner::DecideTicks(const Now& now) {

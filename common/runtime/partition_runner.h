@@ -106,6 +106,15 @@ class PartitionRunner {
     const uint64_t position = read_position_.load(std::memory_order_relaxed);
     return {position, std::max(position, log_->End(options_.journal))};
   }
+  struct InputProgress {
+    log::TopicPartition at;
+    uint64_t left = 0;  // records not taken, as this process knows it
+    // Raw time at which all of it had been taken last, or the partition became live.
+    int64_t caught_up_raw_ns = 0;
+  };
+  // Of the folded inputs, then of the decided ones.
+  std::vector<InputProgress> input_progress() const;
+  uint64_t outbox_records() const { return outbox_records_.load(std::memory_order_relaxed); }
   uint64_t inputs_taken() const { return inputs_taken_.load(std::memory_order_relaxed); }
   // After kFailed.
   absl::Status failure() const;
@@ -142,7 +151,7 @@ class PartitionRunner {
   bool InputsFolded() const;
   void AppendFence(const Now& now);
   bool FinishFence(const Now& now);
-  bool FoldInputs();
+  bool FoldInputs(const Now& now);
   bool ReadJournal(uint64_t until);
   void TakeJournalRecord(const log::StoredRecord& record);
   void ApplyCounted(const ::tidegate::log::v1::RecordHeader& header,
@@ -182,8 +191,8 @@ class PartitionRunner {
   std::vector<uint64_t> input_ends_;  // of folded_, asked for after journal_end_
   bool fence_appended_ = false;
   int64_t ask_not_before_raw_ns_ = INT64_MIN;
-  std::vector<LogInput> folded_;
-  std::vector<LogInput> decided_;
+  std::deque<LogInput> folded_;
+  std::deque<LogInput> decided_;
   Outbox outbox_;
   core::JournalFilter filter_;
   uint64_t journal_position_ = 0;
@@ -205,7 +214,9 @@ class PartitionRunner {
   std::atomic<uint64_t> void_records_{0};
   std::atomic<uint64_t> fences_{0};
   std::atomic<uint64_t> inputs_taken_{0};
-  std::atomic<uint64_t> read_position_{0};  // journal_position_, for other threads
+  // For other threads: journal_position_ and outbox_.size().
+  std::atomic<uint64_t> read_position_{0};
+  std::atomic<uint64_t> outbox_records_{0};
 
   mutable std::mutex mu_;
   // Guarded by mu_.

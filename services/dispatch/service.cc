@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/process/former_owner.h"
+#include "services/dispatch/lane_summary.h"
 
 namespace tidegate::dispatch {
 
@@ -17,7 +18,8 @@ using runtime::PartitionRunner;
 
 namespace {
 
-constexpr int64_t kMetricsGapNs = 200 * kNanosPerMilli;
+constexpr int64_t kOwnersGapNs = 200 * kNanosPerMilli;
+constexpr int64_t kMetricsGapNs = 1000 * kNanosPerMilli;
 
 std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
   std::map<std::string, std::string> agent_ids;
@@ -82,16 +84,19 @@ Service::Service(const Config& config, const process::Environment& environment)
                              {.at = {log::Topic::kCommands, n}}};
     options.after_turn =
         [this, n, core = lane.core.get(), waiting = lane.waiting.get(),
-         watchers = lane.watchers.get(), next_raw_ns = int64_t{0},
+         watchers = lane.watchers.get(), look_raw_ns = int64_t{0}, publish_raw_ns = int64_t{0},
          stage = environment.metrics->MakeStage("dispatch", n)](const Now& now) mutable {
           waiting->Check(now);
           std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
-          if (now.raw_ns < next_raw_ns) return;
-          next_raw_ns = now.raw_ns + kMetricsGapNs;
-          LookForFormerOwners(n);
+          if (now.raw_ns >= look_raw_ns) {
+            look_raw_ns = now.raw_ns + kOwnersGapNs;
+            LookForFormerOwners(n);
+          }
+          if (now.raw_ns < publish_raw_ns) return;
+          publish_raw_ns = now.raw_ns + kMetricsGapNs;
           const DispatchCounters& counters = core->counters();
           stage.Set(counters.attempts, counters.outcomes, counters.skipped, counters.last_call_ns);
-          PublishLane(*core, core->buckets(), now);
+          PublishLane(n, *core, now);
         };
     lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
                                                              lane.core.get(), environment.clock,
@@ -173,30 +178,37 @@ void Service::LookForFormerOwners(uint32_t lane) {
   }
 }
 
-void Service::PublishLane(const DispatchCore& core, BucketSet& buckets, const Now& now) {
+// A lane that has nothing to do tells nothing: it is woken, for the next page.
+void Service::PublishMetrics() {
+  for (const Lane& lane : lanes_) {
+    (void)lane.thread->runner().PostQuery([](const absl::Status&, const Now&) {});
+  }
+}
+
+void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   metrics::Metrics& metrics = *environment_.metrics;
   for (const config::Corp& corp : environment_.corps->corps) {
-    for (const BucketRow& row : buckets.Rows(corp.corp_id, now.raw_ns)) {
+    for (const BucketRow& row : core.buckets().Rows(corp.corp_id, now.raw_ns)) {
       metrics.SetBucket(
           row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
           static_cast<double>(row.tokens), static_cast<double>(row.capacity),
           static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
     }
   }
-  for (const auto& [label, total] : core.counters().calls)
-    metrics.SetCalls(label.first, label.second, total);
-  for (const auto& [cause, total] : core.counters().delayed) metrics.SetDelayed(cause, total);
-  double open = 0, parked = 0;
-  int64_t oldest_ns = 0;
-  for (const auto& [key, campaign] : core.campaigns().campaigns()) {
-    for (const CampaignCallState& call : campaign.calls) {
-      parked += call.phase == CampaignCallState::Phase::kParked;
-      if (call.phase != CampaignCallState::Phase::kDoubt) continue;
-      ++open;
-      oldest_ns = std::max(oldest_ns, now.wall_ns - call.doubt->opened_wall_ns);
-    }
+  const DispatchCounters& counters = core.counters();
+  for (const auto& [label, total] : counters.calls) {
+    metrics.SetCalls(lane, label.first, label.second, total);
   }
-  metrics.SetDoubts(open, static_cast<double>(oldest_ns) * 1e-9, parked);
+  for (const auto& [cause, total] : counters.delayed) metrics.SetDelayed(lane, cause, total);
+  for (const auto& [api, total] : counters.near_limit) {
+    const auto over = counters.over_limit.find(api);
+    metrics.SetLimits(lane, api, total, over == counters.over_limit.end() ? 0 : over->second);
+  }
+  const LaneSummary summary = Summarize(core.campaigns().campaigns(), config_.limits, now);
+  metrics.SetDoubts(lane, summary.doubts_open, summary.doubt_oldest_seconds, summary.doubts_parked);
+  for (const auto& [state, count] : summary.campaigns) metrics.SetCampaigns(lane, state, count);
+  for (const auto& [status, count] : summary.touches) metrics.SetTouches(lane, status, count);
+  metrics.SetForecast(lane, summary.forecast_seconds);
 }
 
 }  // namespace tidegate::dispatch

@@ -36,10 +36,11 @@ class Service final : public process::Service {
 
   grpc::Service* handler() override { return handler_.get(); }
   std::vector<const runtime::PartitionRunner*> runners() const override;
+  void PublishMetrics() override;
 
  private:
   Service(const Config& config, const process::Environment& environment);
-  void PublishLane(const DispatchCore& core, BucketSet& buckets, const Now& now);
+  void PublishLane(uint32_t lane, DispatchCore& core, const Now& now);
   // Finds out which former owners of the lane have ended, now and then.
   void LookForFormerOwners(uint32_t lane);
 

@@ -47,7 +47,7 @@ BucketSet::Buckets& BucketSet::Find(const std::string& corp, const std::string& 
 
 BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& api,
                                     int64_t now_ns) {
-  Verdict verdict{.allowed = true, .earliest_ns = now_ns, .binding = ""};
+  Verdict verdict{.allowed = true, .near_limit = false, .earliest_ns = now_ns, .binding = ""};
   // The binding limit's name is made only where one binds.
   const auto restrict = [&](int64_t earliest_ns, const auto& name) {
     if (earliest_ns <= now_ns) return;
@@ -66,8 +66,9 @@ BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& 
     }
     restrict(buckets.in_flight.EarliestNs(cost, now_ns), [&] { return api + " in flight"; });
     for (size_t i = 0; i < buckets.windows.size(); ++i) {
-      restrict(buckets.windows[i].EarliestNs(cost, now_ns),
-               [&] { return NameOf(buckets.limits[i], api); });
+      TokenBucket& window = buckets.windows[i];
+      restrict(window.EarliestNs(cost, now_ns), [&] { return NameOf(buckets.limits[i], api); });
+      verdict.near_limit |= (window.Used(now_ns) + cost) * 5 > window.capacity() * 4;
     }
   }
   return verdict;

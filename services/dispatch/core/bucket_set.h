@@ -33,6 +33,7 @@ class BucketSet {
 
   struct Verdict {
     bool allowed = false;
+    bool near_limit = false;  // with it less than a fifth of a window is left
     int64_t earliest_ns = 0;  // when to ask again; kNever: after the next answer
     std::string binding;      // as in "add_msg_template corp 60/5s"
   };

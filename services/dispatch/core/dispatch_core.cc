@@ -158,9 +158,12 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
       return false;  // an unknown corp waits for its configuration
     const auto verdict = buckets_.Check(corp, api, now.raw_ns);
     if (verdict.allowed) {
+      counters_.near_limit[api] += verdict.near_limit;
+      waiting_.erase({corp, api});
       buckets_.Reserve(corp, api);
       return true;
     }
+    counters_.over_limit[api] += waiting_.emplace(corp, api).second;
     if (verdict.earliest_ns != kNever) {
       blocked_until_raw_ns_ =
           std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);

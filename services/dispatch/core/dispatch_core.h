@@ -37,6 +37,9 @@ struct DispatchOptions {
 struct DispatchCounters {
   std::map<std::pair<std::string, std::string>, uint64_t> calls;  // api, errcode class
   std::map<std::string, uint64_t> delayed;  // cause: window, concurrency, token, ...
+  // By api, of this process: calls let go near a limit; times that calls began to wait for tokens.
+  std::map<std::string, uint64_t> near_limit;
+  std::map<std::string, uint64_t> over_limit;
   uint64_t attempts = 0;
   uint64_t outcomes = 0;
   uint64_t skipped = 0;      // records of folded inputs that no outbox of ours can have sent
@@ -109,6 +112,7 @@ class DispatchCore : public core::Core {
   // Owners before it that may still be running: owner -> boot id.
   std::map<std::string, std::string> former_owners_;
   DispatchCounters counters_;
+  std::set<std::pair<std::string, std::string>> waiting_;  // corp, api; for counters_.over_limit
 
   // Of the batch at hand.
   std::map<std::string, CallToMake> decided_calls_;  // by call id

@@ -11,6 +11,7 @@
 #include "services/tidegate/client/import_purchases.h"
 #include "services/tidegate/client/journal_export.h"
 #include "services/tidegate/client/verbs.h"
+#include "services/tidegate/generate/prometheus_yaml.h"
 
 namespace tidegate::client {
 namespace {
@@ -50,6 +51,7 @@ class CommandTree {
     AddCampaign();
     AddReadings();
     AddJournal();
+    AddGenerate();
     AddVersion();
     app_.footer(
         "Exit codes: 0 ok, 1 failure, 2 usage or invalid argument, 3 not found, 4 conflict,\n"
@@ -356,6 +358,45 @@ class CommandTree {
     command->add_option("--out", journal_.out_dir, "Directory to write to")->required();
   }
 
+  void AddGenerate() {
+    CLI::App* const noun =
+        AddNoun("generate", "Boards of Grafana, alerts and scraping of Prometheus");
+    generate_.runbooks_url = generate::kDefaultRunbooksUrl;
+    CLI::App* const dashboards =
+        AddVerb(noun, "dashboards", "Write the Grafana boards, a JSON file each",
+                "  tidegate generate dashboards --out boards",
+                [this](const Client& client) { return GenerateDashboards(client, generate_); });
+    CLI::App* const alerts =
+        AddVerb(noun, "alerts", "Write the alert rules of Prometheus, alerts.yaml",
+                "  tidegate generate alerts --out rules\n"
+                "  tidegate generate alerts --out rules --runbooks https://wiki.example/tidegate",
+                [this](const Client& client) { return GenerateAlerts(client, generate_); });
+    CLI::App* const prometheus = AddVerb(
+        noun, "prometheus-config",
+        "Write prometheus.yml, which scrapes the processes given, and the alerts.yaml that "
+        "it reads",
+        "  tidegate generate prometheus-config --out prometheus --target "
+        "serve=127.0.0.1:7602\n"
+        "  tidegate generate prometheus-config --out prometheus \\\n"
+        "    --target dispatch=dispatch-0:7602 --target dispatch=dispatch-1:7602",
+        [this](const Client& client) { return GeneratePrometheusConfig(client, generate_); });
+    for (CLI::App* const command : {dashboards, alerts, prometheus}) {
+      command->add_option("--out", generate_.out_dir, "Directory to write to, made when missing")
+          ->required();
+    }
+    for (CLI::App* const command : {alerts, prometheus}) {
+      command
+          ->add_option("--runbooks", generate_.runbooks_url,
+                       "URL of the page with the runbooks; alerts link into it")
+          ->capture_default_str();
+    }
+    prometheus
+        ->add_option("--target", generate_.targets,
+                     "Admin port to scrape, SERVICE=HOST:PORT; again for more")
+        ->allow_extra_args(false)
+        ->required();
+  }
+
   void AddVersion() {
     AddVerb(&app_, "version", "Show what was built, for a ticket",
             "  tidegate version --output json", ShowVersion);
@@ -375,6 +416,7 @@ class CommandTree {
   CampaignCreateOptions campaign_create_;
   CampaignOptions campaign_;
   JournalExportOptions journal_;
+  GenerateOptions generate_;
   std::string corp_;  // of the verbs that need no more
 };
 

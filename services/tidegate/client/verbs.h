@@ -73,6 +73,17 @@ absl::Status QuotaList(const Client& client, const std::string& corp);
 absl::Status DoubtList(const Client& client, const std::string& corp);
 absl::Status WritebackStatus(const Client& client, const std::string& corp);
 
+struct GenerateOptions {
+  std::string out_dir;
+  // Page with the runbooks; alerts link to an anchor in it.
+  std::string runbooks_url;
+  // Of prometheus-config: SERVICE=HOST:PORT each.
+  std::vector<std::string> targets;
+};
+absl::Status GenerateDashboards(const Client& client, const GenerateOptions& options);
+absl::Status GenerateAlerts(const Client& client, const GenerateOptions& options);
+absl::Status GeneratePrometheusConfig(const Client& client, const GenerateOptions& options);
+
 absl::Status ShowVersion(const Client& client);
 
 }  // namespace tidegate::client

@@ -2,6 +2,7 @@
 #include <google/protobuf/stubs/common.h>
 #include <grpcpp/grpcpp.h>
 
+#include "common/base/build_info.h"
 #include "services/tidegate/client/output.h"
 #include "services/tidegate/client/verbs.h"
 
@@ -9,10 +10,10 @@ namespace tidegate::client {
 
 absl::Status ShowVersion(const Client& client) {
   const std::vector<std::vector<std::string>> facts = {
-      {"version", TIDEGATE_VERSION},
-      {"git", TIDEGATE_GIT},
-      {"build_type", TIDEGATE_BUILD_TYPE},
-      {"sanitizers", TIDEGATE_SANITIZERS},
+      {"version", kVersion},
+      {"git", kCommit},
+      {"build_type", kBuildType},
+      {"sanitizers", kSanitizers},
       {"compiler", __VERSION__},
       {"grpc", grpc::Version()},
       {"protobuf", google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION)},

@@ -89,7 +89,7 @@ class CliTest : public ::testing::Test {
 TEST_F(CliTest, HelpListsEveryNoun) {
   EXPECT_EQ(Run({"--help"}), 0);
   for (const char* noun : {"serve", "import", "channel", "rule", "segment", "campaign", "quota",
-                           "doubt", "writeback", "journal", "version"}) {
+                           "doubt", "writeback", "journal", "generate", "version"}) {
     EXPECT_THAT(out_.str(), HasSubstr(absl::StrCat("\n  ", noun, " "))) << noun;
   }
   EXPECT_THAT(err_.str(), IsEmpty());

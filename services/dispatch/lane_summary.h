@@ -1,0 +1,27 @@
+// The campaigns of one lane in numbers, for its metrics.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "services/dispatch/core/campaign_book.h"
+
+namespace tidegate::dispatch {
+
+struct LaneSummary {
+  double doubts_open = 0;
+  double doubt_oldest_seconds = 0;
+  double doubts_parked = 0;                 // calls
+  std::map<std::string, double> campaigns;  // launched ones, by state; every state is there
+  // Of campaigns that are not completed, by status; every status is there.
+  std::map<std::string, double> touches;
+  // Until the last create that is planned can leave, of the corp that needs longest: from full
+  // buckets, so a little too early.
+  double forecast_seconds = 0;
+};
+
+// Of all campaigns that were launched; pure.
+LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
+                      const wecom_table::Limits& limits, const Now& now);
+
+}  // namespace tidegate::dispatch
