@@ -1,0 +1,123 @@
+{{/* The settings file of one service. Only what the service needs, so that a change restarts only
+     those that it concerns. */}}
+
+{{- define "tidegate.tlsFiles" -}}
+{{- $folder := printf "/run/tidegate/tls/%s" .name -}}
+{{- with .tls.certKey }}
+cert_file: {{ printf "%s/%s" $folder . | quote }}
+{{- end }}
+{{- with .tls.keyKey }}
+key_file: {{ printf "%s/%s" $folder . | quote }}
+{{- end }}
+{{- with .tls.caKey }}
+ca_file: {{ printf "%s/%s" $folder . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Each replica by name, in the order of ordinals. */}}
+{{- define "tidegate.peers" -}}
+{{- $domain := printf "%s.%s.svc.%s" (include "tidegate.pod.headless" .) .root.Release.Namespace .root.Values.clusterDomain -}}
+{{- range $ordinal := until (int .values.replicas) }}
+- {{ printf "%s-%d.%s:7600" (include "tidegate.pod.fullname" $) $ordinal $domain | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* `dead` holds only while every lane stays with its ordinal. So it is taken back for a revision
+     that changes the number of dispatch, or that comes before the last one has ended. */}}
+{{- define "tidegate.formerOwner" -}}
+{{- $policy := .Values.formerOwnerPolicy -}}
+{{- $pod := dict "root" . "name" "dispatch" -}}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "tidegate.pod.fullname" $pod) -}}
+{{- if $live -}}
+{{- $replicas := int $live.spec.replicas -}}
+{{- $status := default dict $live.status -}}
+{{- $still := eq (int $status.replicas) $replicas -}}
+{{- $stopped := and $still (eq $replicas 0) -}}
+{{- $same := and $still (eq $replicas (int .Values.dispatch.replicas)) (eq $status.currentRevision $status.updateRevision) -}}
+{{- if not (or $stopped $same) -}}
+{{- $policy = "unknown" -}}
+{{- end -}}
+{{- end -}}
+{{- $policy -}}
+{{- end -}}
+
+{{- define "tidegate.settings" -}}
+{{- $values := .root.Values -}}
+{{- $root := .root -}}
+{{- $ingestion := eq .name "ingestion" -}}
+partitions: {{ int $values.partitions }}
+lanes: {{ int $values.lanes }}
+corps_file: {{ printf "/run/tidegate/corps/%s" $values.corps.key | quote }}
+{{- if and $values.limitsJson (eq .name "dispatch") }}
+limits_file: /etc/tidegate/limits.json
+{{- end }}
+wecom:
+  url: {{ $values.wecom.url | quote }}
+log:
+  kind: kafka
+  kafka:
+    bootstrap_servers: {{ $values.kafka.bootstrapServers | quote }}
+    topic_prefix: {{ $values.kafka.topicPrefix | quote }}
+    replication: {{ int $values.kafka.replication }}
+    min_insync_replicas: {{ int $values.kafka.minInsyncReplicas }}
+    append_timeout_ms: {{ int $values.kafka.appendTimeoutMs }}
+    {{- if $values.tls.kafka.enabled }}
+    tls:
+      {{- include "tidegate.tlsFiles" (dict "name" "kafka" "tls" $values.tls.kafka) | trim | nindent 6 }}
+    {{- end }}
+listen:
+  grpc: {{ printf "%s:7600" $values.listenHost | quote }}
+  {{- if $ingestion }}
+  callback: {{ printf "%s:7601" $values.listenHost | quote }}
+  {{- end }}
+  admin: {{ printf "%s:7602" $values.listenHost | quote }}
+  {{- if or (not $values.tls.grpc.enabled) (and $ingestion (not $values.tls.callback.enabled)) }}
+  plaintext_beyond_loopback: {{ $values.allowPlaintext }}
+  {{- end }}
+  {{- if $values.tls.grpc.enabled }}
+  tls:
+    {{- include "tidegate.tlsFiles" (dict "name" "grpc" "tls" $values.tls.grpc) | trim | nindent 4 }}
+  {{- end }}
+  {{- if and $ingestion $values.tls.callback.enabled }}
+  callback_tls:
+    {{- include "tidegate.tlsFiles" (dict "name" "callback" "tls" $values.tls.callback) | trim | nindent 4 }}
+  {{- end }}
+{{- /* Ingestion asks nobody. Dispatch also asks segmentation, for previews of audiences. */}}
+{{- if not $ingestion }}
+peers:
+  {{- $asked := eq .name "dispatch" | ternary (list "segmentation" "dispatch") (list .name) }}
+  {{- range $name := $asked }}
+  {{ $name }}:
+    {{- include "tidegate.peers" (dict "root" $root "name" $name "values" (index $values $name)) | trim | nindent 4 }}
+  {{- end }}
+  {{- if $values.tls.peers.enabled }}
+  tls:
+    {{- include "tidegate.tlsFiles" (dict "name" "peers" "tls" $values.tls.peers) | trim | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with $values.callers }}
+callers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if eq .name "dispatch" }}
+former_owner:
+  policy: {{ include "tidegate.formerOwner" .root }}
+{{- end }}
+send: {{ $values.send }}
+{{- end -}}
+
+{{/* The data of its ConfigMap. `replicas` is a file and not an argument: a pod of the old
+     revision that was fenced and starts again reads the new number, so that a change of the number
+     comes to an end. */}}
+{{- define "tidegate.configData" -}}
+tidegate.yaml: |
+  {{- include "tidegate.settings" . | nindent 2 }}
+{{- if ne .name "ingestion" }}
+replicas: |
+  {{ int .values.replicas }}
+{{- end }}
+{{- if and .root.Values.limitsJson (eq .name "dispatch") }}
+limits.json: |
+  {{- .root.Values.limitsJson | trim | nindent 2 }}
+{{- end }}
+{{- end -}}
