@@ -10,8 +10,9 @@
 
 WeCom's own deadlines bound what can be asked of the product. A callback comes three times: no
 ingestion is killed, and no leader, while one has a single delivery left. A welcome code is valid for
-20 s: until all customers are welcomed, outages of many seconds (leaders, stops) come one at a time
-and wait until the welcomes before them are sent.
+20 s, and what was under way at a kill of dispatch holds its places until WeCom cannot serve it any
+more: so kills of dispatch wait while many welcomes do, and until all customers are welcomed, outages
+of many seconds (leaders, stops) do too, and come one at a time.
 
 One thread each per service, for brokers and for stops; a process is touched by one at a time.
 """
@@ -110,6 +111,7 @@ class KafkaKiller:
     def _kill_at_create(self, owner, left):
         killed = False
         while not killed:
+            self._await_welcomes()
             pid = owner.pid
             self._await_create(owner, left)
             with self._touching[owner]:
@@ -144,19 +146,20 @@ class KafkaKiller:
             yield
             return
         with self._one_outage:
-            deadline = time.monotonic() + WELCOMES_SECONDS
-            while (self._welcomes_wait() and time.monotonic() < deadline
-                   and not self._failed.is_set()):
-                time.sleep(GATE_POLL_SECONDS)
+            self._await_welcomes()
             yield
+
+    def _await_welcomes(self):
+        """Until no more wait than those of the last second."""
+        deadline = time.monotonic() + WELCOMES_SECONDS
+        while time.monotonic() < deadline and not self._failed.is_set():
+            codes = self._simulator.status()["welcome_codes"]
+            if codes["made"] - codes["used"] <= settings.ADDED_PER_SECOND:
+                return
+            time.sleep(GATE_POLL_SECONDS)
 
     def _welcomes_left(self):
         return settings.ADDED - self._simulator.status()["welcome_codes"]["used"]
-
-    def _welcomes_wait(self):
-        """More than those of the last second."""
-        codes = self._simulator.status()["welcome_codes"]
-        return codes["made"] - codes["used"] > settings.ADDED_PER_SECOND
 
     def _kill(self, replica, phase):
         pid = replica.pid
