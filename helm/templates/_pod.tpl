@@ -29,6 +29,8 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: {{ $.root.Values.topologySpread.whenUnsatisfiable }}
+    # A node that pods cannot go to is no place without pods.
+    nodeTaintsPolicy: Honor
     labelSelector:
       matchLabels:
         {{- include "tidegate.pod.selector" $ | nindent 8 }}

@@ -59,8 +59,10 @@ EGRESS = 2
 START_SECONDS = 90
 WAIT_SECONDS = 60
 # Given to helm; the process gets some more before it is killed.
-HELM_SECONDS = 120
+HELM_SECONDS = 90
 HELD_SECONDS = 6
+LEASE_SECONDS = 40
+NODE_LOST_SECONDS = 600
 COMMAND_SECONDS = 60
 STOP_SECONDS = 3
 EXIT_SKIPPED = 77
@@ -464,10 +466,14 @@ class Cluster:
         kubeconfig = f"--kubeconfig={self._kubeconfig}"
         self._spawn("kube-controller-manager", kubeconfig, "--controllers=*", "--secure-port=0",
                     "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
+                    # A busy machine is no reason to call nodes lost, and their pods not ready.
+                    f"--node-monitor-grace-period={NODE_LOST_SECONDS}s",
                     f"--service-account-private-key-file={self.path('sa.key')}")
         self._spawn("kube-scheduler", kubeconfig, "--leader-elect=false", "--secure-port=0")
         self._spawn("kwok", kubeconfig, f"--config={tools.STAGES}", "--manage-all-nodes=false",
                     "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                    # Without leases nodes count as lost after a minute.
+                    f"--node-lease-duration-seconds={LEASE_SECONDS}",
                     f"--server-address={self._kwok}")
         self.apply(listed([*all_nodes(), guarded_namespace()]))
         self.until("all nodes are ready", self._nodes_ready, START_SECONDS)
@@ -761,7 +767,7 @@ class Proof:
                                   f"{last_lines(done.stderr or done.stdout)}")
             notes.append("a privileged pod and one without any security context are refused")
 
-    def secrets(self):
+    def make_secrets(self):
         """As helm/README.md tells; the values are dummies of this run."""
         cluster = self._cluster
         with self._step("secrets") as notes:
@@ -876,7 +882,7 @@ class Proof:
             self._sound(notes, two)
         self._drain()
         self._scale(values)
-        self._uninstall(0)
+        self._uninstall("minimal-values")
 
     def _append_timeout(self, wanted):
         for service in SERVICES:
@@ -1025,7 +1031,7 @@ class Proof:
                 raise Failure(f"ingestion fell from 2 ready pods to {least}, below minReplicas: its "
                               "Deployment lost spec.replicas, whose default is 1")
             notes.append("ingestion keeps its 2 pods")
-        self._uninstall(0)
+        self._uninstall("metrics and KEDA")
 
     def _custom_objects(self, notes):
         services = self._mine("services")
@@ -1061,7 +1067,7 @@ class Proof:
                 self._helm("upgrade", [PRODUCTION], kafka={"appendTimeoutMs": 60000})
             self._replaced(before, SERVICES, notes, three)
             self._rolled(events, before, notes)
-        self._uninstall(3)
+        self._uninstall("production-values", claims=3)
 
     def one_lane(self):
         with self._step("helm install --wait of one-lane-values") as notes:
@@ -1070,13 +1076,13 @@ class Proof:
             if "limits.json" not in self._settings("dispatch"):
                 raise Failure("dispatch has no limits.json")
             notes.append("limits.json is there")
-        self._uninstall(0)
+        self._uninstall("one-lane-values")
 
-    def _uninstall(self, claims):
+    def _uninstall(self, what, claims=0):
         cluster = self._cluster
         kinds = [kind for kind in GROUPS if kind not in ("nodes", "persistentvolumeclaims")
                  and (self._custom or kind not in CUSTOM)]
-        with self._step("helm uninstall --wait") as notes:
+        with self._step(f"helm uninstall --wait of {what}") as notes:
             cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait",
                          f"--timeout={WAIT_SECONDS}s")
 
@@ -1129,7 +1135,7 @@ def prove(folder):
                 tools.load_versions().get("helm4", ""))
             notes.append(f"Kubernetes {result['kubernetes']}, {WORKERS} workers and {EGRESS} egress "
                          f"nodes, {'a loopback of its own' if alone else 'free ports'}")
-        for part in (proof.guard, proof.secrets, lambda: proof.definitions(definitions),
+        for part in (proof.guard, proof.make_secrets, lambda: proof.definitions(definitions),
                      proof.strict, proof.life, proof.switches, proof.production, proof.one_lane):
             try:
                 part()
