@@ -37,6 +37,7 @@ STOP_SECONDS = 8
 LEADER_SECONDS = 30
 IN_SYNC_SECONDS = 60
 WELCOMES_SECONDS = 30
+LOG_SECONDS = 5
 
 
 class KafkaKiller:
@@ -259,9 +260,14 @@ class KafkaKiller:
 
 def fence_epoch(replica):
     """The epoch under which the process lives in its first partition, from its own log; None for
-    one without partitions."""
-    with open(replica.log_path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if '"partition_live"' in line:
-                return int(json.loads(line)["epoch"])
+    one without partitions. A process may say that it is ready a moment before it logs this."""
+    deadline = time.monotonic() + LOG_SECONDS
+    while replica.service in STATEFUL:
+        with open(replica.log_path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if '"partition_live"' in line and line.endswith("\n"):
+                    return int(json.loads(line)["epoch"])
+        if time.monotonic() > deadline:
+            break
+        time.sleep(GATE_POLL_SECONDS)
     return None
