@@ -220,11 +220,8 @@ void KafkaLog::AnswerEnds() {
     for (const auto& [at, done] : asked) {
       if (!silent_.contains(at)) together.insert(at);
     }
-    if (!together.empty()) {
-      AnswerFrom(together, &asked);
-    } else {
-      AnswerFrom({asked.front().first}, &asked);
-    }
+    if (together.empty()) together.insert(asked.front().first);
+    AnswerFrom(together, &asked);
     // The others that are asked for alone wait for the next turn, before newer questions.
     std::lock_guard lock(ends_mu_);
     ends_asked_.insert(ends_asked_.begin(), std::make_move_iterator(asked.begin()),
