@@ -21,10 +21,11 @@ COPY dev ./
 RUN ./dev setup
 COPY . .
 ARG JOBS=2
+ARG REVISION=unknown
 # The preset that the tests run with, less the tests.
 RUN --mount=type=cache,target=/ccache \
     export CCACHE_DIR=/ccache JOBS="${JOBS}" && \
-    cmake --preset dev -D TIDEGATE_TESTS=OFF && \
+    cmake --preset dev -D TIDEGATE_TESTS=OFF -D TIDEGATE_COMMIT="${REVISION}" && \
     ./dev build dev && \
     deploy/image/collect build/dev/bin /out
 

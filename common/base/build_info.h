@@ -4,7 +4,7 @@
 namespace tidegate {
 
 extern const char* const kVersion;
-extern const char* const kCommit;  // the first 12 digits; "unknown" outside a repository
+extern const char* const kCommit;  // the first 12 digits, or "unknown"
 extern const char* const kBuildType;
 extern const char* const kSanitizers;  // empty without
 

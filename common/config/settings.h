@@ -88,8 +88,8 @@ struct Settings {
   std::vector<CallerIdentity> callers;  // needs listen.tls.ca_file; only in the file
 
   struct FormerOwner {
-    // How the end of a partition's former owner is known: check (same host, by pid) | dead (the
-    // platform never runs two of one ordinal) | unknown.
+    // How the end of a partition's former owner is known: check (same host, by pid) | same_host
+    // (the platform runs one process for each host name at a time) | unknown.
     std::string policy = "check";
     bool operator==(const FormerOwner&) const = default;
   } former_owner;

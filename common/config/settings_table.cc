@@ -111,10 +111,10 @@ std::vector<Setting> MakeTable() {
               "Which corps the owner of a client certificate may act for; needs "
               "listen.tls.ca_file."),
       Choice(
-          TIDEGATE_FIELD(former_owner.policy), {"check", "dead", "unknown"},
+          TIDEGATE_FIELD(former_owner.policy), {"check", "same_host", "unknown"},
           "How the end of a partition's former owner is known: by its pid on the same host, in the "
-          "same pid namespace; dead, since the platform never runs two of one ordinal; not at "
-          "all."),
+          "same pid namespace; by its host name, since the platform runs one process for each at a "
+          "time; not at all."),
       Boolean(TIDEGATE_FIELD(send),
               "false: nothing is ever sent to WeCom, for replays and dry runs."),
   };

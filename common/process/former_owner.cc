@@ -72,4 +72,10 @@ bool HasEnded(const std::string& owner, const std::string& boot_id) {
   return start != parts[2] || state == 'Z' || state == 'X';
 }
 
+bool WasReplaced(const std::string& owner, const std::string& boot_id) {
+  const std::vector<std::string> parts = absl::StrSplit(owner, '/');
+  return parts.size() == 4 && !parts[0].empty() && parts[0] == Host() &&
+         (owner != OwnerName() || boot_id != BootId());
+}
+
 }  // namespace tidegate::process

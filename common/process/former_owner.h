@@ -12,7 +12,12 @@ std::string OwnerName();
 
 // Whether a process of this machine's present boot with this name has certainly ended: the pid is
 // gone, a zombie, or another process by now. False for other hosts, boots and pid namespaces (other
-// containers): only the platform can tell (setting former_owner.policy).
+// containers): only the platform can tell.
 bool HasEnded(const std::string& owner, const std::string& boot_id);
+
+// Whether it has ended if one host runs one process at a time, as Kubernetes promises of a
+// StatefulSet's pod: true for another process of this host's name, in whichever boot. False for
+// other hosts.
+bool WasReplaced(const std::string& owner, const std::string& boot_id);
 
 }  // namespace tidegate::process

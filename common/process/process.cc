@@ -192,7 +192,6 @@ absl::Status Process::OpenLog() {
       metrics_.SetKafkaAnswerAge(static_cast<double>(log->AnswerAgeMs()) * 1e-3);
     });
     log_ = std::make_unique<MeasuredLog>(std::move(kafka), &metrics_);
-    predecessor_dead_ = settings_.former_owner.policy == "dead";
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(directory_, log::DataDirectory::Open(settings_.log.data_dir,

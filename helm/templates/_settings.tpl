@@ -22,25 +22,6 @@ ca_file: {{ printf "%s/%s" $folder . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* `dead` holds only while every lane stays with its ordinal. So it is taken back for a revision
-     that changes the number of dispatch, or that comes before the last one has ended. */}}
-{{- define "tidegate.formerOwner" -}}
-{{- $policy := .Values.formerOwnerPolicy -}}
-{{- $pod := dict "root" . "name" "dispatch" -}}
-{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "tidegate.pod.fullname" $pod) -}}
-{{- if $live -}}
-{{- $replicas := int $live.spec.replicas -}}
-{{- $status := default dict $live.status -}}
-{{- $still := eq (int $status.replicas) $replicas -}}
-{{- $stopped := and $still (eq $replicas 0) -}}
-{{- $same := and $still (eq $replicas (int .Values.dispatch.replicas)) (eq $status.currentRevision $status.updateRevision) -}}
-{{- if not (or $stopped $same) -}}
-{{- $policy = "unknown" -}}
-{{- end -}}
-{{- end -}}
-{{- $policy -}}
-{{- end -}}
-
 {{- define "tidegate.settings" -}}
 {{- $values := .root.Values -}}
 {{- $root := .root -}}
@@ -101,7 +82,8 @@ callers:
 {{- end }}
 {{- if eq .name "dispatch" }}
 former_owner:
-  policy: {{ include "tidegate.formerOwner" .root }}
+  # A pod's host name is its own name, and no two pods of one name run.
+  policy: same_host
 {{- end }}
 send: {{ $values.send }}
 {{- end -}}

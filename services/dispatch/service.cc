@@ -167,11 +167,12 @@ std::vector<const PartitionRunner*> Service::runners() const {
 // nothing.
 void Service::LookForFormerOwners(uint32_t lane) {
   const Lane& at = lanes_[environment_.replicas->own().PlaceOf(lane)];
+  const std::string& policy = environment_.settings->former_owner.policy;
   for (const auto& [owner, boot_id] : at.core->former_owners()) {
-    if (environment_.settings->former_owner.policy != "check" ||
-        !process::HasEnded(owner, boot_id)) {
-      continue;
-    }
+    const bool over = policy == "check"       ? process::HasEnded(owner, boot_id)
+                      : policy == "same_host" ? process::WasReplaced(owner, boot_id)
+                                              : false;
+    if (!over) continue;
     auto ended = std::make_unique<FormerOwnerEnded>();
     ended->owner = owner;
     (void)at.thread->runner().PostLocal(std::move(ended));

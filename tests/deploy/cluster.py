@@ -863,7 +863,6 @@ class Proof:
             self._replaced(before, SERVICES, notes, two)
             self._rolled(events, before, notes)
             self._append_timeout("60000")
-            self._former_owner("dead")
             self._sound(notes, two)
         with self._step("helm upgrade --wait, nothing changed") as notes:
             before = self._pods()
@@ -878,7 +877,6 @@ class Proof:
             self._replaced(before, SERVICES, notes, two)
             self._rolled(events, before, notes)
             self._append_timeout("120000")
-            self._former_owner("dead")
             self._sound(notes, two)
         self._drain()
         self._scale(values)
@@ -888,10 +886,6 @@ class Proof:
         for service in SERVICES:
             self._expect(f"append_timeout_ms of {service}", value_in(
                 self._settings(service)["tidegate.yaml"], "append_timeout_ms"), wanted)
-
-    def _former_owner(self, wanted):
-        self._expect("former_owner.policy of dispatch",
-                     value_in(self._settings("dispatch")["tidegate.yaml"], "policy"), wanted)
 
     def _test(self, name):
         with self._step(name) as notes:
@@ -968,20 +962,11 @@ class Proof:
                 self._helm("upgrade", [MINIMAL], **values)
                 self._replaced(before, changed, notes, counts)
                 self._told(service, 3, notes)
-                self._former_owner("unknown" if service == "dispatch" else "dead")
                 if service == "segmentation":
                     self._expect("peers that dispatch asks", peers_in(
                         self._settings("dispatch")["tidegate.yaml"], service),
                         wanted_peers(service, 3))
-                if service == "dispatch":
-                    notes.append("former_owner.policy is unknown for this revision")
                 self._sound(notes, counts)
-        with self._step("the same upgrade again") as notes:
-            before = self._pods()
-            self._helm("upgrade", [MINIMAL], **values)
-            self._replaced(before, ("dispatch",), notes, counts)
-            self._former_owner("dead")
-            notes.append("former_owner.policy is dead again")
         with self._step("scale dispatch from 3 to 4 by a full stop") as notes:
             before = self._pods()
             self._helm("upgrade", [MINIMAL], **{**values, "dispatch": {"replicas": 3, "stopped": True}})
@@ -992,9 +977,7 @@ class Proof:
             self._helm("upgrade", [MINIMAL],
                        **{**values, "dispatch": {"replicas": 4, "stopped": False}})
             self._replaced(before, ("dispatch",), notes, counts)
-            self._former_owner("dead")
             self._told("dispatch", 4, notes)
-            notes.append("former_owner.policy stays dead")
 
     def switches(self):
         """Metrics, rules, boards and KEDA."""

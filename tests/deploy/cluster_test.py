@@ -114,7 +114,7 @@ peers:
   tls:
     ca_file: "/run/tidegate/tls/peers/ca.crt"
 former_owner:
-  policy: dead
+  policy: same_host
 send: true
 """
 
@@ -122,7 +122,7 @@ send: true
 class SettingsTest(unittest.TestCase):
     def test_values(self):
         self.assertEqual(cluster.value_in(SETTINGS, "append_timeout_ms"), "120000")
-        self.assertEqual(cluster.value_in(SETTINGS, "policy"), "dead")
+        self.assertEqual(cluster.value_in(SETTINGS, "policy"), "same_host")
         self.assertIsNone(cluster.value_in(SETTINGS, "timeout_ms"))
 
     def test_peers_of_one_service(self):

@@ -16,7 +16,7 @@ Examples:
   python3 tests/deploy/compose.py up --prebuilt build/dev
   python3 tests/deploy/compose.py up --profile one --prebuilt build/dev
   python3 tests/deploy/compose.py up --prebuilt build/dev \\
-      --then 'python3 tests/deploy/boards_test.py --prometheus http://127.0.0.1:9090 --minutes 2'
+      --then 'python3 tests/deploy/live.py --prometheus http://127.0.0.1:9090 --minutes 2'
 """
 
 import argparse
@@ -206,7 +206,8 @@ def override(services, hosts):
         if service.get("network_mode") == "none":
             continue
         lines += [f"  {name}:", '    network_mode: "service:net"', "    ports: !reset []",
-                  "    networks: !reset null", f'    volumes: ["{hosts}:/etc/hosts:ro"]']
+                  "    networks: !reset null", "    hostname: !reset null",
+                  f'    volumes: ["{hosts}:/etc/hosts:ro"]']
     return "\n".join(lines) + "\n"
 
 

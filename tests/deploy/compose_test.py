@@ -96,6 +96,11 @@ class FileTest(unittest.TestCase):
             self.assertEqual(self.services[name]["environment"]["TIDEGATE_REPLICA"],
                              f"{name[-1]}/2")
 
+    def test_the_host_name_tells_the_replica_of_dispatch(self):
+        self.assertIn("policy: same_host", read("compose", "tidegate.yaml"))
+        for name in ("dispatch-0", "dispatch-1"):
+            self.assertEqual(self.services[name]["hostname"], name)
+
     def test_peers_are_where_they_listen(self):
         listed = re.findall(r"^  (\w+): \[(.*)\]$", read("compose", "tidegate.yaml"), re.MULTILINE)
         peers = {service: addresses.split(", ") for service, addresses in listed}

@@ -255,6 +255,12 @@ def start_alone(engine, image):
     engine.podman("run", "--rm", *HARD, image, "--help")
 
 
+def commit_of(engine, image):
+    """What the binary says it was built from."""
+    said = engine.podman("run", "--rm", *HARD, image, "version", "--output", "json").stdout
+    return json.loads(said)["git"]
+
+
 def run_serve(engine, image):
     """Runs all services in one process; what was seen of it."""
     folder = tempfile.mkdtemp(dir=STORAGE)
@@ -338,7 +344,11 @@ def prove(engine, services, prebuilt):
         if service == "tidegate":
             say("running it hardened")
             row.update(run_serve(engine, image))
+            row["commit"] = commit_of(engine, image)
             row["faults"] = faults(row)
+            if not prebuilt and not revision().startswith(row["commit"]):
+                row["faults"].append(f"its version tells the commit {row['commit']}, "
+                                     f"not {revision()}")
         images.append(row)
     return {"version": version(), "revision": revision(),
             "compiled": "before" if prebuilt else "in the image build", "images": images}

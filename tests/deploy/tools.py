@@ -500,7 +500,7 @@ TOOLS = (
          install_prometheus, in_bin("promtool", "prometheus", "amtool")),
     Tool("board-check", "light", "0.0.18", "boards, decoded strictly", install_board_check,
          in_bin("board-check")),
-    Tool("compose", "image", "5.6.0", "docker-compose.yml", install_compose,
+    Tool("compose", "light", "5.6.0", "docker-compose.yml", install_compose,
          in_bin("docker-compose")),
     Tool("containers", "image", "of Debian 12", "images built and run", install_containers,
          in_bin("buildah", "podman", "runc", "debootstrap")),

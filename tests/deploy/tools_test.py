@@ -21,7 +21,7 @@ class ChosenTest(unittest.TestCase):
         self.assertEqual(self.names(), [tool.name for tool in tools.TOOLS])
 
     def test_a_group_means_its_tools(self):
-        self.assertEqual(self.names("image"), ["compose", "containers"])
+        self.assertEqual(self.names("image"), ["containers"])
 
     def test_a_tool_brings_what_it_needs_and_before_it(self):
         self.assertEqual(self.names("schemas"), ["controller-gen", "schemas"])

@@ -1,5 +1,7 @@
 #include "services/tidegate/client/connection.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -20,6 +22,12 @@ constexpr int64_t kBackoffMaxMs = 1'000;
 constexpr std::array<const char*, 4> kServices = {"ingestion", "tagging", "segmentation",
                                                   "dispatch"};
 
+// Whether gRPC takes the address as one of several.
+bool IsIpv4(const std::string& address) {
+  in_addr parsed;
+  return inet_pton(AF_INET, address.substr(0, address.rfind(':')).c_str(), &parsed) == 1;
+}
+
 }  // namespace
 
 absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectTo& connect) {
@@ -37,8 +45,18 @@ absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectT
   }
   Channels channels;
   for (const auto& [service, replicas] : addresses) {
-    channels[service] = connect(
-        replicas.size() == 1 ? replicas[0] : absl::StrCat("ipv4:", absl::StrJoin(replicas, ",")));
+    if (replicas.size() == 1) {
+      channels[service] = connect(replicas[0]);
+      continue;
+    }
+    for (const std::string& replica : replicas) {
+      if (IsIpv4(replica)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("--grpc: \"", replica,
+                       "\" is one of several servers for the same calls; those "
+                       "are written as IPv4:PORT. Write one of them, or one name for all"));
+    }
+    channels[service] = connect(absl::StrCat("ipv4:", absl::StrJoin(replicas, ",")));
   }
   return channels;
 }

@@ -419,7 +419,7 @@ callers:
     corps: ["*"]
   - {identity: spiffe://x/shop, corps: [ww1, ww2]}
 former_owner:
-  policy: dead
+  policy: same_host
 send: false
 )";
 

@@ -205,7 +205,7 @@ class SettingsMaker {
         if (Coin()) s.callers.back().corps = {Text() + "1", Text() + "2"};
       }
     }
-    s.former_owner.policy = Coin() ? "dead" : "unknown";
+    s.former_owner.policy = Coin() ? "same_host" : "unknown";
     s.send = Coin();
     return s;
   }

@@ -179,4 +179,25 @@ TEST(FormerOwnerTest, OfAnUnreadableNameNothingIsKnown) {
 }
 
 }  // namespace
+// A pod of the same name: another container, perhaps another node.
+TEST(FormerOwnerTest, WhoeverElseHadThisHostsNameWasReplaced) {
+  Child child;
+  EXPECT_TRUE(WasReplaced(child.owner(), BootId()));
+  auto parts = Parts(child.owner());
+  parts[3] = "pid:[1]";
+  EXPECT_TRUE(WasReplaced(absl::StrJoin(parts, "/"), "11111111-2222-3333-4444-555555555555"));
+  EXPECT_TRUE(WasReplaced(OwnerName(), "11111111-2222-3333-4444-555555555555"));
+}
+
+TEST(FormerOwnerTest, NeitherThisProcessNorOneOfAnotherHostWasReplaced) {
+  EXPECT_FALSE(WasReplaced(OwnerName(), BootId()));
+  auto parts = Parts(OwnerName());
+  for (const char* host : {"", "another"}) {
+    parts[0] = host;
+    EXPECT_FALSE(WasReplaced(absl::StrJoin(parts, "/"), BootId()));
+  }
+  EXPECT_FALSE(WasReplaced("", BootId()));
+  EXPECT_FALSE(WasReplaced(parts[0], BootId()));
+}
+
 }  // namespace tidegate::process

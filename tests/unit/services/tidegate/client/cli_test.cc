@@ -371,6 +371,11 @@ TEST_F(CliTest, ServicesMayBeApart) {
   EXPECT_EQ(address_, "ipv4:127.0.0.1:2,127.0.0.1:3");
   EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--grpc", "segments=127.0.0.1:2"}), 2);
   EXPECT_THAT(err_.str(), HasSubstr("\"segments=127.0.0.1:2\" is no server"));
+  EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--grpc",
+                 "segmentation=127.0.0.1:2,segmentation=two.example:3"}),
+            2);
+  EXPECT_THAT(err_.str(), HasSubstr("\"two.example:3\" is one of several servers"));
+  EXPECT_THAT(err_.str(), HasSubstr("IPv4:PORT"));
 }
 
 TEST_F(CliTest, VersionNamesItsLibraries) {
