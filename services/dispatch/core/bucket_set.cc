@@ -1,7 +1,6 @@
 #include "services/dispatch/core/bucket_set.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -20,186 +19,267 @@ std::string NameOf(const WindowLimit& limit, const std::string& api) {
 
 }  // namespace
 
-BucketSet::BucketSet(const Limits* limits, std::string address)
-    : limits_(limits), address_(std::move(address)) {}
+// ---- Which buckets ----
 
-BucketSet::Buckets& BucketSet::Find(const std::string& corp, const std::string& api, Scope scope) {
-  const auto make = [&] {
-    Buckets buckets{
-        .api = api,
-        .scope = scope,
-        .limits = limits_->WindowsOf(api, scope),
-        .windows = {},
-        // Calls in flight are limited per corp only.
-        .in_flight = InFlight(scope == Scope::kCorp ? limits_->InFlight(api) : 1'000'000)};
-    for (const WindowLimit& limit : buckets.limits) {
-      buckets.windows.emplace_back(limit.amount, limit.window_ns, limits_->slots_per_window);
+BucketSet::Kind BucketSet::MakeKind(const std::string& api, Scope scope) {
+  Kind kind{.windows = limits_->WindowsOf(api, scope)};
+  constexpr size_t kEach = BucketLimits::kWindows;
+  kind.count = static_cast<uint32_t>(std::max<size_t>(1, (kind.windows.size() + kEach - 1) / kEach));
+  for (uint32_t i = 0; i < kind.count; ++i) {
+    BucketLimits limits;
+    for (size_t w = 0; w < kEach && i * kEach + w < kind.windows.size(); ++w) {
+      const WindowLimit& window = kind.windows[i * kEach + w];
+      limits.windows[w] = BucketLimits::MakeWindow(window.amount, window.window_ns,
+                                                   limits_->slots_per_window);
     }
-    return buckets;
-  };
-  if (scope == Scope::kIp) {
-    const auto it = by_address_.find(api);
-    return it != by_address_.end() ? it->second : by_address_.emplace(api, make()).first->second;
+    // Calls in flight are limited per corp only.
+    if (scope == Scope::kCorp && i == 0) limits.in_flight = limits_->InFlight(api);
+    const uint16_t number = buckets_.AddLimits(limits);
+    if (i == 0) kind.first_limits = number;
   }
-  const auto it = by_corp_.find({corp, api});
-  return it != by_corp_.end() ? it->second : by_corp_.emplace(Key{corp, api}, make()).first->second;
+  return kind;
 }
 
-BucketSet::Verdict BucketSet::Check(const std::string& corp, const std::string& api,
-                                    int64_t now_ns) {
-  Verdict verdict{.allowed = true, .near_limit = false, .earliest_ns = now_ns, .binding = ""};
-  // The binding limit's name is made only where one binds.
-  const auto restrict = [&](int64_t earliest_ns, const auto& name) {
-    if (earliest_ns <= now_ns) return;
-    verdict.allowed = false;
-    if (earliest_ns < verdict.earliest_ns) return;
-    verdict.earliest_ns = earliest_ns;
-    verdict.binding = name();
-  };
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    const int64_t cost = buckets.reserved + 1;
-    restrict(buckets.lockout_until_ns, [] { return std::string("lockout"); });
-    if (buckets.canary) {
-      restrict(buckets.reserved > 0 ? kNever : buckets.in_flight.IdleNs(now_ns),
-               [] { return std::string("canary"); });
-    }
-    restrict(buckets.in_flight.EarliestNs(cost, now_ns), [&] { return api + " in flight"; });
-    for (size_t i = 0; i < buckets.windows.size(); ++i) {
-      TokenBucket& window = buckets.windows[i];
-      restrict(window.EarliestNs(cost, now_ns), [&] { return NameOf(buckets.limits[i], api); });
-      verdict.near_limit |= (window.Used(now_ns) + cost) * 5 > window.capacity() * 4;
+TokenBuckets::Id BucketSet::MakeBuckets(const Kind& kind) {
+  const TokenBuckets::Id first = buckets_.Make(kind.first_limits);
+  for (uint32_t i = 1; i < kind.count; ++i) {
+    buckets_.Make(static_cast<uint16_t>(kind.first_limits + i));
+  }
+  return first;
+}
+
+uint32_t BucketSet::FindApi(absl::string_view name) {
+  const auto found = api_of_.find(name);
+  if (found != api_of_.end()) return found->second;
+  const uint32_t number = static_cast<uint32_t>(apis_.size());
+  Api api{.name = std::string(name)};
+  api.corp = MakeKind(api.name, Scope::kCorp);
+  api.address = MakeKind(api.name, Scope::kIp);
+  api.address_first = MakeBuckets(api.address);
+  for (const Kind* kind : {&api.corp, &api.address}) {
+    for (const WindowLimit& window : kind->windows) {
+      api.longest_lockout_ns = std::max(api.longest_lockout_ns, window.lockout_ns);
     }
   }
+  api_of_.emplace(api.name, number);
+  apis_.push_back(std::move(api));
+  return number;
+}
+
+BucketSet::Route BucketSet::RouteOf(absl::string_view corp, absl::string_view api) {
+  const uint32_t number = FindApi(api);
+  auto found = corps_.find(corp);
+  if (found == corps_.end()) {
+    found = corps_.emplace(std::string(corp), Corp{.name = std::string(corp)}).first;
+  }
+  auto& routes = found->second.routes;
+  for (const auto& [of_api, route] : routes) {
+    if (of_api == number) return route;
+  }
+  const Route route = static_cast<Route>(routes_.size());
+  routes_.push_back({.corp_first = MakeBuckets(apis_[number].corp), .api = number});
+  routes.emplace_back(number, route);
+  return route;
+}
+
+template <typename Visit>
+void BucketSet::ForEach(Route route, Visit visit) {
+  const RouteBuckets& of = routes_[route];
+  const Api& api = apis_[of.api];
+  for (uint32_t i = 0; i < api.corp.count; ++i) visit(of.corp_first + i, api.corp, i);
+  for (uint32_t i = 0; i < api.address.count; ++i) visit(api.address_first + i, api.address, i);
+}
+
+// ---- Deciding ----
+
+BucketSet::Wait BucketSet::WaitOf(Route route, int64_t now_ns) {
+  Wait wait{.corp_ns = now_ns, .address_ns = now_ns};
+  const Kind* address = &apis_[routes_[route].api].address;
+  ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t) {
+    if (buckets_.Allows(id, 1, now_ns)) return;
+    int64_t& earliest = &kind == address ? wait.address_ns : wait.corp_ns;
+    earliest = std::max(earliest, buckets_.WaitOf(id, 1, now_ns).earliest_ns);
+  });
+  return wait;
+}
+
+BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns) {
+  Verdict verdict{.allowed = true, .near_limit = false, .earliest_ns = now_ns, .binding = ""};
+  const std::string& api = apis_[routes_[route].api].name;
+  ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
+    const auto& limits = buckets_.limits_of(id);
+    for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+      const int64_t capacity = limits.windows[w].capacity;
+      verdict.near_limit |= (buckets_.Used(id, w, now_ns) + buckets_.reserved(id) + 1) * 5 >
+                            capacity * 4;
+    }
+    if (buckets_.Allows(id, 1, now_ns)) return;
+    const TokenBuckets::Wait wait = buckets_.WaitOf(id, 1, now_ns);
+    verdict.allowed = false;
+    // The binding limit's name is made only where one binds.
+    if (wait.earliest_ns < verdict.earliest_ns) return;
+    verdict.earliest_ns = wait.earliest_ns;
+    switch (wait.cause) {
+      case TokenBuckets::Cause::kWindow:
+        verdict.binding = NameOf(kind.windows[place * BucketLimits::kWindows + wait.window], api);
+        break;
+      case TokenBuckets::Cause::kInFlight:
+        verdict.binding = api + " in flight";
+        break;
+      case TokenBuckets::Cause::kLockout:
+        verdict.binding = "lockout";
+        break;
+      case TokenBuckets::Cause::kCanary:
+        verdict.binding = "canary";
+        break;
+      case TokenBuckets::Cause::kNone:
+        break;
+    }
+  });
   return verdict;
 }
 
-void BucketSet::Reserve(const std::string& corp, const std::string& api) {
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) ++Find(corp, api, scope).reserved;
+void BucketSet::Reserve(Route route) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Reserve(id, 1); });
+  reserved_.push_back(route);
 }
 
 void BucketSet::ClearReserved() {
-  for (auto& [key, buckets] : by_corp_) buckets.reserved = 0;
-  for (auto& [key, buckets] : by_address_) buckets.reserved = 0;
-}
-
-void BucketSet::Take(const std::string& corp, const std::string& api) {
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    buckets.in_flight.Take();
-    for (TokenBucket& window : buckets.windows) window.Take(1);
+  for (const Route route : reserved_) {
+    ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Reserve(id, -1); });
   }
+  reserved_.clear();
 }
 
-void BucketSet::Complete(const std::string& corp, const std::string& api, int64_t completed_ns,
-                         bool rate_limited) {
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    buckets.in_flight.End(!rate_limited);
-    // What was answered during the lockout was sent before it and proves nothing.
-    if (!rate_limited && completed_ns >= buckets.lockout_until_ns) buckets.canary = false;
-    for (TokenBucket& window : buckets.windows) window.Complete(1, completed_ns);
-  }
+// ---- Applying ----
+
+void BucketSet::Take(Route route) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Take(id, 1); });
 }
 
-void BucketSet::HoldUntil(const std::string& corp, const std::string& api, int64_t until_ns) {
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    buckets.in_flight.HoldUntil(until_ns);
-    for (TokenBucket& window : buckets.windows) window.HoldUntil(1, until_ns);
-  }
+void BucketSet::Complete(Route route, int64_t completed_ns, bool rate_limited) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) {
+    buckets_.Complete(id, 1, completed_ns, !rate_limited);
+  });
+  // What was answered during the lockout was sent before it and proves nothing.
+  const TokenBuckets::Id corp = routes_[route].corp_first;
+  if (!rate_limited && completed_ns >= buckets_.lockout_until_ns(corp)) buckets_.EndCanary(corp);
 }
 
-void BucketSet::ReturnUnused(const std::string& corp, const std::string& api) {
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    buckets.in_flight.End(false);
-    for (TokenBucket& window : buckets.windows) window.ReturnUnused(1);
-  }
+void BucketSet::HoldUntil(Route route, int64_t until_ns) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) {
+    buckets_.HoldUntil(id, 1, until_ns);
+  });
 }
 
-void BucketSet::Lockout(const std::string& corp, const std::string& api, int64_t until_ns) {
-  Buckets& buckets = Find(corp, api, Scope::kCorp);
-  buckets.lockout_until_ns = std::max(buckets.lockout_until_ns, until_ns);
-  buckets.canary = true;
+void BucketSet::ReturnUnused(Route route) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.ReturnUnused(id, 1); });
 }
 
-int64_t BucketSet::ChooseLockout(const std::string& corp, const std::string& api, int64_t now_ns) {
+void BucketSet::Lockout(Route route, int64_t until_ns) {
+  buckets_.Lockout(routes_[route].corp_first, until_ns);
+}
+
+int64_t BucketSet::ChooseLockout(Route route, int64_t now_ns) {
   int64_t fullest = 0;
   int64_t shortest = kNever;
-  for (const Scope scope : {Scope::kCorp, Scope::kIp}) {
-    Buckets& buckets = Find(corp, api, scope);
-    for (size_t i = 0; i < buckets.windows.size(); ++i) {
-      const WindowLimit& limit = buckets.limits[i];
+  ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
+    for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+      const size_t at = place * BucketLimits::kWindows + w;
+      if (at >= kind.windows.size()) return;
+      const WindowLimit& limit = kind.windows[at];
       shortest = std::min(shortest, limit.lockout_ns);
-      if (buckets.windows[i].Used(now_ns) * 100 > limit.amount * 95) {
+      if (buckets_.Used(id, w, now_ns) * 100 > limit.amount * 95) {
         fullest = std::max(fullest, limit.lockout_ns);
       }
     }
-  }
+  });
   constexpr int64_t kWithoutLimits = 60'000'000'000;
   return fullest > 0 ? fullest : shortest == kNever ? kWithoutLimits : shortest;
 }
 
-void BucketSet::LowerCeiling(const std::string& corp, const std::string& api) {
-  Find(corp, api, Scope::kCorp).in_flight.LowerCeiling();
-}
+void BucketSet::LowerCeiling(Route route) { buckets_.LowerCeiling(routes_[route].corp_first); }
 
 void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
-  const auto rebase = [&](Buckets& buckets) {
-    buckets.in_flight.Rebase(std::max(now_ns, held_until_ns));
-    for (TokenBucket& window : buckets.windows) window.Rebase(now_ns, held_until_ns);
-    // How long it had to go on cannot be told: all of it, once more.
-    if (buckets.lockout_until_ns != 0) {
-      int64_t longest = 0;
-      for (const WindowLimit& limit : buckets.limits) longest = std::max(longest, limit.lockout_ns);
-      buckets.lockout_until_ns = buckets.canary ? now_ns + longest : 0;
+  for (const Api& api : apis_) {
+    for (uint32_t i = 0; i < api.address.count; ++i) {
+      buckets_.Rebase(api.address_first + i, now_ns, held_until_ns, api.longest_lockout_ns);
     }
-  };
-  for (auto& [key, buckets] : by_corp_) rebase(buckets);
-  for (auto& [key, buckets] : by_address_) rebase(buckets);
+  }
+  for (const RouteBuckets& route : routes_) {
+    const Api& api = apis_[route.api];
+    for (uint32_t i = 0; i < api.corp.count; ++i) {
+      buckets_.Rebase(route.corp_first + i, now_ns, held_until_ns, api.longest_lockout_ns);
+    }
+  }
+}
+
+// ---- For others ----
+
+std::vector<const BucketSet::Corp*> BucketSet::SortedCorps() const {
+  std::vector<const Corp*> corps;
+  for (const auto& [name, corp] : corps_) corps.push_back(&corp);
+  std::sort(corps.begin(), corps.end(),
+            [](const Corp* a, const Corp* b) { return a->name < b->name; });
+  return corps;
+}
+
+std::vector<std::pair<const BucketSet::Api*, BucketSet::Route>> BucketSet::SortedRoutes(
+    const Corp& corp) const {
+  std::vector<std::pair<const Api*, Route>> routes;
+  for (const auto& [api, route] : corp.routes) routes.emplace_back(&apis_[api], route);
+  std::sort(routes.begin(), routes.end(),
+            [](const auto& a, const auto& b) { return a.first->name < b.first->name; });
+  return routes;
 }
 
 void BucketSet::AddStateTo(core::StateHash* hash, int64_t at_ns) const {
-  const auto add = [&](absl::string_view corp, const Buckets& buckets) {
-    const int64_t lockout = buckets.lockout_until_ns > at_ns ? buckets.lockout_until_ns : 0;
-    std::vector<std::vector<int64_t>> parts = {buckets.in_flight.StateAt(at_ns)};
-    for (const TokenBucket& window : buckets.windows) parts.push_back(window.StateAt(at_ns));
-    const bool as_new =
-        lockout == 0 && !buckets.canary &&
-        std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); });
-    if (as_new) return;
-    hash->Add(corp).Add(buckets.api).Add(lockout).Add(buckets.canary).Add(parts.size());
-    for (const auto& part : parts) {
-      hash->Add(part.size());
-      for (const int64_t number : part) hash->Add(number);
+  const auto add = [&](absl::string_view corp, const Api& api, TokenBuckets::Id first,
+                       uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const auto state = buckets_.StateAt(first + i, at_ns);
+      if (state.empty()) continue;
+      hash->Add(corp).Add(api.name).Add(i).Add(state.size());
+      for (const int64_t number : state) hash->Add(number);
     }
   };
-  for (const auto& [key, buckets] : by_corp_) add(key.first, buckets);
-  for (const auto& [api, buckets] : by_address_) add("", buckets);
+  for (const Corp* corp : SortedCorps()) {
+    for (const auto& [api, route] : SortedRoutes(*corp)) {
+      add(corp->name, *api, routes_[route].corp_first, api->corp.count);
+    }
+  }
+  std::vector<const Api*> apis;
+  for (const Api& api : apis_) apis.push_back(&api);
+  std::sort(apis.begin(), apis.end(), [](const Api* a, const Api* b) { return a->name < b->name; });
+  for (const Api* api : apis) add("", *api, api->address_first, api->address.count);
 }
 
 std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) {
   std::vector<BucketRow> rows;
-  for (auto& [key, corp_buckets] : by_corp_) {
-    if (key.first != corp) continue;
-    const std::string& api = key.second;
-    rows.push_back({.api = api,
+  const auto found = corps_.find(corp);
+  if (found == corps_.end()) return rows;
+  for (const auto& [api, route] : SortedRoutes(found->second)) {
+    const TokenBuckets::Id first = routes_[route].corp_first;
+    const int64_t lockout = buckets_.lockout_until_ns(first);
+    rows.push_back({.api = api->name,
                     .scope = "in_flight",
-                    .capacity = corp_buckets.in_flight.ceiling(),
-                    .tokens = corp_buckets.in_flight.ceiling() - corp_buckets.in_flight.under_way(),
-                    .lockout_until_ns = corp_buckets.lockout_until_ns});
-    for (Buckets* buckets : {&corp_buckets, &Find(corp, api, Scope::kIp)}) {
-      for (size_t i = 0; i < buckets->windows.size(); ++i) {
-        TokenBucket& window = buckets->windows[i];
-        rows.push_back({.api = api,
-                        .scope = buckets->scope == Scope::kCorp ? "corp" : "ip",
-                        .window_ns = window.window_ns(),
-                        .capacity = window.capacity(),
-                        .tokens = std::max<int64_t>(0, window.capacity() - window.Used(now_ns)),
-                        .lockout_until_ns = buckets->lockout_until_ns});
+                    .capacity = buckets_.ceiling(first),
+                    .tokens = buckets_.ceiling(first) - buckets_.under_way(first),
+                    .lockout_until_ns = lockout});
+    ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
+      const bool of_corp = &kind == &api->corp;
+      for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+        if (place * BucketLimits::kWindows + w >= kind.windows.size()) return;
+        const auto& window = buckets_.limits_of(id).windows[w];
+        rows.push_back({.api = api->name,
+                        .scope = of_corp ? "corp" : "ip",
+                        .window_ns = window.window_ns,
+                        .capacity = window.capacity,
+                        .tokens = std::max<int64_t>(
+                            0, window.capacity - buckets_.Used(id, w, now_ns)),
+                        .lockout_until_ns = of_corp ? lockout : 0});
       }
-    }
+    });
   }
   return rows;
 }

@@ -6,14 +6,15 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "common/core/state_hash.h"
 #include "common/wecom_table/limits.h"
-#include "services/dispatch/core/token_bucket.h"
+#include "services/dispatch/core/token_buckets.h"
 
 namespace tidegate::dispatch {
 
@@ -29,37 +30,50 @@ struct BucketRow {
 class BucketSet {
  public:
   // `limits` outlives the set.
-  BucketSet(const wecom_table::Limits* limits, std::string address);
+  explicit BucketSet(const wecom_table::Limits* limits) : limits_(limits) {}
 
+  // Calls of one corp to one api: which buckets they take tokens of.
+  using Route = uint32_t;
+  Route RouteOf(absl::string_view corp, absl::string_view api);
+  // Number of the route's api, from 0 on.
+  uint32_t ApiOf(Route route) const { return routes_[route].api; }
+  const std::string& ApiName(Route route) const { return apis_[ApiOf(route)].name; }
+
+  // When one more call may leave by the corp's buckets and by the address's, counting what is
+  // reserved: now or before = now; kNever = after an answer.
+  struct Wait {
+    int64_t corp_ns = 0;
+    int64_t address_ns = 0;
+  };
+  Wait WaitOf(Route route, int64_t now_ns);
   struct Verdict {
     bool allowed = false;
     bool near_limit = false;  // with it less than a fifth of a window is left
     int64_t earliest_ns = 0;  // when to ask again; kNever: after the next answer
     std::string binding;      // as in "add_msg_template corp 60/5s"
   };
-  // Whether one more call may leave now, counting what is reserved. Changes nothing.
-  Verdict Check(const std::string& corp, const std::string& api, int64_t now_ns);
+  // The same with reasons. Changes nothing.
+  Verdict Check(Route route, int64_t now_ns);
 
   // A call that was decided and is not applied yet.
-  void Reserve(const std::string& corp, const std::string& api);
+  void Reserve(Route route);
   void ClearReserved();
 
-  void Take(const std::string& corp, const std::string& api);
+  void Take(Route route);
   // `rate_limited`: it was answered 45009.
-  void Complete(const std::string& corp, const std::string& api, int64_t completed_ns,
-                bool rate_limited);
-  void HoldUntil(const std::string& corp, const std::string& api, int64_t until_ns);
-  void ReturnUnused(const std::string& corp, const std::string& api);
+  void Complete(Route route, int64_t completed_ns, bool rate_limited);
+  void HoldUntil(Route route, int64_t until_ns);
+  void ReturnUnused(Route route);
 
-  // Nothing of (corp, api) leaves until then; afterwards one call, and the rest when one that ended
+  // Nothing of the route leaves until then; afterwards one call, and the rest when one that ended
   // after the lockout went well.
-  void Lockout(const std::string& corp, const std::string& api, int64_t until_ns);
+  void Lockout(Route route, int64_t until_ns);
   // How long a 45009 locks: as the longest window that is over 95 % used, else as the shortest.
-  int64_t ChooseLockout(const std::string& corp, const std::string& api, int64_t now_ns);
+  int64_t ChooseLockout(Route route, int64_t now_ns);
   // 45033 answered a call that has just completed.
-  void LowerCeiling(const std::string& corp, const std::string& api);
+  void LowerCeiling(Route route);
 
-  // Another boot, as TokenBucket::Rebase.
+  // Another boot, as TokenBuckets::Rebase.
   void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
   // Only of buckets that are not as new: a look makes one, too.
   void AddStateTo(core::StateHash* hash, int64_t at_ns) const;
@@ -67,24 +81,45 @@ class BucketSet {
   std::vector<BucketRow> Rows(const std::string& corp, int64_t now_ns);
 
  private:
-  struct Buckets {
-    std::string api;
-    wecom_table::Scope scope;
-    std::vector<wecom_table::WindowLimit> limits;
-    std::vector<TokenBucket> windows;
-    InFlight in_flight;
-    int64_t reserved = 0;
-    int64_t lockout_until_ns = 0;
-    bool canary = false;  // one call at a time until one went well
+  // One scope's buckets of one api: `count` of them, since one has two windows.
+  struct Kind {
+    std::vector<wecom_table::WindowLimit> windows;
+    uint16_t first_limits = 0;
+    uint32_t count = 0;
   };
-  using Key = std::pair<std::string, std::string>;  // corp or "", api
+  struct Api {
+    std::string name;
+    Kind corp;
+    Kind address;
+    TokenBuckets::Id address_first = 0;
+    int64_t longest_lockout_ns = 0;
+  };
+  struct RouteBuckets {
+    TokenBuckets::Id corp_first = 0;
+    uint32_t api = 0;
+  };
+  struct Corp {
+    std::string name;
+    std::vector<std::pair<uint32_t, Route>> routes;  // by api, in the order of their making
+  };
 
-  Buckets& Find(const std::string& corp, const std::string& api, wecom_table::Scope scope);
+  uint32_t FindApi(absl::string_view name);
+  Kind MakeKind(const std::string& api, wecom_table::Scope scope);
+  TokenBuckets::Id MakeBuckets(const Kind& kind);
+  // visit(bucket, kind, place in the kind) for each bucket of the route, the corp's first.
+  template <typename Visit>
+  void ForEach(Route route, Visit visit);
+  // Corps, and a corp's routes, by name.
+  std::vector<const Corp*> SortedCorps() const;
+  std::vector<std::pair<const Api*, Route>> SortedRoutes(const Corp& corp) const;
 
   const wecom_table::Limits* const limits_;
-  const std::string address_;
-  std::map<Key, Buckets> by_corp_;
-  std::map<std::string, Buckets> by_address_;
+  TokenBuckets buckets_;
+  std::vector<Api> apis_;
+  std::vector<RouteBuckets> routes_;
+  absl::flat_hash_map<std::string, uint32_t> api_of_;
+  absl::flat_hash_map<std::string, Corp> corps_;
+  std::vector<Route> reserved_;
 };
 
 struct Forecast {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "common/base/clock.h"
@@ -21,10 +20,6 @@ struct WantedCall {
   std::string body;
   std::string marker;
 };
-
-// Asks whether a call to (corp, api) may leave now. True takes the tokens for this batch; false
-// notes when to ask again.
-using Admit = std::function<bool(const std::string& corp, const std::string& api)>;
 
 // What the shell shall do with an attempt that counted.
 struct CallToMake {

@@ -60,8 +60,9 @@ CampaignCall CallName(const CampaignKey& key, uint32_t batch) {
   return call;
 }
 
-CampaignBook::CampaignBook(const wecom_table::Limits* limits, uint32_t partitions)
-    : limits_(limits), partitions_(partitions) {}
+CampaignBook::CampaignBook(const wecom_table::Limits* limits, uint32_t partitions,
+                           FlowChanged changed)
+    : limits_(limits), partitions_(partitions), changed_(std::move(changed)) {}
 
 const CampaignCallState* CampaignBook::FindCall(const CampaignCall& call) const {
   const auto it = campaigns_.find(KeyOf(call));
@@ -86,6 +87,42 @@ bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
       [](const CampaignCallState& call) { return call.decided && call.phase == Phase::kPlanned; });
 }
 
+// ---- Flows ----
+
+std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& now) {
+  if (flow.kind == FlowKind::kCreate) {
+    const auto found = campaigns_.find({flow.corp, flow.campaign});
+    if (found == campaigns_.end()) return std::nullopt;
+    CampaignState& campaign = found->second;
+    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) {
+      return std::nullopt;
+    }
+    if (TidyCreates(&campaign, now.raw_ns)) return FlowHead{};
+    if (campaign.to_send_later.empty()) return std::nullopt;
+    return FlowHead{.not_before_raw_ns = campaign.to_send_later.begin()->first};
+  }
+  const CallQueue* queue = flow.kind == FlowKind::kListing ? TidyListings(flow.corp)
+                                                           : TidyReads(flow.kind, flow.corp, now);
+  if (queue == nullptr) return std::nullopt;
+  return FlowHead{.not_before_raw_ns = queue->begin()->first};
+}
+
+std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& now) {
+  const auto head = HeadOf(flow, now);
+  if (!head.has_value() || head->not_before_raw_ns > now.raw_ns) return std::nullopt;
+  if (flow.kind == FlowKind::kCreate) {
+    const CampaignKey key{flow.corp, flow.campaign};
+    auto& to_send = campaigns_[key].to_send;
+    const uint32_t batch = to_send.front();
+    to_send.pop_front();
+    return CreateCall(key, batch);
+  }
+  const bool listing = flow.kind == FlowKind::kListing;
+  CallQueue* queue = listing ? TidyListings(flow.corp) : TidyReads(flow.kind, flow.corp, now);
+  const CallRef ref = queue->extract(queue->begin()).value().second;
+  return listing ? ListingCall(ref, now) : ReadCall(ref, flow.kind);
+}
+
 // ---- What is wanted, and to whom ----
 
 void CampaignBook::FoldDefinitions(const Proposal& accepted) {
@@ -96,6 +133,7 @@ void CampaignBook::FoldDefinitions(const Proposal& accepted) {
     if (definition.campaign().intent() == CAMPAIGN_INTENT_DRAFT) continue;
     campaigns_[key].intent = definition.campaign().intent();
     QueueProgress(key);
+    ChangedCreates(key);
   }
 }
 
@@ -240,8 +278,12 @@ void CampaignBook::OnProgress(const CampaignProgress& progress) {
   if (progress.phase() == CAMPAIGN_PHASE_COLLECTING) {
     campaign.results_close_wall_ns = progress.results_close_ns();
   }
-  if (progress.phase() == CAMPAIGN_PHASE_COMPLETED) campaign.to_send.clear();
+  if (progress.phase() == CAMPAIGN_PHASE_COMPLETED) {
+    campaign.to_send.clear();
+    campaign.to_send_later.clear();
+  }
   QueueProgress(key);
+  ChangedCreates(key);
 }
 
 void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRecord>* outbox) {
@@ -269,7 +311,7 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
     call.statuses.assign(call.customers.size(), kTouchOpen);
     call.call_id = CallId(key.first, key.second, batch);
     call.marker = Marker(call.call_id);
-    campaign.to_send.push_back(batch);
+    QueueCreate(key, batch);
   }
   for (const uint32_t index : plan.skipped_no_sender) {
     outbox->push_back(TouchEvent({.corp = key.first,
@@ -286,45 +328,56 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
 
 // ---- Creates ----
 
-std::optional<WantedCall> CampaignBook::NextCreate(const Now& now, const Admit& admit) {
-  for (auto& [key, campaign] : campaigns_) {
-    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING)
-      continue;
-    // A call that waits for its next try must not hold back the others: each is looked at once.
-    for (size_t left = campaign.to_send.size(); left > 0; --left) {
-      const uint32_t batch = campaign.to_send.front();
-      CampaignCallState& call = campaign.calls[batch];
-      if (call.phase != Phase::kPlanned || call.decided) {
-        campaign.to_send.pop_front();
-        continue;
-      }
-      if (call.not_before_raw_ns > now.raw_ns) {
-        campaign.to_send.pop_front();
-        campaign.to_send.push_back(batch);
-        continue;
-      }
-      if (!admit(key.first, "add_msg_template")) break;
-      campaign.to_send.pop_front();
-      call.decided = true;
-      WantedCall wanted;
-      wanted.corp = key.first;
-      wanted.api = "add_msg_template";
-      wanted.call_id = call.call_id;
-      wanted.attempt = call.attempts + 1;
-      *wanted.target.mutable_campaign_call() = CallName(key, batch);
-      wanted.marker = call.marker;
-      std::vector<std::string> customers;
-      customers.reserve(call.customers.size());
-      for (const uint32_t index : call.customers)
-        customers.push_back(campaign.audience[index].customer);
-      const ContentVariant& variant = campaign.variants[call.variant];
-      wanted.body = wecom_table::AddMsgTemplateBody(
-          call.sender, customers, variant.text,
-          wecom_table::WithMarker(variant.link_url, call.marker), variant.link_title);
-      return wanted;
-    }
+void CampaignBook::ChangedCreates(const CampaignKey& key) {
+  changed_({.kind = FlowKind::kCreate, .corp = key.first, .campaign = key.second});
+}
+
+void CampaignBook::QueueCreate(const CampaignKey& key, uint32_t batch) {
+  CampaignState& campaign = campaigns_[key];
+  const int64_t not_before = campaign.calls[batch].not_before_raw_ns;
+  if (not_before > 0) {
+    campaign.to_send_later.emplace(not_before, batch);
+  } else {
+    campaign.to_send.push_back(batch);
   }
-  return std::nullopt;
+  ChangedCreates(key);
+}
+
+bool CampaignBook::TidyCreates(CampaignState* campaign, int64_t raw_ns) {
+  auto& later = campaign->to_send_later;
+  while (!later.empty() && later.begin()->first <= raw_ns) {
+    campaign->to_send.push_back(later.extract(later.begin()).value().second);
+  }
+  for (; !campaign->to_send.empty(); campaign->to_send.pop_front()) {
+    const uint32_t batch = campaign->to_send.front();
+    const CampaignCallState& call = campaign->calls[batch];
+    if (call.phase != Phase::kPlanned || call.decided) continue;
+    if (call.not_before_raw_ns <= raw_ns) return true;
+    later.emplace(call.not_before_raw_ns, batch);
+  }
+  return false;
+}
+
+WantedCall CampaignBook::CreateCall(const CampaignKey& key, uint32_t batch) {
+  const CampaignState& campaign = campaigns_[key];
+  CampaignCallState& call = campaigns_[key].calls[batch];
+  call.decided = true;
+  WantedCall wanted;
+  wanted.corp = key.first;
+  wanted.api = ApiOf(FlowKind::kCreate);
+  wanted.call_id = call.call_id;
+  wanted.attempt = call.attempts + 1;
+  *wanted.target.mutable_campaign_call() = CallName(key, batch);
+  wanted.marker = call.marker;
+  std::vector<std::string> customers;
+  customers.reserve(call.customers.size());
+  for (const uint32_t index : call.customers)
+    customers.push_back(campaign.audience[index].customer);
+  const ContentVariant& variant = campaign.variants[call.variant];
+  wanted.body = wecom_table::AddMsgTemplateBody(
+      call.sender, customers, variant.text, wecom_table::WithMarker(variant.link_url, call.marker),
+      variant.link_title);
+  return wanted;
 }
 
 void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
@@ -359,7 +412,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       call.phase = Phase::kPlanned;
       // The buckets hold a call back where a limit was hit; the rest waits a little.
       call.not_before_raw_ns = outcome.completed().raw_ns() + Backoff(call.attempts);
-      campaign.to_send.push_back(ref.second);
+      QueueCreate(ref.first, ref.second);
       break;
   }
   QueueProgress(ref.first);
@@ -428,18 +481,22 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
 
 void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
   progress_queue_.clear();
-  read_queue_.clear();
-  doubt_queue_.clear();
+  listings_.clear();
+  task_reads_.clear();
+  result_reads_.clear();
+  settle_queue_.clear();
   result_queue_.clear();
   for (auto& [key, campaign] : campaigns_) {
     campaign.decided = false;
     campaign.to_send.clear();
+    campaign.to_send_later.clear();
     QueueProgress(key);
     for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
       CampaignCallState& call = campaign.calls[batch];
       const CallRef ref{key, batch};
       call.decided = false;
       call.read_under_way = false;
+      if (call.doubt.has_value()) call.doubt->under_way = false;
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
         call.next_read_raw_ns = raw_now_ns;
@@ -447,11 +504,10 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       }
       switch (call.phase) {
         case Phase::kPlanned:
-          campaign.to_send.push_back(batch);
+          QueueCreate(key, batch);
           break;
         case Phase::kDoubt:
-          call.doubt->under_way = false;
-          doubt_queue_.emplace(call.doubt->next_raw_ns, ref);
+          QueueDoubt(ref);
           break;
         case Phase::kAccepted:
         case Phase::kRefused:
@@ -459,7 +515,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
           if (AllEnded(call.statuses)) {
             result_queue_.push_back(ref);
           } else {
-            read_queue_.emplace(call.next_read_raw_ns, ref);
+            QueueRead(ref);
           }
           break;
         default:
@@ -530,28 +586,9 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
 }
 
 std::optional<int64_t> CampaignBook::NextRawNs(const Now& now) const {
-  std::optional<int64_t> next;
-  const auto consider = [&](int64_t at) {
-    if (at > now.raw_ns) next = std::min(next.value_or(at), at);
-  };
-  // Entries that are due wait for tokens, which the buckets announce.
-  if (const auto it = read_queue_.upper_bound({now.raw_ns, {}}); it != read_queue_.end()) {
-    consider(it->first);
-  }
-  if (const auto it = doubt_queue_.upper_bound({now.raw_ns, {}}); it != doubt_queue_.end()) {
-    consider(it->first);
-  }
-  for (const auto& [key, campaign] : campaigns_) {
-    if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING)
-      continue;
-    for (const uint32_t batch : campaign.to_send) {
-      const CampaignCallState& call = campaign.calls[batch];
-      if (call.phase == Phase::kPlanned && call.not_before_raw_ns > now.raw_ns) {
-        consider(call.not_before_raw_ns);
-      }
-    }
-  }
-  return next;
+  const auto it = settle_queue_.upper_bound({now.raw_ns, {}});
+  if (it == settle_queue_.end()) return std::nullopt;
+  return it->first;
 }
 
 void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Answer& answer,

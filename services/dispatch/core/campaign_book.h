@@ -20,6 +20,7 @@
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/call_types.h"
+#include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/planner.h"
 #include "tidegate/log/v1/audiences.pb.h"
 #include "tidegate/log/v1/definitions.pb.h"
@@ -113,7 +114,9 @@ struct CampaignState {
   uint64_t doubts_opened = 0;
   uint64_t doubts_accepted = 0;
   uint64_t doubts_not_executed = 0;
-  std::deque<uint32_t> to_send;  // batches in phase kPlanned; stale entries are skipped
+  // Batches in phase kPlanned, and those whose time has not come; stale entries are skipped.
+  std::deque<uint32_t> to_send;
+  std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
   bool decided = false;          // its progress was decided in this batch
 };
 
@@ -125,7 +128,7 @@ CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 class CampaignBook {
  public:
   // `limits` outlives the book. `partitions`: of the customer topics.
-  CampaignBook(const wecom_table::Limits* limits, uint32_t partitions);
+  CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, FlowChanged changed);
 
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
@@ -134,9 +137,10 @@ class CampaignBook {
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
-  std::optional<WantedCall> NextCreate(const Now& now, const Admit& admit);
-  std::optional<WantedCall> NextListing(const Now& now, const Admit& admit);
-  std::optional<WantedCall> NextRead(const Now& now, const Admit& admit);
+  // Flows: kCreate of a campaign; kListing, kReadTask, kReadResult of a corp.
+  std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
+  // When a doubt may be settled or parked; nothing = never.
   std::optional<int64_t> NextRawNs(const Now& now) const;
 
   // Fills in what an answer says beyond its class: msgid, fail_list, statuses, matches.
@@ -190,6 +194,24 @@ class CampaignBook {
                                          const std::vector<uint32_t>& rounds) const;
   std::optional<::tidegate::log::v1::LedgerRecord> PlanRecord(const CampaignKey& key,
                                                               const CampaignState& campaign) const;
+  // By raw time. Stale entries are skipped when they are met.
+  using CallQueue = std::set<std::pair<int64_t, CallRef>>;
+  void QueueCreate(const CampaignKey& key, uint32_t batch);
+  void QueueRead(const CallRef& ref);
+  void QueueDoubt(const CallRef& ref);
+  void ChangedCreates(const CampaignKey& key);
+  // As CommandBook::TidyPairs. False: no call may leave yet.
+  bool TidyCreates(CampaignState* campaign, int64_t raw_ns);
+  // Whether a call waits in this queue at this time.
+  bool ListsAt(const CallRef& ref, int64_t raw_ns);
+  bool ReadsAt(const CallRef& ref, int64_t raw_ns);
+  // When the doubt may be settled, or is to be parked.
+  static int64_t SettleRawNs(const DoubtState& doubt);
+  CallQueue* TidyListings(const std::string& corp);
+  CallQueue* TidyReads(FlowKind kind, const std::string& corp, const Now& now);
+  WantedCall CreateCall(const CampaignKey& key, uint32_t batch);
+  WantedCall ListingCall(const CallRef& ref, const Now& now);
+  WantedCall ReadCall(const CallRef& ref, FlowKind kind);
   // (Re)starts the settle wait.
   void ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns);
   void OpenDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt,
@@ -210,10 +232,13 @@ class CampaignBook {
   std::map<CampaignKey, Audience> audiences_;
 
   // Queues: stale entries are skipped when they are met.
+  const FlowChanged changed_;
   std::set<CampaignKey> progress_queue_;
-  std::set<std::pair<int64_t, CallRef>> read_queue_;   // raw time, call
-  std::set<std::pair<int64_t, CallRef>> doubt_queue_;  // raw time, call
-  std::deque<CallRef> result_queue_;                   // a result may have become final
+  std::map<std::string, CallQueue> listings_;      // by corp
+  std::map<std::string, CallQueue> task_reads_;    // by corp
+  std::map<std::string, CallQueue> result_reads_;  // by corp
+  CallQueue settle_queue_;                         // doubts, by when to settle or park them
+  std::deque<CallRef> result_queue_;               // a result may have become final
 };
 
 }  // namespace tidegate::dispatch

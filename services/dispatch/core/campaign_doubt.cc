@@ -54,7 +54,35 @@ void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns)
 #endif
   // Not to be listed before its owner's end is known; parked if that does not come.
   if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + kParkAfterNs;
-  doubt_queue_.emplace(doubt.next_raw_ns, ref);
+  QueueDoubt(ref);
+}
+
+int64_t CampaignBook::SettleRawNs(const DoubtState& doubt) {
+  return doubt.listing > 2 ? doubt.next_raw_ns : doubt.opened_raw_ns + kParkAfterNs;
+}
+
+void CampaignBook::QueueDoubt(const CallRef& ref) {
+  const DoubtState& doubt = *CallAt(ref).doubt;
+  settle_queue_.emplace(SettleRawNs(doubt), ref);
+  const std::string& corp = ref.first.first;
+  listings_[corp].emplace(doubt.next_raw_ns, ref);
+  changed_({.kind = FlowKind::kListing, .corp = corp, .campaign = ""});
+}
+
+bool CampaignBook::ListsAt(const CallRef& ref, int64_t raw_ns) {
+  const CampaignCallState& call = CallAt(ref);
+  if (call.phase != Phase::kDoubt) return false;
+  const DoubtState& doubt = *call.doubt;
+  return !doubt.under_way && doubt.listing <= 2 && !doubt.waits_for_owner &&
+         doubt.next_raw_ns == raw_ns;
+}
+
+CampaignBook::CallQueue* CampaignBook::TidyListings(const std::string& corp) {
+  CallQueue& queue = listings_[corp];
+  while (!queue.empty() && !ListsAt(queue.begin()->second, queue.begin()->first)) {
+    queue.erase(queue.begin());
+  }
+  return queue.empty() ? nullptr : &queue;
 }
 
 void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
@@ -86,47 +114,26 @@ void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
   }
 }
 
-std::optional<WantedCall> CampaignBook::NextListing(const Now& now, const Admit& admit) {
-  std::set<std::string> blocked;  // corps whose buckets are empty
-  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns;) {
-    const CallRef ref = it->second;
-    CampaignCallState& call = CallAt(ref);
-    if (call.phase != Phase::kDoubt || call.doubt->under_way ||
-        call.doubt->next_raw_ns != it->first) {
-      it = doubt_queue_.erase(it);
-      continue;
-    }
-    if (call.doubt->listing > 2 || call.doubt->waits_for_owner) {  // to be settled or parked
-      ++it;
-      continue;
-    }
-    const std::string& corp = ref.first.first;
-    if (blocked.contains(corp) || !admit(corp, "get_groupmsg_list_v2")) {
-      blocked.insert(corp);
-      ++it;
-      continue;
-    }
-    doubt_queue_.erase(it);
-    DoubtState& doubt = *call.doubt;
-    doubt.under_way = true;
-    if (doubt.cursor.empty()) doubt.end_time_s = now.wall_ns / kNanosPerSecond + 2;
-    WantedCall wanted;
-    wanted.corp = ref.first.first;
-    wanted.api = "get_groupmsg_list_v2";
-    wanted.call_id = absl::StrCat(call.call_id, "/list/", doubt.attempt, "/", doubt.pages);
-    wanted.attempt = 1;
-    auto* list = wanted.target.mutable_list();
-    list->set_corp(wanted.corp);
-    *list->mutable_doubt() = CallName(ref.first, ref.second);
-    list->set_listing(doubt.listing);
-    list->set_start_time_s(doubt.start_time_s);
-    list->set_end_time_s(doubt.end_time_s);
-    list->set_cursor(doubt.cursor);
-    wanted.body =
-        wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
-    return wanted;
-  }
-  return std::nullopt;
+WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
+  CampaignCallState& call = CallAt(ref);
+  DoubtState& doubt = *call.doubt;
+  doubt.under_way = true;
+  if (doubt.cursor.empty()) doubt.end_time_s = now.wall_ns / kNanosPerSecond + 2;
+  WantedCall wanted;
+  wanted.corp = ref.first.first;
+  wanted.api = ApiOf(FlowKind::kListing);
+  wanted.call_id = absl::StrCat(call.call_id, "/list/", doubt.attempt, "/", doubt.pages);
+  wanted.attempt = 1;
+  auto* list = wanted.target.mutable_list();
+  list->set_corp(wanted.corp);
+  *list->mutable_doubt() = CallName(ref.first, ref.second);
+  list->set_listing(doubt.listing);
+  list->set_start_time_s(doubt.start_time_s);
+  list->set_end_time_s(doubt.end_time_s);
+  list->set_cursor(doubt.cursor);
+  wanted.body =
+      wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
+  return wanted;
 }
 
 void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
@@ -162,17 +169,23 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
       if (doubt.listing == 2) doubt.matches.clear();
     }
   }
-  doubt_queue_.emplace(doubt.next_raw_ns, ref);
+  QueueDoubt(ref);
 }
 
 std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
-  for (auto it = doubt_queue_.begin(); it != doubt_queue_.end() && it->first <= now.raw_ns; ++it) {
+  for (auto it = settle_queue_.begin(); it != settle_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignCallState& call = CallAt(ref);
-    if (call.phase != Phase::kDoubt || call.doubt->under_way) continue;
+    if (call.phase != Phase::kDoubt || SettleRawNs(*call.doubt) != it->first) {
+      it = settle_queue_.erase(it);
+      continue;
+    }
     DoubtState& doubt = *call.doubt;
+    if (doubt.under_way) {  // its answer queues it again
+      ++it;
+      continue;
+    }
     const bool clean = doubt.listing > 2;
-    if (!clean && now.raw_ns < doubt.opened_raw_ns + kParkAfterNs) continue;
     doubt.under_way = true;
     LedgerRecord record;
     Settled* settled = record.mutable_settled();
@@ -218,7 +231,7 @@ void CampaignBook::OnSettled(const Settled& settled) {
     case SETTLEMENT_NOT_EXECUTED:
       ++campaign.doubts_not_executed;
       call->phase = Phase::kPlanned;
-      campaign.to_send.push_back(ref.second);
+      QueueCreate(ref.first, ref.second);
       break;
     default:
       call->phase = Phase::kParked;

@@ -28,51 +28,60 @@ bool AllEnded(const std::vector<uint8_t>& statuses) {
 }
 
 void CampaignBook::ScheduleRead(const CallRef& ref, int64_t raw_ns) {
-  CampaignCallState& call = CallAt(ref);
-  call.next_read_raw_ns = raw_ns;
-  read_queue_.emplace(raw_ns, ref);
+  CallAt(ref).next_read_raw_ns = raw_ns;
+  QueueRead(ref);
 }
 
-std::optional<WantedCall> CampaignBook::NextRead(const Now& now, const Admit& admit) {
-  std::set<std::pair<std::string, std::string>> blocked;  // corp, api whose buckets are empty
-  for (auto it = read_queue_.begin(); it != read_queue_.end() && it->first <= now.raw_ns;) {
-    const CallRef ref = it->second;
-    CampaignState& campaign = campaigns_[ref.first];
-    CampaignCallState& call = campaign.calls[ref.second];
-    if (call.phase != Phase::kAccepted || call.final || call.read_under_way ||
-        call.next_read_raw_ns != it->first) {
-      it = read_queue_.erase(it);
-      continue;
-    }
+void CampaignBook::QueueRead(const CallRef& ref) {
+  const CampaignCallState& call = CallAt(ref);
+  const std::string& corp = ref.first.first;
+  const bool result = call.member_confirmed;
+  (result ? result_reads_ : task_reads_)[corp].emplace(call.next_read_raw_ns, ref);
+  changed_({.kind = result ? FlowKind::kReadResult : FlowKind::kReadTask,
+            .corp = corp,
+            .campaign = ""});
+}
+
+bool CampaignBook::ReadsAt(const CallRef& ref, int64_t raw_ns) {
+  const CampaignCallState& call = CallAt(ref);
+  return call.phase == Phase::kAccepted && !call.final && !call.read_under_way &&
+         call.next_read_raw_ns == raw_ns;
+}
+
+CampaignBook::CallQueue* CampaignBook::TidyReads(FlowKind kind, const std::string& corp,
+                                                 const Now& now) {
+  CallQueue& queue = (kind == FlowKind::kReadTask ? task_reads_ : result_reads_)[corp];
+  for (; !queue.empty(); queue.erase(queue.begin())) {
+    const auto& [raw_ns, ref] = *queue.begin();
+    if (!ReadsAt(ref, raw_ns)) continue;
+    const CampaignState& campaign = campaigns_[ref.first];
     // Once results have closed, the last word is asked of the customers' list itself.
     const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
                         now.wall_ns >= campaign.results_close_wall_ns;
-    const bool result = call.member_confirmed || closed;
-    const char* api = result ? "get_groupmsg_send_result" : "get_groupmsg_task";
-    const std::pair<std::string, std::string> key{ref.first.first, api};
-    if (blocked.contains(key) || !admit(key.first, key.second)) {
-      blocked.insert(key);
-      ++it;
-      continue;
-    }
-    read_queue_.erase(it);
-    call.read_under_way = true;
-    WantedCall wanted;
-    wanted.corp = ref.first.first;
-    wanted.api = api;
-    wanted.call_id = absl::StrCat(call.call_id, "/read/", call.reads);
-    wanted.attempt = 1;
-    if (result) {
-      *wanted.target.mutable_read_result() = CallName(ref.first, ref.second);
-      wanted.body =
-          wecom_table::GroupMsgSendResultBody(call.msgid, call.sender, call.result_cursor, 1000);
-    } else {
-      *wanted.target.mutable_read_task() = CallName(ref.first, ref.second);
-      wanted.body = wecom_table::GroupMsgTaskBody(call.msgid, "", 1000);
-    }
-    return wanted;
+    if (kind == FlowKind::kReadResult || !closed) return &queue;
+    result_reads_[corp].emplace(raw_ns, ref);
+    changed_({.kind = FlowKind::kReadResult, .corp = corp, .campaign = ""});
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+WantedCall CampaignBook::ReadCall(const CallRef& ref, FlowKind kind) {
+  CampaignCallState& call = CallAt(ref);
+  call.read_under_way = true;
+  WantedCall wanted;
+  wanted.corp = ref.first.first;
+  wanted.api = ApiOf(kind);
+  wanted.call_id = absl::StrCat(call.call_id, "/read/", call.reads);
+  wanted.attempt = 1;
+  if (kind == FlowKind::kReadResult) {
+    *wanted.target.mutable_read_result() = CallName(ref.first, ref.second);
+    wanted.body =
+        wecom_table::GroupMsgSendResultBody(call.msgid, call.sender, call.result_cursor, 1000);
+  } else {
+    *wanted.target.mutable_read_task() = CallName(ref.first, ref.second);
+    wanted.body = wecom_table::GroupMsgTaskBody(call.msgid, "", 1000);
+  }
+  return wanted;
 }
 
 void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {

@@ -35,7 +35,7 @@ std::string CommandCallId(absl::string_view kind, const std::string& corp, uint6
 void CommandBook::Fold(uint64_t position, const Command& command) {
   if (command.has_welcome()) {
     welcomes_[position].command = command;
-    welcome_queue_.emplace(command.welcome().expires_ns(), position);
+    QueueWelcome(position);
     return;
   }
   if (!command.has_mark_tag()) return;
@@ -53,13 +53,71 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
   }
   pair.open_positions.push_back(position);
   pair_of_[position] = key;
-  Queue(key);
+  QueuePair(key);
 }
 
+// ---- Queues ----
+
+void CommandBook::QueuePair(const std::string& key) {
+  const Pair& pair = pairs_[key];
+  Queues& queues = queues_[pair.corp];
+  if (pair.not_before_raw_ns > 0) {
+    queues.pairs_waiting.emplace(pair.not_before_raw_ns, key);
+  } else {
+    queues.pairs.push_back(key);
+  }
+  changed_({.kind = FlowKind::kMarkTag, .corp = pair.corp, .campaign = ""});
+}
+
+void CommandBook::QueueWelcome(uint64_t position) {
+  const Welcome& welcome = welcomes_[position];
+  const std::string& corp = welcome.command.corp();
+  const int64_t expires_ns = welcome.command.welcome().expires_ns();
+  welcome_expiry_.emplace(expires_ns, position);
+  if (welcome.not_before_raw_ns > 0) {
+    queues_[corp].welcomes_waiting.emplace(welcome.not_before_raw_ns, position);
+  } else {
+    queues_[corp].welcomes.emplace(expires_ns, position);
+  }
+  changed_({.kind = FlowKind::kWelcome, .corp = corp, .campaign = ""});
+}
+
+bool CommandBook::TidyPairs(Queues* queues, int64_t raw_ns) {
+  auto& waiting = queues->pairs_waiting;
+  while (!waiting.empty() && waiting.begin()->first <= raw_ns) {
+    queues->pairs.push_back(waiting.extract(waiting.begin()).value().second);
+  }
+  for (; !queues->pairs.empty(); queues->pairs.pop_front()) {
+    const std::string& key = queues->pairs.front();
+    const Pair& pair = pairs_[key];
+    if (pair.open_positions.empty() || pair.under_way) continue;
+    if (pair.not_before_raw_ns <= raw_ns) return true;
+    waiting.emplace(pair.not_before_raw_ns, key);
+  }
+  return false;
+}
+
+bool CommandBook::TidyWelcomes(Queues* queues, int64_t raw_ns) {
+  auto& waiting = queues->welcomes_waiting;
+  for (; !waiting.empty() && waiting.begin()->first <= raw_ns; waiting.erase(waiting.begin())) {
+    const uint64_t position = waiting.begin()->second;
+    queues->welcomes.emplace(welcomes_[position].command.welcome().expires_ns(), position);
+  }
+  auto& ready = queues->welcomes;
+  for (; !ready.empty(); ready.erase(ready.begin())) {
+    const Welcome& welcome = welcomes_[ready.begin()->second];
+    if (welcome.end == End::kOpen && !welcome.under_way) return true;
+  }
+  return false;
+}
+
+// ---- Deciding ----
+
+
 std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
-  while (!welcome_queue_.empty() && welcome_queue_.begin()->first <= now.wall_ns) {
-    const uint64_t position = welcome_queue_.begin()->second;
-    welcome_queue_.erase(welcome_queue_.begin());
+  while (!welcome_expiry_.empty() && welcome_expiry_.begin()->first <= now.wall_ns) {
+    const uint64_t position = welcome_expiry_.begin()->second;
+    welcome_expiry_.erase(welcome_expiry_.begin());
     Welcome& welcome = welcomes_[position];
     if (welcome.end != End::kOpen || welcome.under_way) continue;
     welcome.under_way = true;
@@ -72,41 +130,54 @@ std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
   return std::nullopt;
 }
 
-std::optional<WantedCall> CommandBook::NextWelcome(const Now& now, const Admit& admit) {
-  std::set<std::string> blocked;  // corps whose buckets are empty
-  for (auto it = welcome_queue_.begin(); it != welcome_queue_.end();) {
-    const uint64_t position = it->second;
-    Welcome& welcome = welcomes_[position];
-    if (welcome.end != End::kOpen) {
-      it = welcome_queue_.erase(it);
-      continue;
+std::optional<FlowHead> CommandBook::HeadOf(const FlowName& flow, const Now& now) {
+  const auto found = queues_.find(flow.corp);
+  if (found == queues_.end()) return std::nullopt;
+  Queues& queues = found->second;
+  if (flow.kind == FlowKind::kWelcome) {
+    if (TidyWelcomes(&queues, now.raw_ns)) {
+      return FlowHead{.deadline_ns = queues.welcomes.begin()->first};
     }
-    if (welcome.under_way || welcome.not_before_raw_ns > now.raw_ns) {
-      ++it;
-      continue;
-    }
-    const std::string& corp = welcome.command.corp();
-    if (blocked.contains(corp) || !admit(corp, "send_welcome_msg")) {
-      blocked.insert(corp);
-      ++it;
-      continue;
-    }
-    welcome.under_way = true;
-    WantedCall call;
-    call.corp = welcome.command.corp();
-    call.api = "send_welcome_msg";
-    call.call_id = CommandCallId("welcome", call.corp, position);
-    call.attempt = welcome.attempts + 1;
-    call.target.mutable_welcome()->set_corp(call.corp);
-    call.target.mutable_welcome()->add_positions(position);
-    call.body = wecom_table::WelcomeBody(welcome.command.welcome().welcome_code(),
-                                         welcome.command.welcome().text());
-    return call;
+    const auto& waiting = queues.welcomes_waiting;
+    if (waiting.empty()) return std::nullopt;
+    return FlowHead{.not_before_raw_ns = waiting.begin()->first};
   }
-  return std::nullopt;
+  if (TidyPairs(&queues, now.raw_ns)) return FlowHead{};
+  if (queues.pairs_waiting.empty()) return std::nullopt;
+  return FlowHead{.not_before_raw_ns = queues.pairs_waiting.begin()->first};
+}
+
+std::optional<WantedCall> CommandBook::Take(const FlowName& flow, const Now& now) {
+  const auto found = queues_.find(flow.corp);
+  if (found == queues_.end()) return std::nullopt;
+  Queues& queues = found->second;
+  if (flow.kind == FlowKind::kWelcome) {
+    if (!TidyWelcomes(&queues, now.raw_ns)) return std::nullopt;
+    const uint64_t position = queues.welcomes.extract(queues.welcomes.begin()).value().second;
+    return WelcomeCall(position, &welcomes_[position]);
+  }
+  if (!TidyPairs(&queues, now.raw_ns)) return std::nullopt;
+  const std::string key = std::move(queues.pairs.front());
+  queues.pairs.pop_front();
+  return MarkTagCall(key, &pairs_[key]);
+}
+
+WantedCall CommandBook::WelcomeCall(uint64_t position, Welcome* welcome) {
+  welcome->under_way = true;
+  WantedCall call;
+  call.corp = welcome->command.corp();
+  call.api = ApiOf(FlowKind::kWelcome);
+  call.call_id = CommandCallId("welcome", call.corp, position);
+  call.attempt = welcome->attempts + 1;
+  call.target.mutable_welcome()->set_corp(call.corp);
+  call.target.mutable_welcome()->add_positions(position);
+  call.body = wecom_table::WelcomeBody(welcome->command.welcome().welcome_code(),
+                                       welcome->command.welcome().text());
+  return call;
 }
 
 WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
+  pair->under_way = true;
   std::vector<std::string> add;
   std::vector<std::string> remove;
   for (const auto& [tag, wish] : pair->tags) {
@@ -114,7 +185,7 @@ WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
   }
   WantedCall call;
   call.corp = pair->corp;
-  call.api = "mark_tag";
+  call.api = ApiOf(FlowKind::kMarkTag);
   call.target.mutable_mark_tag()->set_corp(pair->corp);
   for (const uint64_t position : pair->open_positions) {
     call.target.mutable_mark_tag()->add_positions(position);
@@ -127,56 +198,13 @@ WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
   return call;
 }
 
-std::optional<WantedCall> CommandBook::NextMarkTag(const Now& now, const Admit& admit) {
-  while (!pairs_waiting_.empty() && pairs_waiting_.begin()->first <= now.raw_ns) {
-    Queue(pairs_waiting_.begin()->second);
-    pairs_waiting_.erase(pairs_waiting_.begin());
-  }
-  auto it = pair_queues_.upper_bound(last_corp_);
-  for (size_t left = pair_queues_.size(); left > 0; --left, ++it) {
-    if (it == pair_queues_.end()) it = pair_queues_.begin();
-    if (auto call = NextMarkTagOf(&it->second, now, admit)) {
-      last_corp_ = it->first;
-      return call;
-    }
-  }
-  return std::nullopt;
+std::optional<int64_t> CommandBook::NextRawNs(const Now& now) const {
+  if (welcome_expiry_.empty()) return std::nullopt;
+  // Wall time; how far it is away is the same on any clock.
+  return now.raw_ns + std::max<int64_t>(0, welcome_expiry_.begin()->first - now.wall_ns);
 }
 
-std::optional<WantedCall> CommandBook::NextMarkTagOf(std::deque<std::string>* queue, const Now& now,
-                                                     const Admit& admit) {
-  while (!queue->empty()) {
-    const std::string key = queue->front();
-    Pair& pair = pairs_[key];
-    if (pair.open_positions.empty() || pair.under_way) {
-      queue->pop_front();
-      continue;
-    }
-    if (pair.not_before_raw_ns > now.raw_ns) {
-      pairs_waiting_.emplace(pair.not_before_raw_ns, key);
-      queue->pop_front();
-      continue;
-    }
-    if (!admit(pair.corp, "mark_tag")) return std::nullopt;
-    queue->pop_front();
-    pair.under_way = true;
-    return MarkTagCall(key, &pair);
-  }
-  return std::nullopt;
-}
-
-std::optional<int64_t> CommandBook::NextRawNs() const {
-  std::optional<int64_t> next;
-  const auto consider = [&](int64_t at) { next = std::min(next.value_or(at), at); };
-  if (!pairs_waiting_.empty()) consider(pairs_waiting_.begin()->first);
-  for (const auto& [expires, position] : welcome_queue_) {
-    const auto it = welcomes_.find(position);
-    if (it != welcomes_.end() && it->second.end == End::kOpen && !it->second.under_way) {
-      consider(it->second.not_before_raw_ns);
-    }
-  }
-  return next;
-}
+// ---- Applying ----
 
 void CommandBook::OnAttempt(const Attempt& attempt) {
   if (attempt.target().has_welcome()) {
@@ -210,7 +238,7 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
       welcome.in_doubt |= end.outcome.bytes_written() &&
                           (end.outcome.why() != "answer" || end.outcome.errcode() <= 0);
       welcome.not_before_raw_ns = end.outcome.completed().raw_ns() + kRetryNs;
-      welcome_queue_.emplace(welcome.command.welcome().expires_ns(), position);
+      QueueWelcome(position);
     }
     return;
   }
@@ -232,7 +260,7 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
     pair.not_before_raw_ns =
         std::max(end.over_raw_ns, end.outcome.completed().raw_ns() + Backoff(pair.attempts));
   }
-  if (!pair.open_positions.empty()) Queue(key);
+  if (!pair.open_positions.empty()) QueuePair(key);
 }
 
 void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
@@ -260,20 +288,17 @@ void CommandBook::OnDropped(const CommandsDropped& dropped) {
 }
 
 void CommandBook::Rebuild(bool raw_restarted, int64_t held_until_raw_ns) {
-  pair_queues_.clear();
-  pairs_waiting_.clear();
-  welcome_queue_.clear();
+  queues_.clear();
+  welcome_expiry_.clear();
   for (auto& [key, pair] : pairs_) {
     pair.under_way = false;
     if (raw_restarted && pair.not_before_raw_ns != 0) pair.not_before_raw_ns = held_until_raw_ns;
-    if (!pair.open_positions.empty()) Queue(key);
+    if (!pair.open_positions.empty()) QueuePair(key);
   }
   for (auto& [position, welcome] : welcomes_) {
     welcome.under_way = false;
     if (raw_restarted) welcome.not_before_raw_ns = 0;
-    if (welcome.end == End::kOpen) {
-      welcome_queue_.emplace(welcome.command.welcome().expires_ns(), position);
-    }
+    if (welcome.end == End::kOpen) QueueWelcome(position);
   }
 }
 
@@ -301,7 +326,7 @@ bool CommandBook::WelcomeInDoubt(uint64_t position) const {
   return it != welcomes_.end() && it->second.in_doubt;
 }
 
-size_t CommandBook::open() const { return pair_of_.size() + welcome_queue_.size(); }
+size_t CommandBook::open() const { return pair_of_.size() + welcome_expiry_.size(); }
 
 WriteBack CommandBook::Progress(const std::string& corp) const {
   WriteBack progress;

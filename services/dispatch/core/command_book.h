@@ -16,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/core/state_hash.h"
 #include "services/dispatch/core/call_types.h"
+#include "services/dispatch/core/flows.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
@@ -32,16 +33,18 @@ struct WriteBack {
 
 class CommandBook {
  public:
+  explicit CommandBook(FlowChanged changed = [](FlowName) {}) : changed_(std::move(changed)) {}
+
   // A wish, in log order.
   void Fold(uint64_t position, const ::tidegate::log::v1::Command& command);
 
-  // Decide. Each call takes what it returns out of the queue; Rebuild() undoes that for a void
-  // batch.
+  // Decide. Flows of a corp: kWelcome, kMarkTag. Take() takes what it returns out of its queue;
+  // Rebuild() undoes that for a void batch.
   std::optional<::tidegate::log::v1::CommandsDropped> NextExpiredWelcome(const Now& now);
-  std::optional<WantedCall> NextWelcome(const Now& now, const Admit& admit);
-  std::optional<WantedCall> NextMarkTag(const Now& now, const Admit& admit);
-  // When a waiting wish can go although nothing else happens; nothing = never.
-  std::optional<int64_t> NextRawNs() const;
+  std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
+  // When a welcome expires; nothing = never.
+  std::optional<int64_t> NextRawNs(const Now& now) const;
 
   // Apply.
   void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
@@ -85,21 +88,27 @@ class CommandBook {
     int64_t not_before_raw_ns = 0;
     uint32_t attempts = 0;
   };
+  // What waits of one corp. Stale entries are skipped when they are met.
+  struct Queues {
+    std::deque<std::string> pairs;                                 // keys of those whose time has come
+    std::set<std::pair<int64_t, std::string>> pairs_waiting;       // not before, key
+    std::set<std::pair<int64_t, uint64_t>> welcomes;               // expires (wall), position
+    std::set<std::pair<int64_t, uint64_t>> welcomes_waiting;       // not before, position
+  };
+  // Moves what is due, and drops what is stale, until the first entry is good. False: nothing is.
+  bool TidyPairs(Queues* queues, int64_t raw_ns);
+  bool TidyWelcomes(Queues* queues, int64_t raw_ns);
+  void QueuePair(const std::string& key);
+  void QueueWelcome(uint64_t position);
   WantedCall MarkTagCall(const std::string& key, Pair* pair);
+  WantedCall WelcomeCall(uint64_t position, Welcome* welcome);
 
+  FlowChanged changed_;
   std::map<std::string, Pair> pairs_;                   // by corp/member/customer
   absl::flat_hash_map<uint64_t, std::string> pair_of_;  // open position -> key of pairs_
   std::map<uint64_t, Welcome> welcomes_;                // by position
-  void Queue(const std::string& key) { pair_queues_[pairs_[key].corp].push_back(key); }
-  std::optional<WantedCall> NextMarkTagOf(std::deque<std::string>* queue, const Now& now,
-                                          const Admit& admit);
-
-  // Queues: stale entries are skipped when they are met. One per corp, so that a corp whose buckets
-  // are empty holds back nobody else; they take turns.
-  std::map<std::string, std::deque<std::string>> pair_queues_;
-  std::string last_corp_;                                    // that had a turn
-  std::set<std::pair<int64_t, std::string>> pairs_waiting_;  // not before, key
-  std::set<std::pair<int64_t, uint64_t>> welcome_queue_;     // expires (wall), position
+  std::map<std::string, Queues> queues_;                  // by corp
+  std::set<std::pair<int64_t, uint64_t>> welcome_expiry_;  // expires (wall), position
 };
 
 }  // namespace tidegate::dispatch

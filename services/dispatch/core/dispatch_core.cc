@@ -72,8 +72,16 @@ std::string ErrcodeLabel(const Outcome& outcome) {
 DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* limits)
     : options_(std::move(options)),
       limits_(limits),
-      buckets_(limits, absl::StrCat("lane-", options_.lane)),
-      campaigns_(limits, options_.partitions) {}
+      buckets_(limits),
+      campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
+      commands_([this](FlowName name) { NoteChanged(name); }),
+      scheduler_(MakeScheduler()) {}
+
+Scheduler DispatchCore::MakeScheduler() {
+  return Scheduler(&buckets_, [this](BucketSet::Route route) {
+    ++counters_.over_limit[buckets_.ApiName(route)];
+  });
+}
 
 // ---- Folding ----
 
@@ -141,7 +149,6 @@ std::optional<core::Decision> DispatchCore::DecideOwnerEnded(const FormerOwnerEn
 }
 
 std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
-  blocked_until_raw_ns_.reset();
   // Welcomes have seconds; the rest follows in the order in which it frees others.
   if (auto dropped = commands_.NextExpiredWelcome(now)) {
     LedgerRecord record;
@@ -153,28 +160,52 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (draining_) return std::nullopt;
 
-  const Admit admit = [&](const std::string& corp, const std::string& api) {
-    if (!options_.agent_ids.contains(corp))
-      return false;  // an unknown corp waits for its configuration
-    const auto verdict = buckets_.Check(corp, api, now.raw_ns);
-    if (verdict.allowed) {
-      counters_.near_limit[api] += verdict.near_limit;
-      waiting_.erase({corp, api});
-      buckets_.Reserve(corp, api);
-      return true;
+  if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
+  return std::nullopt;
+}
+
+void DispatchCore::NoteChanged(const FlowName& name) {
+  // An unknown corp waits for its configuration.
+  if (!options_.agent_ids.contains(name.corp)) return;
+  auto found = flow_of_.find(name);
+  if (found == flow_of_.end()) {
+    const auto route = buckets_.RouteOf(name.corp, ApiOf(name.kind));
+    found = flow_of_.emplace(name, scheduler_.AddFlow(route, ClassOf(name.kind))).first;
+    flows_.push_back(&found->first);
+  }
+  changed_flows_.insert(found->second);
+}
+
+void DispatchCore::OfferChanged(const Now& now) {
+  // A book may name another flow while it is asked.
+  while (!changed_flows_.empty()) {
+    const Scheduler::Flow flow = changed_flows_.extract(changed_flows_.begin()).value();
+    const FlowName& name = *flows_[flow];
+    const auto head = IsCommand(name.kind) ? commands_.HeadOf(name, now)
+                                           : campaigns_.HeadOf(name, now);
+    if (head.has_value()) {
+      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns);
+    } else {
+      scheduler_.Withdraw(flow);
     }
-    counters_.over_limit[api] += waiting_.emplace(corp, api).second;
-    if (verdict.earliest_ns != kNever) {
-      blocked_until_raw_ns_ =
-          std::min(blocked_until_raw_ns_.value_or(verdict.earliest_ns), verdict.earliest_ns);
+  }
+}
+
+std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
+  OfferChanged(now);
+  while (const auto flow = scheduler_.Next(now.raw_ns)) {
+    const FlowName& name = *flows_[*flow];
+    changed_flows_.insert(*flow);
+    auto call = IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
+    if (call.has_value()) {
+      const BucketSet::Route route = scheduler_.route_of(*flow);
+      counters_.near_limit[call->api] += buckets_.Check(route, now.raw_ns).near_limit;
+      buckets_.Reserve(route);
+      return call;
     }
-    return false;
-  };
-  if (auto call = commands_.NextWelcome(now, admit)) return DecideAttempt(*std::move(call), now);
-  if (auto call = campaigns_.NextListing(now, admit)) return DecideAttempt(*std::move(call), now);
-  if (auto call = campaigns_.NextCreate(now, admit)) return DecideAttempt(*std::move(call), now);
-  if (auto call = commands_.NextMarkTag(now, admit)) return DecideAttempt(*std::move(call), now);
-  if (auto call = campaigns_.NextRead(now, admit)) return DecideAttempt(*std::move(call), now);
+    // What it offered is gone meanwhile.
+    OfferChanged(now);
+  }
   return std::nullopt;
 }
 
@@ -281,8 +312,12 @@ std::string DispatchCore::CorpOf(const CallTarget& target) {
   return "";
 }
 
-bool DispatchCore::IsCommand(const Attempt& attempt) const {
+bool DispatchCore::IsCommand(const Attempt& attempt) {
   return attempt.target().has_mark_tag() || attempt.target().has_welcome();
+}
+
+bool DispatchCore::IsCommand(FlowKind kind) {
+  return kind == FlowKind::kMarkTag || kind == FlowKind::kWelcome;
 }
 
 int64_t DispatchCore::HoldBound(int64_t closed_raw_ns) const {
@@ -330,7 +365,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
 
 void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext& context) {
   const std::string corp = CorpOf(attempt.target());
-  buckets_.Take(corp, attempt.api());
+  buckets_.Take(buckets_.RouteOf(corp, attempt.api()));
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
@@ -356,25 +391,27 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
   ++counters_.outcomes;
   counters_.last_call_ns = completed - attempt.stamp().raw_ns();
 
+  const BucketSet::Route route = buckets_.RouteOf(open.corp, attempt.api());
   const bool unanswered = outcome.bytes_written() && outcome.why() == "no_answer";
   const int64_t over = unanswered ? HoldBound(completed) : completed;
   if (!outcome.bytes_written()) {
-    buckets_.ReturnUnused(open.corp, attempt.api());
+    buckets_.ReturnUnused(route);
   } else if (unanswered) {
-    buckets_.HoldUntil(open.corp, attempt.api(), over);
+    buckets_.HoldUntil(route, over);
   } else {
     // Whatever limit it names, the refused call counts itself (Q5).
-    buckets_.Complete(open.corp, attempt.api(), completed,
+    buckets_.Complete(route, completed,
                       outcome.errcode() == wecom_table::kErrcodeRateLimited);
     if (outcome.errcode() == wecom_table::kErrcodeRateLimited) {
-      const int64_t lockout = buckets_.ChooseLockout(open.corp, attempt.api(), completed);
-      buckets_.Lockout(open.corp, attempt.api(), completed + lockout);
+      const int64_t lockout = buckets_.ChooseLockout(route, completed);
+      buckets_.Lockout(route, completed + lockout);
       ++counters_.delayed["window"];
     } else if (outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce) {
-      buckets_.LowerCeiling(open.corp, attempt.api());
+      buckets_.LowerCeiling(route);
       ++counters_.delayed["concurrency"];
     }
   }
+  scheduler_.Wake(route);
   const AttemptEnd end{.attempt = attempt, .outcome = outcome, .over_raw_ns = over};
   if (IsCommand(attempt)) {
     commands_.OnOutcome(end);
@@ -410,7 +447,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
                                   ? fence.raw_time_ns()
                                   : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
-    buckets_.HoldUntil(open.corp, open.attempt.api(), HoldBound(closed));
+    buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed));
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else {
@@ -419,6 +456,10 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   }
   decided_calls_.clear();
   calls_to_make_.clear();
+  scheduler_ = MakeScheduler();
+  flow_of_.clear();
+  flows_.clear();
+  changed_flows_.clear();
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
   commands_.Rebuild(raw_restarted, held_until);
 }
@@ -454,12 +495,11 @@ void DispatchCore::Release(const Now&) {
 }
 
 std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
-  std::optional<int64_t> next = blocked_until_raw_ns_;
-  const auto consider = [&](std::optional<int64_t> at) {
-    if (at.has_value()) next = std::min(next.value_or(*at), *at);
-  };
-  consider(campaigns_.NextRawNs(now));
-  consider(commands_.NextRawNs());
+  int64_t next = scheduler_.NextNs();
+  for (const auto at : {campaigns_.NextRawNs(now), commands_.NextRawNs(now)}) {
+    if (at.has_value()) next = std::min(next, *at);
+  }
+  if (next == kNever) return std::nullopt;
   return next;
 }
 

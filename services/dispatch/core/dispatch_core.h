@@ -23,6 +23,8 @@
 #include "services/dispatch/core/call_types.h"
 #include "services/dispatch/core/campaign_book.h"
 #include "services/dispatch/core/command_book.h"
+#include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/scheduler.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
@@ -37,7 +39,8 @@ struct DispatchOptions {
 struct DispatchCounters {
   std::map<std::pair<std::string, std::string>, uint64_t> calls;  // api, errcode class
   std::map<std::string, uint64_t> delayed;  // cause: window, concurrency, token, ...
-  // By api, of this process: calls let go near a limit; times that calls began to wait for tokens.
+  // By api, of this process: calls let go near a limit; times that a corp's calls began to wait
+  // for tokens.
   std::map<std::string, uint64_t> near_limit;
   std::map<std::string, uint64_t> over_limit;
   uint64_t attempts = 0;
@@ -91,14 +94,22 @@ class DispatchCore : public core::Core {
   std::optional<core::Decision> DecideOwnerEnded(const FormerOwnerEnded& ended, const Now& now);
   std::optional<core::Decision> DecideAnswer(const CallAnswer& answer, const Now& now);
   std::optional<core::Decision> DecideTick(const Now& now);
+  // The call that leaves next, if one may.
+  std::optional<WantedCall> NextCall(const Now& now);
   core::Decision DecideAttempt(WantedCall call, const Now& now);
+  // A book tells that the flow's first call may be another one.
+  void NoteChanged(const FlowName& name);
+  // Tells the scheduler what the changed flows offer now.
+  void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);
   void ApplyAttempt(const ::tidegate::log::v1::Attempt& attempt, const core::ApplyContext& context);
   void ApplyOutcome(const ::tidegate::log::v1::Outcome& outcome);
   // From when on WeCom cannot execute a call whose socket was closed at `closed_raw_ns`.
   int64_t HoldBound(int64_t closed_raw_ns) const;
   static std::string CorpOf(const ::tidegate::log::v1::CallTarget& target);
-  bool IsCommand(const ::tidegate::log::v1::Attempt& attempt) const;
+  static bool IsCommand(const ::tidegate::log::v1::Attempt& attempt);
+  static bool IsCommand(FlowKind kind);
+  Scheduler MakeScheduler();
 
   const DispatchOptions options_;
   const wecom_table::Limits* const limits_;
@@ -112,12 +123,16 @@ class DispatchCore : public core::Core {
   // Owners before it that may still be running: owner -> boot id.
   std::map<std::string, std::string> former_owners_;
   DispatchCounters counters_;
-  std::set<std::pair<std::string, std::string>> waiting_;  // corp, api; for counters_.over_limit
+
+  // Flows by number, as the scheduler knows them, and those whose first call may have changed.
+  Scheduler scheduler_;
+  std::map<FlowName, Scheduler::Flow> flow_of_;
+  std::vector<const FlowName*> flows_;
+  std::set<Scheduler::Flow> changed_flows_;
 
   // Of the batch at hand.
   std::map<std::string, CallToMake> decided_calls_;  // by call id
   std::vector<CallToMake> calls_to_make_;
-  std::optional<int64_t> blocked_until_raw_ns_;  // of the last tick
   bool draining_ = false;
   std::function<void(std::vector<CallToMake>)> on_calls_;
 };

@@ -30,93 +30,93 @@ class BucketRulesTest : public ::testing::Test {
  protected:
   void Call(const std::string& corp, const std::string& api, int64_t at_ns, int times = 1) {
     for (int i = 0; i < times; ++i) {
-      buckets_.Take(corp, api);
-      buckets_.Complete(corp, api, at_ns, /*rate_limited=*/false);
+      buckets_.Take(buckets_.RouteOf(corp, api));
+      buckets_.Complete(buckets_.RouteOf(corp, api), at_ns, /*rate_limited=*/false);
     }
   }
   Limits limits_ = RuleLimits();
-  BucketSet buckets_{&limits_, "lane-0"};
+  BucketSet buckets_{&limits_};
 };
 
 TEST_F(BucketRulesTest, TheLatestOfAllLimitsBinds) {
   // Short window full until 11 s, long window until 20 s.
   for (int i = 0; i < 5; ++i) Call("c1", "a", 10 * kSecond, 20);
-  const auto verdict = buckets_.Check("c1", "a", 10 * kSecond);
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c1", "a"), 10 * kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.binding, "a corp 100/10s");
   EXPECT_GE(verdict.earliest_ns, 20 * kSecond);
   EXPECT_LE(verdict.earliest_ns, 20 * kSecond + kSecond / 10);
-  EXPECT_TRUE(buckets_.Check("c1", "a", verdict.earliest_ns).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), verdict.earliest_ns).allowed);
 }
 
 TEST_F(BucketRulesTest, OneApisCallsTakeNothingFromAnother) {
   Call("c1", "b", kSecond, 2);
-  EXPECT_EQ(buckets_.Check("c1", "b", kSecond).binding, "b corp 2/1s");
-  EXPECT_TRUE(buckets_.Check("c1", "a", kSecond).allowed);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "b"), kSecond).binding, "b corp 2/1s");
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketRulesTest, ReservationsOfAllCorpsCountAtTheAddress) {
   Call("c1", "a", kSecond, 20);
   Call("c2", "a", kSecond, 8);
-  buckets_.Reserve("c2", "a");
-  EXPECT_TRUE(buckets_.Check("c3", "a", kSecond).allowed);
-  buckets_.Reserve("c3", "a");
-  EXPECT_EQ(buckets_.Check("c3", "a", kSecond).binding, "a ip 30/1s");
+  buckets_.Reserve(buckets_.RouteOf("c2", "a"));
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c3", "a"), kSecond).allowed);
+  buckets_.Reserve(buckets_.RouteOf("c3", "a"));
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c3", "a"), kSecond).binding, "a ip 30/1s");
   buckets_.ClearReserved();
-  EXPECT_TRUE(buckets_.Check("c3", "a", kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c3", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketRulesTest, ADoubtKeepsItsPermitToItsBoundAndItsTokensOneWindowMore) {
   for (int i = 0; i < 4; ++i) {
-    buckets_.Take("c1", "b");
-    buckets_.HoldUntil("c1", "b", 5 * kSecond);
+    buckets_.Take(buckets_.RouteOf("c1", "b"));
+    buckets_.HoldUntil(buckets_.RouteOf("c1", "b"), 5 * kSecond);
   }
-  const auto verdict = buckets_.Check("c1", "b", kSecond);
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c1", "b"), kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.binding, "b corp 2/1s");
   EXPECT_GE(verdict.earliest_ns, 6 * kSecond);
-  EXPECT_FALSE(buckets_.Check("c1", "b", 6 * kSecond - 1).allowed);
-  EXPECT_TRUE(buckets_.Check("c1", "b", verdict.earliest_ns).allowed);
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "b"), 6 * kSecond - 1).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "b"), verdict.earliest_ns).allowed);
 }
 
 TEST_F(BucketRulesTest, ALockoutIsOfOneCorpAndOneApi) {
-  buckets_.Lockout("c1", "a", 20 * kSecond);
-  EXPECT_EQ(buckets_.Check("c1", "a", 10 * kSecond).binding, "lockout");
-  EXPECT_TRUE(buckets_.Check("c1", "b", 10 * kSecond).allowed);
-  EXPECT_TRUE(buckets_.Check("c2", "a", 10 * kSecond).allowed);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 20 * kSecond);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 10 * kSecond).binding, "lockout");
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "b"), 10 * kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), 10 * kSecond).allowed);
   // A shorter one that comes later does not end it.
-  buckets_.Lockout("c1", "a", 15 * kSecond);
-  EXPECT_EQ(buckets_.Check("c1", "a", 16 * kSecond).earliest_ns, 20 * kSecond);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 15 * kSecond);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 16 * kSecond).earliest_ns, 20 * kSecond);
 }
 
 TEST_F(BucketRulesTest, TheCanaryMayBeReservedOnlyOnce) {
-  buckets_.Lockout("c1", "a", 20 * kSecond);
-  ASSERT_TRUE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
-  buckets_.Reserve("c1", "a");
-  const auto verdict = buckets_.Check("c1", "a", 20 * kSecond);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 20 * kSecond);
+  ASSERT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond).allowed);
+  buckets_.Reserve(buckets_.RouteOf("c1", "a"));
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.binding, "canary");
 }
 
 TEST_F(BucketRulesTest, ALockoutLastsAsTheFullestWindowSays) {
   // Nothing is full: as the shortest of all.
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", kSecond), 2 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), kSecond), 2 * kSecond);
   Call("c1", "a", kSecond, 19);  // 95 % of the short window: not over
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", kSecond), 2 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), kSecond), 2 * kSecond);
   Call("c2", "a", kSecond, 10);  // 29 of the address's 30
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", kSecond), 5 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), kSecond), 5 * kSecond);
   for (int at = 3; at < 8; ++at) Call("c1", "a", at * kSecond, 19);  // 114 of the long window
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", 9 * kSecond), 30 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), 9 * kSecond), 30 * kSecond);
   // Once the windows have passed, the shortest again.
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", 60 * kSecond), 2 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), 60 * kSecond), 2 * kSecond);
 }
 
 TEST_F(BucketRulesTest, RowsListEveryApiOfTheCorpAndNoOther) {
   Call("c1", "a", kSecond, 3);
   Call("c1", "b", kSecond, 2);
   Call("c2", "a", kSecond, 1);
-  buckets_.Take("c1", "a");
-  buckets_.Lockout("c1", "b", 9 * kSecond);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Lockout(buckets_.RouteOf("c1", "b"), 9 * kSecond);
   struct Row {
     const char* api;
     const char* scope;

@@ -28,18 +28,18 @@ wecom_table::Limits TestLimits() {
 class BucketSetTest : public ::testing::Test {
  protected:
   void Call(const std::string& corp, int64_t at_ns) {
-    buckets_.Take(corp, "a");
-    buckets_.Complete(corp, "a", at_ns, /*rate_limited=*/false);
+    buckets_.Take(buckets_.RouteOf(corp, "a"));
+    buckets_.Complete(buckets_.RouteOf(corp, "a"), at_ns, /*rate_limited=*/false);
   }
   wecom_table::Limits limits_ = TestLimits();
-  BucketSet buckets_{&limits_, "lane-0"};
+  BucketSet buckets_{&limits_};
 };
 
 TEST_F(BucketSetTest, NamesTheLimitThatBinds) {
-  EXPECT_TRUE(buckets_.Check("c1", "a", kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
   Call("c1", kSecond);
   Call("c1", kSecond);
-  const auto verdict = buckets_.Check("c1", "a", kSecond);
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.binding, "a corp 2/1s");
   EXPECT_GE(verdict.earliest_ns, 2 * kSecond);
@@ -49,7 +49,7 @@ TEST_F(BucketSetTest, CorpsShareTheBucketsOfTheAddress) {
   Call("c1", kSecond);
   Call("c1", kSecond);
   Call("c2", kSecond);
-  const auto verdict = buckets_.Check("c2", "a", kSecond);
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.binding, "a ip 3/1s");
 }
@@ -57,101 +57,101 @@ TEST_F(BucketSetTest, CorpsShareTheBucketsOfTheAddress) {
 TEST_F(BucketSetTest, ACheckThatFailsTakesNothing) {
   Call("c1", kSecond);
   Call("c1", kSecond);
-  for (int i = 0; i < 10; ++i) EXPECT_FALSE(buckets_.Check("c1", "a", kSecond).allowed);
-  EXPECT_TRUE(buckets_.Check("c1", "a", 3 * kSecond).allowed);
-  EXPECT_TRUE(buckets_.Check("c2", "a", kSecond).allowed);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 3 * kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, ReservedCallsCountUntilTheyAreCleared) {
-  buckets_.Reserve("c1", "a");
-  EXPECT_TRUE(buckets_.Check("c1", "a", kSecond).allowed);
-  buckets_.Reserve("c1", "a");
-  EXPECT_FALSE(buckets_.Check("c1", "a", kSecond).allowed);
+  buckets_.Reserve(buckets_.RouteOf("c1", "a"));
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
+  buckets_.Reserve(buckets_.RouteOf("c1", "a"));
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
   buckets_.ClearReserved();
-  EXPECT_TRUE(buckets_.Check("c1", "a", kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, CallsInFlightAreLimitedPerCorp) {
-  buckets_.Take("c1", "a");
-  buckets_.Take("c1", "a");
-  const auto verdict = buckets_.Check("c1", "a", kSecond);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  const auto verdict = buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond);
   EXPECT_FALSE(verdict.allowed);
   EXPECT_EQ(verdict.earliest_ns, kNever);
-  EXPECT_TRUE(buckets_.Check("c2", "a", kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, AfterALockoutOneCanaryGoesAndThenTheRest) {
   Call("c1", kSecond);
-  buckets_.Lockout("c1", "a", 20 * kSecond);
-  EXPECT_EQ(buckets_.Check("c1", "a", 10 * kSecond).earliest_ns, 20 * kSecond);
-  EXPECT_TRUE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
-  buckets_.Take("c1", "a");
-  EXPECT_FALSE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
-  buckets_.Complete("c1", "a", 20 * kSecond, /*rate_limited=*/true);
-  buckets_.Lockout("c1", "a", 40 * kSecond);
-  EXPECT_FALSE(buckets_.Check("c1", "a", 39 * kSecond).allowed);
-  buckets_.Take("c1", "a");
-  buckets_.Complete("c1", "a", 40 * kSecond, /*rate_limited=*/false);
-  buckets_.Take("c1", "a");
-  EXPECT_TRUE(buckets_.Check("c1", "a", 41 * kSecond + kSecond / 2).allowed);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 20 * kSecond);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 10 * kSecond).earliest_ns, 20 * kSecond);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond).allowed);
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), 20 * kSecond, /*rate_limited=*/true);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 40 * kSecond);
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), 39 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), 40 * kSecond, /*rate_limited=*/false);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 41 * kSecond + kSecond / 2).allowed);
 }
 
 TEST_F(BucketSetTest, ACallSentBeforeALockoutIsNoCanary) {
-  buckets_.Take("c1", "a");
-  buckets_.Take("c1", "a");
-  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/true);
-  buckets_.Lockout("c1", "a", 20 * kSecond);
-  buckets_.Complete("c1", "a", 2 * kSecond, /*rate_limited=*/false);
-  ASSERT_TRUE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
-  buckets_.Take("c1", "a");
-  EXPECT_FALSE(buckets_.Check("c1", "a", 20 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), kSecond, /*rate_limited=*/true);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 20 * kSecond);
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), 2 * kSecond, /*rate_limited=*/false);
+  ASSERT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), 20 * kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, ACanaryWhoseEndNobodySawIsFollowedByAnother) {
-  buckets_.Lockout("c1", "a", 20 * kSecond);
-  buckets_.Take("c1", "a");
-  EXPECT_EQ(buckets_.Check("c1", "a", 21 * kSecond).earliest_ns, kNever);
-  buckets_.HoldUntil("c1", "a", 30 * kSecond);
-  const auto held = buckets_.Check("c1", "a", 22 * kSecond);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 20 * kSecond);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 21 * kSecond).earliest_ns, kNever);
+  buckets_.HoldUntil(buckets_.RouteOf("c1", "a"), 30 * kSecond);
+  const auto held = buckets_.Check(buckets_.RouteOf("c1", "a"), 22 * kSecond);
   EXPECT_FALSE(held.allowed);
   EXPECT_EQ(held.earliest_ns, 30 * kSecond);
   EXPECT_EQ(held.binding, "canary");
-  EXPECT_TRUE(buckets_.Check("c1", "a", 30 * kSecond).allowed);
-  buckets_.Take("c1", "a");
-  EXPECT_FALSE(buckets_.Check("c1", "a", 33 * kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 30 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), 33 * kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, ARefusedCallStaysCharged) {
-  buckets_.Take("c1", "a");
-  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/true);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), kSecond, /*rate_limited=*/true);
   Call("c1", kSecond);
-  EXPECT_EQ(buckets_.Check("c1", "a", kSecond).binding, "a corp 2/1s");
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).binding, "a corp 2/1s");
 }
 
 TEST_F(BucketSetTest, TooManyAtOnceLowersTheCeilingOfThatCorpOnly) {
-  buckets_.Take("c1", "a");
-  buckets_.Take("c1", "a");
-  buckets_.Complete("c1", "a", kSecond, /*rate_limited=*/false);
-  buckets_.LowerCeiling("c1", "a");
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), kSecond, /*rate_limited=*/false);
+  buckets_.LowerCeiling(buckets_.RouteOf("c1", "a"));
   EXPECT_EQ(buckets_.Rows("c1", kSecond)[0].capacity, 1);
-  EXPECT_EQ(buckets_.Check("c1", "a", 9 * kSecond).binding, "a in flight");
-  buckets_.Complete("c1", "a", 9 * kSecond, /*rate_limited=*/false);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 9 * kSecond).binding, "a in flight");
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), 9 * kSecond, /*rate_limited=*/false);
   EXPECT_EQ(buckets_.Rows("c1", 9 * kSecond)[0].capacity, 2);
-  buckets_.Take("c2", "a");
-  EXPECT_TRUE(buckets_.Check("c2", "a", 19 * kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c2", "a"));
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), 19 * kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, AnotherBootKeepsALockoutAndChargesAnew) {
   Call("c1", 100 * kSecond);
   Call("c1", 100 * kSecond);
-  buckets_.Lockout("c1", "a", 107 * kSecond);
+  buckets_.Lockout(buckets_.RouteOf("c1", "a"), 107 * kSecond);
   buckets_.Rebase(kSecond);
   // Another corp sees only what the two calls left of the address.
-  EXPECT_TRUE(buckets_.Check("c2", "a", kSecond).allowed);
-  buckets_.Take("c2", "a");
-  EXPECT_FALSE(buckets_.Check("c2", "a", 19 * kSecond / 10).allowed);
-  EXPECT_EQ(buckets_.Check("c1", "a", 2 * kSecond).earliest_ns, 8 * kSecond);
-  EXPECT_TRUE(buckets_.Check("c1", "a", 8 * kSecond).allowed);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c2", "a"));
+  EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c2", "a"), 19 * kSecond / 10).allowed);
+  EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 2 * kSecond).earliest_ns, 8 * kSecond);
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 8 * kSecond).allowed);
 }
 
 // Corps that share one address, against a server that looks back over every window of every limit
@@ -176,7 +176,7 @@ TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
         4 * corp_amount, R"(},{"api":"a","scope":"ip","window_ms":)", window_ms, R"(,"amount":)",
         corp_amount + below(2 * corp_amount), R"(}],"in_flight":[{"api":"a","amount":)", in_flight,
         R"(}],"slots_per_window":)", 20 + below(200), "}"));
-    BucketSet buckets(&limits, "lane-0");
+    BucketSet buckets(&limits);
     struct Call {
       int64_t ends_ns;
       int corp;
@@ -193,30 +193,30 @@ TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
           ++it;
           continue;
         }
-        if (it->seen) buckets.Complete(absl::StrCat("c", it->corp), "a", it->ends_ns, false);
+        if (it->seen) buckets.Complete(buckets.RouteOf(absl::StrCat("c", it->corp), "a"), it->ends_ns, false);
         it = open.erase(it);
       }
       std::vector<int> decided;  // one batch: decided together, applied afterwards
       for (int64_t tries = below(12); tries > 0; --tries) {
         const int corp = static_cast<int>(below(3));
         const std::string name = absl::StrCat("c", corp);
-        const auto verdict = buckets.Check(name, "a", now);
+        const auto verdict = buckets.Check(buckets.RouteOf(name, "a"), now);
         ASSERT_EQ(verdict.allowed, verdict.earliest_ns <= now);
         if (!verdict.allowed) continue;
-        buckets.Reserve(name, "a");
+        buckets.Reserve(buckets.RouteOf(name, "a"));
         decided.push_back(corp);
       }
       buckets.ClearReserved();
       for (const int corp : decided) {
         const std::string name = absl::StrCat("c", corp);
-        buckets.Take(name, "a");
+        buckets.Take(buckets.RouteOf(name, "a"));
         if (random.Chance(0.05)) {
-          buckets.ReturnUnused(name, "a");
+          buckets.ReturnUnused(buckets.RouteOf(name, "a"));
           continue;
         }
         const int64_t latency = below(random.Chance(0.03) ? 60 * step : 3 * step);
         open.push_back({.ends_ns = now + latency, .corp = corp, .seen = !random.Chance(0.1)});
-        if (!open.back().seen) buckets.HoldUntil(name, "a", now + latency);
+        if (!open.back().seen) buckets.HoldUntil(buckets.RouteOf(name, "a"), now + latency);
         counted.push_back({.at_ns = now + below(latency + 1), .corp = corp});
         ASSERT_LE(std::count_if(open.begin(), open.end(),
                                 [&](const Call& call) { return call.corp == corp; }),
@@ -240,11 +240,11 @@ TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
       }
     }
     for (const Call& call : open) {
-      if (call.seen) buckets.Complete(absl::StrCat("c", call.corp), "a", call.ends_ns, false);
+      if (call.seen) buckets.Complete(buckets.RouteOf(absl::StrCat("c", call.corp), "a"), call.ends_ns, false);
     }
     now += 3600 * kSecond;
     for (const char* corp : {"c0", "c1", "c2"}) {
-      ASSERT_TRUE(buckets.Check(corp, "a", now).allowed);
+      ASSERT_TRUE(buckets.Check(buckets.RouteOf(corp, "a"), now).allowed);
       for (const BucketRow& row : buckets.Rows(corp, now)) {
         EXPECT_EQ(row.tokens, row.capacity) << corp << " " << row.scope;
       }
@@ -260,18 +260,18 @@ TEST(BucketSetModelTest, TakesHardlyLongerThanTheRecurrence) {
     "in_flight": [{"api": "a", "amount": 4}]})");
   constexpr int64_t kLatency = 20'000'000;
   for (const int64_t calls : {61, 249, 360, 1000}) {
-    BucketSet buckets(&limits, "lane-0");
+    BucketSet buckets(&limits);
     std::vector<int64_t> open;  // ends, ascending
     const int64_t start = 100 * kSecond;
     int64_t now = start;
     for (int64_t sent = 0; sent < calls;) {
       while (!open.empty() && open.front() <= now) {
-        buckets.Complete("c", "a", open.front(), false);
+        buckets.Complete(buckets.RouteOf("c", "a"), open.front(), false);
         open.erase(open.begin());
       }
-      const auto verdict = buckets.Check("c", "a", now);
+      const auto verdict = buckets.Check(buckets.RouteOf("c", "a"), now);
       if (verdict.allowed) {
-        buckets.Take("c", "a");
+        buckets.Take(buckets.RouteOf("c", "a"));
         open.push_back(now + kLatency);
         ++sent;
         continue;
@@ -289,16 +289,16 @@ TEST(BucketSetModelTest, TakesHardlyLongerThanTheRecurrence) {
 }
 
 TEST_F(BucketSetTest, ChoosesTheLockoutOfTheFullestWindow) {
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", kSecond), kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), kSecond), kSecond);
   for (int i = 0; i < 5; ++i) Call("c1", (5 + 2 * i) * kSecond);
-  EXPECT_EQ(buckets_.ChooseLockout("c1", "a", 14 * kSecond), 7 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), 14 * kSecond), 7 * kSecond);
 }
 
 TEST_F(BucketSetTest, UnusedTokensReturnAtOnce) {
-  buckets_.Take("c1", "a");
-  buckets_.Take("c1", "a");
-  buckets_.ReturnUnused("c1", "a");
-  EXPECT_TRUE(buckets_.Check("c1", "a", kSecond).allowed);
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.Take(buckets_.RouteOf("c1", "a"));
+  buckets_.ReturnUnused(buckets_.RouteOf("c1", "a"));
+  EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
 }
 
 TEST_F(BucketSetTest, ShowsEveryBucketWithWhatIsLeft) {
@@ -343,20 +343,20 @@ TEST_F(BucketSetTest, TheStatesHashDoesNotDependOnWhenTheBucketsWereLookedAt) {
     return hash.Hex();
   };
   SeededRandom random(7);
-  BucketSet looked_at(&limits_, "lane-0");
+  BucketSet looked_at(&limits_);
   const std::string as_new = hash_of(buckets_, 0);
   for (int64_t ms = 1000, i = 0; i < 300; ++i) {
-    for (BucketSet* buckets : {&buckets_, &looked_at}) buckets->Take("c1", "a");
+    for (BucketSet* buckets : {&buckets_, &looked_at}) buckets->Take(buckets->RouteOf("c1", "a"));
     ms += 1 + static_cast<int64_t>(random.Below(700));
     for (BucketSet* buckets : {&buckets_, &looked_at}) {
       if (i % 3 == 0) {
-        buckets->HoldUntil("c1", "a", ms * 1'000'000 + 3 * kSecond);
+        buckets->HoldUntil(buckets->RouteOf("c1", "a"), ms * 1'000'000 + 3 * kSecond);
       } else {
-        buckets->Complete("c1", "a", ms * 1'000'000, i % 7 == 0);
+        buckets->Complete(buckets->RouteOf("c1", "a"), ms * 1'000'000, i % 7 == 0);
       }
     }
-    looked_at.Check("c1", "a", (ms + 1) * 1'000'000);
-    looked_at.Check("c2", "a", (ms + 1) * 1'000'000);  // makes a bucket that is as new
+    looked_at.Check(looked_at.RouteOf("c1", "a"), (ms + 1) * 1'000'000);
+    looked_at.Check(looked_at.RouteOf("c2", "a"), (ms + 1) * 1'000'000);  // makes a bucket that is as new
     for (const int64_t later : {int64_t{1}, kSecond, 5 * kSecond}) {
       const int64_t at = ms * 1'000'000 + 1'000'000 + later;
       EXPECT_EQ(hash_of(buckets_, at), hash_of(looked_at, at)) << i;

@@ -24,8 +24,8 @@ using ::tidegate::log::v1::OutcomeClass;
 
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kHoldNs = 30 * kSecond;
+const FlowName kTags{.kind = FlowKind::kMarkTag, .corp = "c", .campaign = ""};
 
-const Admit kAll = [](const std::string&, const std::string&) { return true; };
 
 Attempt AttemptOf(const WantedCall& call) {
   Attempt attempt;
@@ -79,6 +79,13 @@ class CommandHistoriesTest : public ::testing::Test {
                      .over_raw_ns = now_.raw_ns + (std::string(why) == "no_answer" ? kHoldNs : 0)});
   }
 
+  std::optional<WantedCall> NextTag(const std::string& corp = "c") {
+    return book_.Take({.kind = FlowKind::kMarkTag, .corp = corp, .campaign = ""}, now_);
+  }
+  std::optional<WantedCall> NextWelcome() {
+    return book_.Take({.kind = FlowKind::kWelcome, .corp = "c", .campaign = ""}, now_);
+  }
+
   CommandBook book_;
   Now now_{.wall_ns = kSecond, .raw_ns = 100 * kSecond, .boot_ns = kSecond};
 };
@@ -87,7 +94,7 @@ TEST_F(CommandHistoriesTest, TheNewestWishOfATagWins) {
   book_.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
   book_.Fold(1, TagCommand("c", "wm1", {}, {"a"}));
   book_.Fold(2, TagCommand("c", "wm1", {"a"}, {"b"}));
-  const auto call = book_.NextMarkTag(now_, kAll);
+  const auto call = NextTag();
   ASSERT_TRUE(call.has_value());
   EXPECT_EQ(call->body,
             R"({"userid":"m","external_userid":"wm1","add_tag":["a"],"remove_tag":["b"]})");
@@ -99,18 +106,18 @@ TEST_F(CommandHistoriesTest, TheNewestWishOfATagWins) {
 
 TEST_F(CommandHistoriesTest, WishesThatJoinAfterAFailureMakeAnotherCall) {
   book_.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
-  const auto first = book_.NextMarkTag(now_, kAll);
+  const auto first = NextTag();
   ASSERT_TRUE(first.has_value());
   End(Send(*first), OUTCOME_CLASS_NOT_EXECUTED, "answer", 45033);
   now_.raw_ns += 60 * kSecond;
-  const auto second = book_.NextMarkTag(now_, kAll);
+  const auto second = NextTag();
   ASSERT_TRUE(second.has_value());
   EXPECT_EQ(second->call_id, first->call_id);
   EXPECT_EQ(second->attempt, 2u);
   book_.Fold(1, TagCommand("c", "wm1", {"b"}, {}));
   End(Send(*second), OUTCOME_CLASS_NOT_EXECUTED, "answer", 45033);
   now_.raw_ns += 60 * kSecond;
-  const auto third = book_.NextMarkTag(now_, kAll);
+  const auto third = NextTag();
   ASSERT_TRUE(third.has_value());
   EXPECT_NE(third->call_id, first->call_id);
   EXPECT_EQ(third->attempt, 1u);
@@ -121,51 +128,52 @@ TEST_F(CommandHistoriesTest, FailuresThatPassAreRetriedAtGrowingDistances) {
   book_.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
   int64_t before = 0;
   for (int attempt = 1; attempt <= 14; ++attempt) {
-    const auto call = book_.NextMarkTag(now_, kAll);
+    const auto call = NextTag();
     ASSERT_TRUE(call.has_value()) << attempt;
     ASSERT_EQ(call->attempt, static_cast<uint32_t>(attempt));
     End(Send(*call), OUTCOME_CLASS_NOT_EXECUTED, "answer", 45033);
-    ASSERT_FALSE(book_.NextMarkTag(now_, kAll).has_value()) << attempt;
-    const auto next = book_.NextRawNs();
-    ASSERT_TRUE(next.has_value()) << attempt;
-    const int64_t distance = *next - now_.raw_ns;
+    ASSERT_FALSE(NextTag().has_value()) << attempt;
+    const auto head = book_.HeadOf(kTags, now_);
+    ASSERT_TRUE(head.has_value()) << attempt;
+    const int64_t next = head->not_before_raw_ns;
+    const int64_t distance = next - now_.raw_ns;
     EXPECT_GE(distance, before) << attempt;
     EXPECT_LE(distance, 30 * kSecond) << attempt;
     before = distance;
-    now_.raw_ns = *next - 1;
-    EXPECT_FALSE(book_.NextMarkTag(now_, kAll).has_value()) << attempt;
-    now_.raw_ns = *next;
+    now_.raw_ns = next - 1;
+    EXPECT_FALSE(NextTag().has_value()) << attempt;
+    now_.raw_ns = next;
   }
   EXPECT_EQ(before, 30 * kSecond);
 }
 
 TEST_F(CommandHistoriesTest, ARefusalEndsOnlyWhatItsCallCarried) {
   book_.Fold(0, TagCommand("c", "wm1", {"a", "b"}, {}));
-  const auto call = book_.NextMarkTag(now_, kAll);
+  const auto call = NextTag();
   ASSERT_TRUE(call.has_value());
   const Attempt attempt = Send(*call);
   book_.Fold(1, TagCommand("c", "wm1", {}, {"a"}));
   End(attempt, OUTCOME_CLASS_REFUSED, "answer", 84061);
   EXPECT_EQ(book_.Progress("c").tags_refused, 1);
-  const auto next = book_.NextMarkTag(now_, kAll);
+  const auto next = NextTag();
   ASSERT_TRUE(next.has_value());
   EXPECT_EQ(next->body, R"({"userid":"m","external_userid":"wm1","remove_tag":["a"]})");
 }
 
 TEST_F(CommandHistoriesTest, ADoubtBlocksItsPairAndNoOther) {
   book_.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
-  const auto call = book_.NextMarkTag(now_, kAll);
+  const auto call = NextTag();
   ASSERT_TRUE(call.has_value());
   End(Send(*call), OUTCOME_CLASS_NOT_EXECUTED, "no_answer");
   book_.Fold(1, TagCommand("c", "wm1", {}, {"a"}));
   book_.Fold(2, TagCommand("c", "wm2", {"a"}, {}));
-  const auto other = book_.NextMarkTag(now_, kAll);
+  const auto other = NextTag();
   ASSERT_TRUE(other.has_value());
   EXPECT_EQ(other->target.mark_tag().positions(0), 2u);
   now_.raw_ns += kHoldNs - 1;
-  EXPECT_FALSE(book_.NextMarkTag(now_, kAll).has_value());
+  EXPECT_FALSE(NextTag().has_value());
   now_.raw_ns += 1;
-  EXPECT_TRUE(book_.NextMarkTag(now_, kAll).has_value());
+  EXPECT_TRUE(NextTag().has_value());
 }
 
 TEST_F(CommandHistoriesTest, ALostCallBlocksItsPairUntilItsBound) {
@@ -173,7 +181,7 @@ TEST_F(CommandHistoriesTest, ALostCallBlocksItsPairUntilItsBound) {
     SCOPED_TRACE(reboot ? "reboot" : "same boot");
     CommandBook book;
     book.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
-    const auto call = book.NextMarkTag(now_, kAll);
+    const auto call = book.Take(kTags, now_);
     ASSERT_TRUE(call.has_value());
     const Attempt attempt = AttemptOf(*call);
     book.OnAttempt(attempt);
@@ -183,28 +191,28 @@ TEST_F(CommandHistoriesTest, ALostCallBlocksItsPairUntilItsBound) {
     if (reboot) now.raw_ns = 3 * kSecond;
     book.OnLostOwner(attempt, now.raw_ns + kHoldNs);
     book.Rebuild(reboot, now.raw_ns + kHoldNs);
-    EXPECT_FALSE(book.NextMarkTag(now, kAll).has_value());
-    EXPECT_EQ(book.NextRawNs(), now.raw_ns + kHoldNs);
+    EXPECT_FALSE(book.Take(kTags, now).has_value());
+    EXPECT_EQ(book.HeadOf(kTags, now)->not_before_raw_ns, now.raw_ns + kHoldNs);
     now.raw_ns += kHoldNs;
-    EXPECT_TRUE(book.NextMarkTag(now, kAll).has_value());
+    EXPECT_TRUE(book.Take(kTags, now).has_value());
   }
 }
 
 TEST_F(CommandHistoriesTest, ADoubtOfBeforeAnotherBootIsHeldOnceMore) {
   book_.Fold(0, TagCommand("c", "wm1", {"a"}, {}));
-  const auto call = book_.NextMarkTag(now_, kAll);
+  const auto call = NextTag();
   ASSERT_TRUE(call.has_value());
   End(Send(*call), OUTCOME_CLASS_NOT_EXECUTED, "no_answer");
   book_.Fold(1, TagCommand("c", "wm1", {}, {"a"}));
   book_.Fold(2, TagCommand("c", "wm2", {"a"}, {}));
   now_.raw_ns = 3 * kSecond;
   book_.Rebuild(/*raw_restarted=*/true, now_.raw_ns + kHoldNs);
-  const auto other = book_.NextMarkTag(now_, kAll);
+  const auto other = NextTag();
   ASSERT_TRUE(other.has_value());
   EXPECT_EQ(other->target.mark_tag().positions(0), 2u);
-  EXPECT_FALSE(book_.NextMarkTag(now_, kAll).has_value());
+  EXPECT_FALSE(NextTag().has_value());
   now_.raw_ns += kHoldNs;
-  EXPECT_TRUE(book_.NextMarkTag(now_, kAll).has_value());
+  EXPECT_TRUE(NextTag().has_value());
 }
 
 TEST_F(CommandHistoriesTest, AWelcomeIsInDoubtUnlessWeComSaidThatItDidNothing) {
@@ -228,14 +236,14 @@ TEST_F(CommandHistoriesTest, AWelcomeIsInDoubtUnlessWeComSaidThatItDidNothing) {
     SCOPED_TRACE(absl::StrCat(row.why, " ", row.errcode));
     book_ = CommandBook();
     book_.Fold(7, WelcomeCommand("c", 20 * kSecond));
-    const auto call = book_.NextWelcome(now_, kAll);
+    const auto call = NextWelcome();
     ASSERT_TRUE(call.has_value());
     End(Send(*call), OUTCOME_CLASS_NOT_EXECUTED, row.why, row.errcode);
     EXPECT_EQ(book_.WelcomeInDoubt(7), row.in_doubt);
     // Not at once, but within a second, and nothing takes the doubt away again.
-    EXPECT_FALSE(book_.NextWelcome(now_, kAll).has_value());
+    EXPECT_FALSE(NextWelcome().has_value());
     now_.raw_ns += kSecond;
-    const auto again = book_.NextWelcome(now_, kAll);
+    const auto again = NextWelcome();
     ASSERT_TRUE(again.has_value());
     EXPECT_EQ(again->body, call->body);
     End(Send(*again), OUTCOME_CLASS_NOT_EXECUTED, "answer", 45033);
@@ -246,10 +254,10 @@ TEST_F(CommandHistoriesTest, AWelcomeIsInDoubtUnlessWeComSaidThatItDidNothing) {
 
 TEST_F(CommandHistoriesTest, TheWelcomeThatExpiresFirstGoesFirst) {
   book_.Fold(0, WelcomeCommand("c", 30 * kSecond));
-  book_.Fold(1, WelcomeCommand("d", 20 * kSecond));
+  book_.Fold(1, WelcomeCommand("c", 20 * kSecond));
   book_.Fold(2, WelcomeCommand("c", 25 * kSecond));
   std::vector<uint64_t> order;
-  while (const auto call = book_.NextWelcome(now_, kAll)) {
+  while (const auto call = NextWelcome()) {
     EXPECT_EQ(call->corp, call->target.welcome().corp());
     order.push_back(call->target.welcome().positions(0));
   }
@@ -258,7 +266,7 @@ TEST_F(CommandHistoriesTest, TheWelcomeThatExpiresFirstGoesFirst) {
 
 TEST_F(CommandHistoriesTest, AWelcomeUnderWayIsNotDroppedBeforeItsEnd) {
   book_.Fold(0, WelcomeCommand("c", 20 * kSecond));
-  const auto call = book_.NextWelcome(now_, kAll);
+  const auto call = NextWelcome();
   ASSERT_TRUE(call.has_value());
   const Attempt attempt = Send(*call);
   now_.wall_ns = 20 * kSecond;
@@ -284,12 +292,12 @@ TEST_F(CommandHistoriesTest, ProgressCountsEachCorpByItself) {
   book_.Fold(2, WelcomeCommand("c", 20 * kSecond));
   book_.Fold(3, WelcomeCommand("c", 21 * kSecond));
   EXPECT_EQ(book_.open(), 4u);
-  for (int i = 0; i < 2; ++i) {
-    const auto call = book_.NextMarkTag(now_, kAll);
+  for (const char* corp : {"c", "d"}) {
+    const auto call = NextTag(corp);
     ASSERT_TRUE(call.has_value());
     End(Send(*call), call->corp == "c" ? OUTCOME_CLASS_ACCEPTED : OUTCOME_CLASS_REFUSED);
   }
-  const auto welcome = book_.NextWelcome(now_, kAll);
+  const auto welcome = NextWelcome();
   ASSERT_TRUE(welcome.has_value());
   End(Send(*welcome), OUTCOME_CLASS_ACCEPTED);
   const WriteBack c = book_.Progress("c");
@@ -353,8 +361,8 @@ TEST(CommandHistoriesModelTest, WeComEndsWithTheNewestWishes) {
       if (random.Chance(0.6)) late.emplace(true_now + below(kHoldNs), call.body);
     };
     const auto decide = [&](double admitted) {
-      const auto call = book.NextMarkTag(
-          now(), [&](const std::string&, const std::string&) { return random.Chance(admitted); });
+      if (!random.Chance(admitted)) return false;
+      const auto call = book.Take(kTags, now());
       if (!call.has_value()) return false;
       open.push_back({.attempt = AttemptOf(*call), .body = call->body});
       book.OnAttempt(open.back().attempt);
@@ -404,7 +412,7 @@ TEST(CommandHistoriesModelTest, WeComEndsWithTheNewestWishes) {
         }
       } else if (what >= 93) {
         // A new owner. What the former one decided last is void, what it sent is lost.
-        if (random.Chance(0.5)) (void)book.NextMarkTag(now(), kAll);
+        if (random.Chance(0.5)) (void)book.Take(kTags, now());
         const bool reboot = random.Chance(0.4);
         if (reboot) raw_zero = true_now - below(5 * kSecond);
         for (const OpenCall& call : open) {
@@ -425,7 +433,7 @@ TEST(CommandHistoriesModelTest, WeComEndsWithTheNewestWishes) {
       }
       // Whoever waits says until when.
       const bool waits = book.open() > 0 && open.empty();
-      ASSERT_TRUE(!waits || book.NextRawNs().has_value());
+      ASSERT_TRUE(!waits || book.HeadOf(kTags, now()).has_value());
       true_now += open.empty() ? 5 * kSecond : 0;
       while (!late.empty() && late.begin()->first <= true_now) {
         act(late.begin()->second);

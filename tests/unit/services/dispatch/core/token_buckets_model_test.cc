@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/seeded_random.h"
-#include "services/dispatch/core/token_bucket.h"
+#include "tests/unit/services/dispatch/core/one_bucket.h"
 
 namespace tidegate::dispatch {
 namespace {
@@ -65,16 +65,16 @@ class BruteForce {
   std::vector<Ended> ends_;
 };
 
-TEST(TokenBucketModelTest, IsNeverBeforeBruteForceAndAtMostOneSlotBehind) {
+TEST(TokenBucketsModelTest, IsNeverBeforeBruteForceAndAtMostOneSlotBehind) {
   for (uint64_t seed = 1; seed <= 400; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     SeededRandom random(seed);
     const int64_t window = (20 + Below(&random, 5000)) * kMilli + Below(&random, 1000);
-    const int64_t slots = 20 + Below(&random, 300);
+    const int64_t slots = 20 + Below(&random, 221);
     int64_t capacity = 1 + Below(&random, 30);
-    TokenBucket bucket(capacity, window, slots);
+    OneBucket bucket(capacity, window, slots);
     BruteForce soonest(window, 0);
-    BruteForce latest(window, window / slots);
+    BruteForce latest(window, (window + slots - 1) / slots);
     std::vector<int64_t> open;  // costs
     int64_t now = Below(&random, 100 * kSecond);
     int64_t seen = 0;
@@ -96,9 +96,9 @@ TEST(TokenBucketModelTest, IsNeverBeforeBruteForceAndAtMostOneSlotBehind) {
       ASSERT_LE(bucket.Used(asked), most_used) << "step " << step;
       if (earliest != kNever && earliest > asked) {
         // Honest: then it is allowed, and not a nanosecond before.
-        TokenBucket before = bucket;
+        OneBucket before = bucket;
         ASSERT_EQ(before.EarliestNs(cost, earliest - 1), earliest) << "step " << step;
-        TokenBucket then = bucket;
+        OneBucket then = bucket;
         ASSERT_EQ(then.EarliestNs(cost, earliest), earliest) << "step " << step;
       }
       if (earliest <= asked) {
@@ -153,14 +153,14 @@ TEST(TokenBucketModelTest, IsNeverBeforeBruteForceAndAtMostOneSlotBehind) {
 
 // Reboots in between: the server's windows run on, ours begin anew, and calls of before may still
 // be counted.
-TEST(TokenBucketModelTest, ServersSeeNoMoreThanTheCapacityAcrossReboots) {
+TEST(TokenBucketsModelTest, ServersSeeNoMoreThanTheCapacityAcrossReboots) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     SeededRandom random(seed);
     const int64_t capacity = 1 + Below(&random, 40);
     const int64_t window = (50 + Below(&random, 3000)) * kMilli;
     const int64_t hold = window / 2;
-    TokenBucket bucket(capacity, window, 20 + Below(&random, 200));
+    OneBucket bucket(capacity, window, 20 + Below(&random, 200));
     struct Call {
       int64_t ends_ns;     // server time
       int64_t counted_ns;  // between its first byte and its end
@@ -204,7 +204,7 @@ TEST(TokenBucketModelTest, ServersSeeNoMoreThanTheCapacityAcrossReboots) {
   }
 }
 
-TEST(TokenBucketModelTest, SendsNearlyAsMuchAsTheGreedyOptimum) {
+TEST(TokenBucketsModelTest, SendsNearlyAsMuchAsTheGreedyOptimum) {
   struct Row {
     int64_t capacity;
     int64_t window_ns;
@@ -215,7 +215,7 @@ TEST(TokenBucketModelTest, SendsNearlyAsMuchAsTheGreedyOptimum) {
                          Row{250, 50 * kSecond, 240, 100 * kMilli}, Row{7, kSecond, 100, kMilli},
                          Row{1000, 60 * kSecond, 240, 80 * kMilli}}) {
     SCOPED_TRACE(absl::StrCat(row.capacity, "/", row.window_ns, " slots ", row.slots));
-    TokenBucket bucket(row.capacity, row.window_ns, row.slots);
+    OneBucket bucket(row.capacity, row.window_ns, row.slots);
     std::vector<int64_t> open;  // ends, ascending
     const int64_t start = 100 * kSecond + 1;
     const int64_t end = start + 20 * row.window_ns;
@@ -248,8 +248,8 @@ TEST(TokenBucketModelTest, SendsNearlyAsMuchAsTheGreedyOptimum) {
   }
 }
 
-TEST(TokenBucketModelTest, ALoweredCapacityWaitsForWhatWasSentBefore) {
-  TokenBucket bucket(10, kSecond, 100);
+TEST(TokenBucketsModelTest, ALoweredCapacityWaitsForWhatWasSentBefore) {
+  OneBucket bucket(10, kSecond, 100);
   for (int i = 0; i < 10; ++i) {
     bucket.Take(1);
     bucket.Complete(1, i * 100 * kMilli);
@@ -263,18 +263,18 @@ TEST(TokenBucketModelTest, ALoweredCapacityWaitsForWhatWasSentBefore) {
   EXPECT_EQ(bucket.EarliestNs(1, 950 * kMilli), 950 * kMilli);
 }
 
-TEST(InFlightModelTest, GrowsBackByAtMostOnePerRoundOfSuccesses) {
+TEST(CallsInFlightModelTest, GrowsBackByAtMostOnePerRoundOfSuccesses) {
   for (int64_t limit = 2; limit <= 12; ++limit) {
-    InFlight in_flight(limit);
-    in_flight.Take();
-    in_flight.End(false);
+    OneBucket in_flight = OneBucket::InFlight(limit);
+    in_flight.Take(1);
+    in_flight.Complete(1, 0, false);
     in_flight.LowerCeiling();
     ASSERT_EQ(in_flight.ceiling(), 1) << limit;  // never to nothing
     for (int64_t rung = 1; rung < limit; ++rung) {
       int64_t successes = 0;
       while (in_flight.ceiling() == rung) {
-        in_flight.Take();
-        in_flight.End(true);
+        in_flight.Take(1);
+        in_flight.Complete(1, 0, true);
         ASSERT_LE(++successes, rung + 1) << limit;  // thousandths are cut off
       }
       EXPECT_EQ(in_flight.ceiling(), rung + 1) << limit;
@@ -282,32 +282,32 @@ TEST(InFlightModelTest, GrowsBackByAtMostOnePerRoundOfSuccesses) {
       EXPECT_GE(successes, rung - 1) << limit;
     }
     for (int i = 0; i < 100; ++i) {
-      in_flight.Take();
-      in_flight.End(true);
+      in_flight.Take(1);
+      in_flight.Complete(1, 0, true);
     }
     EXPECT_EQ(in_flight.ceiling(), limit);
   }
 }
 
-TEST(InFlightModelTest, AFailureAloneNeitherRaisesNorLowers) {
-  InFlight in_flight(5);
-  for (int i = 0; i < 3; ++i) in_flight.Take();
-  in_flight.End(false);
+TEST(CallsInFlightModelTest, AFailureAloneNeitherRaisesNorLowers) {
+  OneBucket in_flight = OneBucket::InFlight(5);
+  for (int i = 0; i < 3; ++i) in_flight.Take(1);
+  in_flight.Complete(1, 0, false);
   in_flight.LowerCeiling();
   ASSERT_EQ(in_flight.ceiling(), 2);
   EXPECT_EQ(in_flight.EarliestNs(1, 0), kNever);
   for (int i = 0; i < 50; ++i) {
-    in_flight.End(false);
-    in_flight.Take();
+    in_flight.Complete(1, 0, false);
+    in_flight.Take(1);
   }
   EXPECT_EQ(in_flight.ceiling(), 2);
 }
 
-TEST(InFlightModelTest, HeldCallsReturnInOrderOfTheirBounds) {
-  InFlight in_flight(3);
-  for (int i = 0; i < 3; ++i) in_flight.Take();
-  in_flight.HoldUntil(30 * kSecond);
-  in_flight.HoldUntil(10 * kSecond);
+TEST(CallsInFlightModelTest, HeldCallsReturnInOrderOfTheirBounds) {
+  OneBucket in_flight = OneBucket::InFlight(3);
+  for (int i = 0; i < 3; ++i) in_flight.Take(1);
+  in_flight.HoldUntil(1, 30 * kSecond);
+  in_flight.HoldUntil(1, 10 * kSecond);
   EXPECT_EQ(in_flight.EarliestNs(1, kSecond), 10 * kSecond);
   EXPECT_EQ(in_flight.EarliestNs(2, kSecond), 30 * kSecond);
   EXPECT_EQ(in_flight.EarliestNs(3, kSecond), kNever);  // the third still waits for its answer

@@ -1,4 +1,3 @@
-#include "services/dispatch/core/token_bucket.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/seeded_random.h"
+#include "tests/unit/services/dispatch/core/one_bucket.h"
 
 namespace tidegate::dispatch {
 namespace {
@@ -49,14 +49,14 @@ class Server {
   std::vector<int64_t> counted_;
 };
 
-TEST(TokenBucketTest, NeverLetsAWindowOfAnyKindSeeMoreThanItsCapacity) {
+TEST(TokenBucketsTest, NeverLetsAWindowOfAnyKindSeeMoreThanItsCapacity) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     SeededRandom random(seed);
     const int64_t capacity = 1 + static_cast<int64_t>(random.Below(60));
     const int64_t window = (50 + static_cast<int64_t>(random.Below(5000))) * kMilli;
-    const int64_t slots = 20 + static_cast<int64_t>(random.Below(300));
-    TokenBucket bucket(capacity, window, slots);
+    const int64_t slots = 20 + static_cast<int64_t>(random.Below(221));
+    OneBucket bucket(capacity, window, slots);
     Server server(window, static_cast<int64_t>(random.Below(static_cast<uint64_t>(window))));
     struct Call {
       int64_t ends_ns;
@@ -103,10 +103,10 @@ TEST(TokenBucketTest, NeverLetsAWindowOfAnyKindSeeMoreThanItsCapacity) {
   }
 }
 
-TEST(TokenBucketTest, KeepsNothingBackWhereLatencyIsShort) {
+TEST(TokenBucketsTest, KeepsNothingBackWhereLatencyIsShort) {
   for (const int64_t capacity : {1, 7, 60, 1000}) {
     const int64_t window = 5 * kSecond;
-    TokenBucket bucket(capacity, window, 240);
+    OneBucket bucket(capacity, window, 240);
     int64_t now = 10 * kSecond;
     const int64_t end = now + 20 * window;
     int64_t sent = 0;
@@ -127,8 +127,8 @@ TEST(TokenBucketTest, KeepsNothingBackWhereLatencyIsShort) {
   }
 }
 
-TEST(TokenBucketTest, ReturnsATokenOneWindowAfterTheEndNotTheStart) {
-  TokenBucket bucket(1, kSecond, 100);
+TEST(TokenBucketsTest, ReturnsATokenOneWindowAfterTheEndNotTheStart) {
+  OneBucket bucket(1, kSecond, 100);
   bucket.Take(1);
   EXPECT_EQ(bucket.EarliestNs(1, 0), kNever);
   bucket.Complete(1, 400 * kMilli);
@@ -139,14 +139,14 @@ TEST(TokenBucketTest, ReturnsATokenOneWindowAfterTheEndNotTheStart) {
   EXPECT_EQ(bucket.EarliestNs(1, earliest), earliest);
 }
 
-TEST(TokenBucketTest, ACostThatCanNeverFitNeverFits) {
-  TokenBucket bucket(5, kSecond, 100);
+TEST(TokenBucketsTest, ACostThatCanNeverFitNeverFits) {
+  OneBucket bucket(5, kSecond, 100);
   EXPECT_EQ(bucket.EarliestNs(6, 0), kNever);
   EXPECT_EQ(bucket.EarliestNs(5, 0), 0);
 }
 
-TEST(TokenBucketTest, LoweringBelowThePresentUseMeansWaiting) {
-  TokenBucket bucket(10, kSecond, 100);
+TEST(TokenBucketsTest, LoweringBelowThePresentUseMeansWaiting) {
+  OneBucket bucket(10, kSecond, 100);
   for (int i = 0; i < 8; ++i) {
     bucket.Take(1);
     bucket.Complete(1, 10 * kMilli);
@@ -157,16 +157,16 @@ TEST(TokenBucketTest, LoweringBelowThePresentUseMeansWaiting) {
   EXPECT_EQ(bucket.EarliestNs(4, 2 * kSecond), 2 * kSecond);
 }
 
-TEST(TokenBucketTest, AClockThatStepsBackFreesNothing) {
-  TokenBucket bucket(1, kSecond, 100);
+TEST(TokenBucketsTest, AClockThatStepsBackFreesNothing) {
+  OneBucket bucket(1, kSecond, 100);
   bucket.Take(1);
   bucket.Complete(1, 10 * kSecond);
   EXPECT_GT(bucket.EarliestNs(1, 5 * kSecond), 11 * kSecond - 1);
   EXPECT_EQ(bucket.Used(0), 1);
 }
 
-TEST(TokenBucketTest, AnotherBootChargesEverythingAnew) {
-  TokenBucket bucket(3, kSecond, 100);
+TEST(TokenBucketsTest, AnotherBootChargesEverythingAnew) {
+  OneBucket bucket(3, kSecond, 100);
   bucket.Take(1);
   bucket.Complete(1, 100 * kSecond);
   bucket.Take(1);
@@ -177,22 +177,22 @@ TEST(TokenBucketTest, AnotherBootChargesEverythingAnew) {
   EXPECT_EQ(bucket.Used(4 * kSecond), 0);
 }
 
-TEST(InFlightTest, LearnsALowerCeilingAndGrowsBack) {
-  InFlight in_flight(5);
-  for (int i = 0; i < 5; ++i) in_flight.Take();
+TEST(CallsInFlightTest, LearnsALowerCeilingAndGrowsBack) {
+  OneBucket in_flight = OneBucket::InFlight(5);
+  for (int i = 0; i < 5; ++i) in_flight.Take(1);
   EXPECT_EQ(in_flight.EarliestNs(1, 0), kNever);
-  in_flight.End(false);  // answered 45033
+  in_flight.Complete(1, 0, false);  // answered 45033
   in_flight.LowerCeiling();
   EXPECT_EQ(in_flight.ceiling(), 4);
-  for (int i = 0; i < 4; ++i) in_flight.End(true);
+  for (int i = 0; i < 4; ++i) in_flight.Complete(1, 0, true);
   EXPECT_EQ(in_flight.ceiling(), 5);
   EXPECT_EQ(in_flight.under_way(), 0);
 }
 
-TEST(InFlightTest, AHeldCallKeepsItsPermitUntilItsBound) {
-  InFlight in_flight(1);
-  in_flight.Take();
-  in_flight.HoldUntil(kSecond);
+TEST(CallsInFlightTest, AHeldCallKeepsItsPermitUntilItsBound) {
+  OneBucket in_flight = OneBucket::InFlight(1);
+  in_flight.Take(1);
+  in_flight.HoldUntil(1, kSecond);
   EXPECT_EQ(in_flight.EarliestNs(1, 0), kSecond);
   EXPECT_EQ(in_flight.EarliestNs(1, kSecond), kSecond);
   EXPECT_EQ(in_flight.under_way(), 0);

@@ -1,0 +1,35 @@
+#include "services/dispatch/core/flows.h"
+
+namespace tidegate::dispatch {
+
+const char* ApiOf(FlowKind kind) {
+  switch (kind) {
+    case FlowKind::kWelcome:
+      return "send_welcome_msg";
+    case FlowKind::kListing:
+      return "get_groupmsg_list_v2";
+    case FlowKind::kCreate:
+      return "add_msg_template";
+    case FlowKind::kMarkTag:
+      return "mark_tag";
+    case FlowKind::kReadTask:
+      return "get_groupmsg_task";
+    case FlowKind::kReadResult:
+      return "get_groupmsg_send_result";
+  }
+  return "";
+}
+
+CallClass ClassOf(FlowKind kind) {
+  switch (kind) {
+    case FlowKind::kWelcome:
+      return CallClass::kUrgent;
+    // The touches of a call in doubt wait for it.
+    case FlowKind::kListing:
+      return CallClass::kInteractive;
+    default:
+      return CallClass::kBulk;
+  }
+}
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,363 @@
+#include "services/dispatch/core/token_buckets.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "common/base/check.h"
+
+namespace tidegate::dispatch {
+namespace {
+
+constexpr int64_t kMostInASlot = std::numeric_limits<uint16_t>::max();
+
+// Index of the first of `count` numbers that is not 0; `count` if all are.
+size_t FirstNonZero(const uint16_t* numbers, size_t count) {
+  size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    uint64_t four;
+    std::memcpy(&four, numbers + i, sizeof four);
+    if (four != 0) break;
+  }
+  while (i < count && numbers[i] == 0) ++i;
+  return i;
+}
+
+}  // namespace
+
+const size_t TokenBuckets::kIdleBytes = sizeof(Head);
+const size_t TokenBuckets::kActiveBytes = sizeof(Head) + sizeof(Ring);
+
+BucketLimits::Window BucketLimits::MakeWindow(int64_t capacity, int64_t window_ns, int64_t slots) {
+  CHECK(slots >= 1 && slots <= TokenBuckets::kSlotsMax);
+  // Rounded up: a window never has more slots than the ring.
+  return {.capacity = capacity, .window_ns = window_ns, .slot_ns = (window_ns + slots - 1) / slots};
+}
+
+uint16_t TokenBuckets::AddLimits(const BucketLimits& limits) {
+  CHECK(limits_.size() < std::numeric_limits<uint16_t>::max());
+  limits_.push_back(limits);
+  return static_cast<uint16_t>(limits_.size() - 1);
+}
+
+TokenBuckets::Id TokenBuckets::Make(uint16_t limits) {
+  heads_.emplace_back().limits = limits;
+  return static_cast<Id>(heads_.size() - 1);
+}
+
+// ---- Time passes ----
+
+template <typename Visit>
+void TokenBuckets::VisitClosed(const Head& head, size_t window, Visit visit) const {
+  if (head.ring == kNoRing) return;
+  const auto& tokens = rings_[head.ring].tokens[window];
+  const size_t newest = static_cast<size_t>(head.open_slot[window] % kSlotsMax);
+  // The oldest stands where the open slot will.
+  int64_t slot = head.open_slot[window] - kSlotsMax;
+  for (const auto& [from, to] : {std::pair{newest, tokens.size()}, std::pair{size_t{0}, newest}}) {
+    for (size_t i = from; i < to; ++i) {
+      i += FirstNonZero(tokens.data() + i, to - i);
+      if (i < to && !visit(slot + static_cast<int64_t>(i - from), int64_t{tokens[i]})) return;
+    }
+    slot += static_cast<int64_t>(to - from);
+  }
+}
+
+int64_t TokenBuckets::ReturnDue(Head* head, size_t window, int64_t now_ns) {
+  if (head->back[window] == 0) return kNever;
+  const Window& limit = limits_[head->limits].windows[window];
+  int64_t next = kNever;
+  VisitClosed(*head, window, [&](int64_t slot, int64_t tokens) {
+    next = ReturnOf(limit, slot);
+    if (next > now_ns) return false;
+    head->back[window] -= static_cast<int32_t>(tokens);
+    rings_[head->ring].tokens[window][static_cast<size_t>(slot % kSlotsMax)] = 0;
+    next = kNever;
+    return true;
+  });
+  if (next != kNever || head->open[window] == 0) return next;
+  next = ReturnOf(limit, head->open_slot[window]);
+  if (next > now_ns) return next;
+  head->back[window] -= head->open[window];
+  head->open[window] = 0;
+  return kNever;
+}
+
+void TokenBuckets::Advance(Id id, int64_t now_ns) {
+  Head* head = &heads_[id];
+  Special* special = head->special ? &specials_.find(id)->second : nullptr;
+  if (special != nullptr) {
+    auto due = special->held.begin();
+    for (; due != special->held.end() && due->until_ns <= now_ns; ++due) {
+      head->under_way -= static_cast<int32_t>(due->cost);
+      for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+        ReturnDue(head, w, due->until_ns);
+        AddCompleted(head, w, due->cost, due->until_ns);
+      }
+    }
+    special->held.erase(special->held.begin(), due);
+  }
+  if (now_ns >= head->second_return_ns) head->second_return_ns = ReturnDue(head, 1, now_ns);
+  head->next_change_ns = std::min(ReturnDue(head, 0, now_ns), head->second_return_ns);
+  if (special != nullptr && !special->held.empty()) {
+    head->next_change_ns = std::min(head->next_change_ns, special->held.front().until_ns);
+  }
+  if (special != nullptr) Tidy(id);
+  if (head->ring != kNoRing && head->back[0] == 0 && head->back[1] == 0) {
+    free_rings_.push_back(head->ring);
+    head->ring = kNoRing;
+  }
+}
+
+TokenBuckets::Ring& TokenBuckets::RingOf(Head* head) {
+  if (head->ring == kNoRing) {
+    if (free_rings_.empty()) {
+      head->ring = static_cast<uint32_t>(rings_.size());
+      rings_.emplace_back();
+    } else {
+      head->ring = free_rings_.back();  // empty, as every ring that was given back
+      free_rings_.pop_back();
+    }
+  }
+  return rings_[head->ring];
+}
+
+// What was due at `completed_ns` has returned already.
+void TokenBuckets::AddCompleted(Head* head, size_t window, int64_t cost, int64_t completed_ns) {
+  const Window& limit = limits_[head->limits].windows[window];
+  if (!Limits(limit)) return;
+  const int64_t slot = completed_ns / limit.slot_ns;
+  int64_t& open_slot = head->open_slot[window];
+  int32_t& open = head->open[window];
+  // More than a slot can count goes on to the next one, which returns later.
+  const auto put = [&](int64_t into, int64_t tokens) {
+    uint16_t& cell = RingOf(head).tokens[window][static_cast<size_t>(into % kSlotsMax)];
+    const int64_t fits = std::min(tokens, kMostInASlot - cell);
+    cell = static_cast<uint16_t>(cell + fits);
+    return static_cast<int32_t>(tokens - fits);
+  };
+  if (slot > open_slot) {
+    if (open > 0) open = put(open_slot, open);
+    open_slot = slot;
+  }
+  if (slot == open_slot) {
+    open += static_cast<int32_t>(cost);
+  } else if (slot >= open_slot - kSlotsMax) {
+    open += put(slot, cost);
+  } else {
+    return;  // returned already
+  }
+  head->back[window] += static_cast<int32_t>(cost);
+  const int64_t returns_ns = ReturnOf(limit, slot);
+  head->next_change_ns = std::min(head->next_change_ns, returns_ns);
+  if (window == 1) head->second_return_ns = std::min(head->second_return_ns, returns_ns);
+}
+
+// ---- Questions ----
+
+TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* special,
+                                              size_t window, int64_t cost) const {
+  const Window& limit = limits_[head.limits].windows[window];
+  const Wait never{.earliest_ns = kNever, .cause = Cause::kWindow,
+                   .window = static_cast<uint8_t>(window)};
+  int64_t missing = head.under_way + head.reserved + head.back[window] + cost - limit.capacity;
+  if (missing <= 0) return {};
+  if (cost > limit.capacity) return never;
+  Wait wait = never;
+  const auto returns = [&](int64_t slot, int64_t tokens) {
+    missing -= tokens;
+    if (missing > 0) return true;
+    wait.earliest_ns = ReturnOf(limit, slot);
+    return false;
+  };
+  VisitClosed(head, window, returns);
+  if (missing > 0) returns(head.open_slot[window], head.open[window]);
+  if (special == nullptr) return wait;
+  for (const Held& held : special->held) {
+    if (missing <= 0) break;
+    returns(held.until_ns / limit.slot_ns, held.cost);
+  }
+  return wait;
+}
+
+TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  const Head& head = heads_[id];
+  const Special* special = FindSpecial(id);
+  Wait latest{.earliest_ns = now_ns, .cause = Cause::kNone, .window = 0};
+  const auto consider = [&](const Wait& wait) {
+    if (wait.earliest_ns > now_ns && wait.earliest_ns >= latest.earliest_ns) latest = wait;
+  };
+  if (special != nullptr) {
+    consider({.earliest_ns = special->lockout_until_ns, .cause = Cause::kLockout});
+    if (special->canary && head.under_way + head.reserved > 0) {
+      const auto& held = special->held;
+      const bool all_held =
+          head.reserved == 0 && static_cast<int64_t>(held.size()) == head.under_way;
+      consider({.earliest_ns = all_held ? held.back().until_ns : kNever, .cause = Cause::kCanary});
+    }
+  }
+  const int64_t missing = head.under_way + head.reserved + cost - ceiling(id);
+  if (missing > 0) {
+    const bool known = special != nullptr && missing <= static_cast<int64_t>(special->held.size());
+    consider({.earliest_ns = known ? special->held[static_cast<size_t>(missing - 1)].until_ns
+                                   : kNever,
+              .cause = Cause::kInFlight});
+  }
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) consider(WaitOfWindow(head, special, w, cost));
+  return latest;
+}
+
+int64_t TokenBuckets::Used(Id id, size_t window, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  return heads_[id].under_way + heads_[id].back[window];
+}
+
+int64_t TokenBuckets::ceiling(Id id) const {
+  const Special* special = FindSpecial(id);
+  return special != nullptr && special->ceiling_thousandths >= 0
+             ? special->ceiling_thousandths / 1000
+             : limits_[heads_[id].limits].in_flight;
+}
+
+// ---- Ends ----
+
+void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool success) {
+  if (completed_ns >= heads_[id].next_change_ns) Advance(id, completed_ns);
+  Head& head = heads_[id];
+  head.under_way -= static_cast<int32_t>(cost);
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) AddCompleted(&head, w, cost, completed_ns);
+  if (!success || !head.special) return;
+  int64_t& ceiling = specials_.find(id)->second.ceiling_thousandths;
+  if (ceiling < 0) return;
+  ceiling += 1000 / std::max<int64_t>(1, ceiling / 1000);
+  if (ceiling >= limits_[head.limits].in_flight * 1000) ceiling = -1;
+  Tidy(id);
+}
+
+void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns) {
+  auto& held = SpecialOf(id).held;
+  held.insert(std::upper_bound(held.begin(), held.end(), until_ns,
+                               [](int64_t until, const Held& each) {
+                                 return until < each.until_ns;
+                               }),
+              {.until_ns = until_ns, .cost = cost});
+  heads_[id].next_change_ns = std::min(heads_[id].next_change_ns, until_ns);
+}
+
+// ---- What few have ----
+
+TokenBuckets::Special& TokenBuckets::SpecialOf(Id id) {
+  heads_[id].special = true;
+  return specials_[id];
+}
+
+const TokenBuckets::Special* TokenBuckets::FindSpecial(Id id) const {
+  return heads_[id].special ? &specials_.find(id)->second : nullptr;
+}
+
+void TokenBuckets::Tidy(Id id) {
+  const Special& special = specials_.find(id)->second;
+  if (!special.held.empty() || special.ceiling_thousandths >= 0 || special.canary ||
+      special.lockout_until_ns > 0) {
+    return;
+  }
+  specials_.erase(id);
+  heads_[id].special = false;
+}
+
+void TokenBuckets::LowerCeiling(Id id) {
+  const int64_t at_once = std::min(ceiling(id), int64_t{heads_[id].under_way});
+  SpecialOf(id).ceiling_thousandths = std::max<int64_t>(1, at_once) * 1000;
+}
+
+void TokenBuckets::Lockout(Id id, int64_t until_ns) {
+  Special& special = SpecialOf(id);
+  special.lockout_until_ns = std::max(special.lockout_until_ns, until_ns);
+  special.canary = true;
+}
+
+int64_t TokenBuckets::lockout_until_ns(Id id) const {
+  const Special* special = FindSpecial(id);
+  return special != nullptr ? special->lockout_until_ns : 0;
+}
+
+void TokenBuckets::EndCanary(Id id) {
+  if (!heads_[id].special) return;
+  Special& special = specials_.find(id)->second;
+  special.canary = false;
+  special.lockout_until_ns = 0;
+  Tidy(id);
+}
+
+void TokenBuckets::Rebase(Id id, int64_t now_ns, int64_t held_until_ns, int64_t lockout_ns) {
+  Head& head = heads_[id];
+  head.next_change_ns = kNever;
+  head.second_return_ns = kNever;
+  if (head.ring != kNoRing) rings_[head.ring] = Ring{};
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+    const Window& limit = limits_[head.limits].windows[w];
+    head.open_slot[w] = now_ns / limit.slot_ns;
+    head.open[w] = head.back[w];
+    if (head.open[w] == 0) continue;
+    const int64_t returns_ns = ReturnOf(limit, head.open_slot[w]);
+    head.next_change_ns = std::min(head.next_change_ns, returns_ns);
+    if (w == 1) head.second_return_ns = returns_ns;
+  }
+  if (!head.special) return;
+  Special& special = specials_.find(id)->second;
+  for (Held& held : special.held) held.until_ns = std::max(now_ns, held_until_ns);
+  if (!special.held.empty()) {
+    head.next_change_ns = std::min(head.next_change_ns, special.held.front().until_ns);
+  }
+  // How long it had to go on cannot be told: all of it, once more.
+  if (special.lockout_until_ns > 0) {
+    special.lockout_until_ns = special.canary ? now_ns + lockout_ns : 0;
+  }
+  Tidy(id);
+}
+
+// ---- As it will be ----
+
+std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
+  const Head& head = heads_[id];
+  const Special none;
+  const Special& special = head.special ? *FindSpecial(id) : none;
+  int64_t under_way = head.under_way;
+  std::vector<Held> held;
+  for (const Held& each : special.held) {
+    if (each.until_ns > at_ns) {
+      held.push_back(each);
+    } else {
+      under_way -= each.cost;
+    }
+  }
+  std::vector<int64_t> state;
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+    const Window& limit = limits_[head.limits].windows[w];
+    if (!Limits(limit)) continue;
+    std::map<int64_t, int64_t> slots;
+    VisitClosed(head, w, [&](int64_t slot, int64_t tokens) {
+      slots[slot] += tokens;
+      return true;
+    });
+    if (head.open[w] > 0) slots[head.open_slot[w]] += head.open[w];
+    for (const Held& each : special.held) {
+      if (each.until_ns <= at_ns) slots[each.until_ns / limit.slot_ns] += each.cost;
+    }
+    std::erase_if(slots, [&](const auto& slot) { return ReturnOf(limit, slot.first) <= at_ns; });
+    for (const auto& [slot, tokens] : slots) {
+      state.insert(state.end(), {static_cast<int64_t>(w), slot, tokens});
+    }
+  }
+  const int64_t lockout = special.lockout_until_ns > at_ns ? special.lockout_until_ns : 0;
+  if (state.empty() && under_way == 0 && lockout == 0 && !special.canary &&
+      special.ceiling_thousandths < 0) {
+    return state;
+  }
+  state.insert(state.end(), {under_way, lockout, special.canary, special.ceiling_thousandths});
+  for (const Held& each : held) state.insert(state.end(), {each.until_ns, each.cost});
+  return state;
+}
+
+}  // namespace tidegate::dispatch

@@ -1,0 +1,75 @@
+"""What the simulated days are held to, and that a missed target is told."""
+
+import copy
+import json
+import unittest
+
+import sim
+
+GOOD = {
+    "window": "sliding",
+    "steady": {"accepted": 100, "optimum": 100, "utilisation": 0.999, "rejected": 0,
+               "lockout_seconds": 0.0},
+    "fair": {"accepted": 50, "rejected": 0, "lockout_seconds": 0.0,
+             "jain_corps": {"mean": 0.9995, "min": 0.99, "windows": 9}},
+    "makespan": [
+        {"calls": 10_000, "fulfilled": 10_000, "seconds": 3.0, "optimum_seconds": 0.0,
+         "rejected": 0, "lockout_seconds": 0.0},
+        {"calls": 300_000, "fulfilled": 300_000, "seconds": 4500.0, "optimum_seconds": 4440.0,
+         "over_optimum": 1.0135, "rejected": 0, "lockout_seconds": 0.0},
+        {"calls": 500_000, "fulfilled": 500_000, "seconds": 11_100.0, "optimum_seconds": 11_040.0,
+         "over_optimum": 1.0054, "rejected": 0, "lockout_seconds": 0.0}],
+}
+
+
+class FailuresTest(unittest.TestCase):
+    def setUp(self):
+        self.result = copy.deepcopy(GOOD)
+
+    def told(self):
+        return list(sim.failures([self.result]))
+
+    def test_nothing_is_told_of_a_good_run(self):
+        self.assertEqual(self.told(), [])
+
+    def test_a_low_utilisation(self):
+        self.result["steady"]["utilisation"] = 0.99
+        self.assertEqual(self.told(), ["sliding: utilisation 0.9900, wanted 0.995"])
+
+    def test_an_unfair_share(self):
+        self.result["fair"]["jain_corps"]["mean"] = 0.99
+        self.assertEqual(len(self.told()), 1)
+
+    def test_one_refusal(self):
+        self.result["makespan"][1]["rejected"] = 1
+        self.assertEqual(self.told(), ["sliding, 300000 calls: 1 refused, 0.0 s of lockouts, "
+                                       "wanted none"])
+
+    def test_a_late_end(self):
+        for index, key, value in ((0, "seconds", 61.0), (1, "over_optimum", 1.03),
+                                  (2, "over_optimum", 1.011)):
+            self.result = copy.deepcopy(GOOD)
+            self.result["makespan"][index][key] = value
+            self.assertEqual(len(self.told()), 1, index)
+
+    def test_a_call_that_was_not_made(self):
+        self.result["makespan"][0]["fulfilled"] -= 1
+        self.assertEqual(self.told(), ["sliding, 10000 calls: 9999 fulfilled"])
+
+    def test_the_table_has_a_line_for_each(self):
+        lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
+        self.assertEqual(len(lines), 2 + 2 + 2 * 3)
+
+
+class YardstickTest(unittest.TestCase):
+    def test_ours_is_judged(self):
+        good = {"utilisation": 1.0, "refused": 0, "lockouts": 0}
+        found = {"calm": {"policies": [{"policy": "ours", "sliding": good, "fixed": dict(good)}]}}
+        self.assertEqual(list(sim.yardstick_failures(found)), [])
+        found["calm"]["policies"][0]["fixed"]["refused"] = 1
+        self.assertEqual(len(list(sim.yardstick_failures(found))), 1)
+        self.assertIn("100.0% / 1 / 0", sim.yardstick_table(found))
+
+
+if __name__ == "__main__":
+    unittest.main()
