@@ -1,7 +1,7 @@
 // What a decision of the token buckets costs: may one more call leave, by the limits of its corp
-// (minute, hour, calls in flight, lockout), of its address (minute, hour) and of its member (minute,
-// hour), all or nothing; then its tokens are taken, and returned one latency later. Every call is of
-// another corp, chosen at random. Prints one JSON object. Used by bucket_bench.py.
+// (minute, hour, calls in flight, lockout), of its address (minute, hour) and of its member
+// (minute, hour), all or nothing; then its tokens are taken, and returned one latency later. Every
+// call is of another corp, chosen at random. Prints one JSON object. Used by bucket_bench.py.
 //
 //   bucket_bench --corps 1000 --corps 100000 --rounds 7 --seed 1
 
@@ -65,8 +65,8 @@ class Decisions {
       : random_(seed), step_ns_(kCallOfCorpNs / static_cast<int64_t>(corps)) {
     const uint16_t corp = buckets_.AddLimits(MinuteAndHour(10'000, 150'000, 100));
     const uint16_t member = buckets_.AddLimits(MinuteAndHour(9'000, 100'000, dispatch::kUnlimited));
-    address_ = buckets_.Make(buckets_.AddLimits(
-        MinuteAndHour(900'000'000, 900'000'000, dispatch::kUnlimited)));
+    address_ = buckets_.Make(
+        buckets_.AddLimits(MinuteAndHour(900'000'000, 900'000'000, dispatch::kUnlimited)));
     for (size_t i = 0; i < corps; ++i) {
       corps_.push_back(buckets_.Make(corp));  // its member's bucket is the next
       buckets_.Make(member);
@@ -152,17 +152,19 @@ int main(int argc, char** argv) {
   CLI::App app("What a decision of the token buckets costs.");
   app.add_option("--corps", options.corps, "how many corps; may be repeated");
   app.add_option("--rounds", options.rounds)->check(CLI::Range(1, 1000));
-  app.add_option("--decisions", options.decisions, "of one round")->check(CLI::Range(1000, 100'000'000));
+  app.add_option("--decisions", options.decisions, "of one round")
+      ->check(CLI::Range(1000, 100'000'000));
   app.add_option("--seed", options.seed);
   CLI11_PARSE(app, argc, argv);
   boost::json::array rows;
   for (const size_t corps : options.corps) {
     rows.push_back(tidegate::bench::Measure(corps, options));
   }
-  std::cout << boost::json::serialize(
-                   boost::json::object{{"rows", std::move(rows)},
-                                       {"bytes", {{"idle", tidegate::dispatch::TokenBuckets::kIdleBytes},
-                                                  {"active", tidegate::dispatch::TokenBuckets::kActiveBytes}}}})
+  std::cout << boost::json::serialize(boost::json::object{
+                   {"rows", std::move(rows)},
+                   {"bytes",
+                    {{"idle", tidegate::dispatch::TokenBuckets::kIdleBytes},
+                     {"active", tidegate::dispatch::TokenBuckets::kActiveBytes}}}})
             << "\n";
   return 0;
 }

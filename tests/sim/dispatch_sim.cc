@@ -1,5 +1,5 @@
-// Simulated days of dispatch: its core, as it runs in the product, against the simulated WeCom's core
-// on a fake clock. Prints one JSON object for each kind of window. Used by sim.py.
+// Simulated days of dispatch: its core, as it runs in the product, against the simulated WeCom's
+// core on a fake clock. Prints one JSON object for each kind of window. Used by sim.py.
 //
 //   dispatch_sim --hours 24 --corps 100 --seed 7
 //   dispatch_sim --hours 1 --corps 10 --calls 150000 --kind fixed
@@ -82,10 +82,10 @@ json::object Steady(const Options& options, WindowKind kind) {
     }
   }
   const int64_t optimum = Optimum(limits).CallsBy(length);
-  json::object found{{"accepted", result.accepted},
-                     {"optimum", optimum},
-                     {"utilisation", static_cast<double>(result.accepted) /
-                                         static_cast<double>(optimum)}};
+  json::object found{
+      {"accepted", result.accepted},
+      {"optimum", optimum},
+      {"utilisation", static_cast<double>(result.accepted) / static_cast<double>(optimum)}};
   AddRefusals(result, &found);
   return found;
 }

@@ -73,11 +73,13 @@ Lane::Lane(const LaneOptions& options)
     CHECK(seeded.ok());
   }
   if (options_.reset_share > 0) {
-    CHECK(wecom_->OnControl("/control/faults", {{"api", kApi},
-                                                {"kind", "EXEC_THEN_CLOSE"},
-                                                {"probability", options_.reset_share}},
-                            now_)
-              .ok());
+    CHECK(
+        wecom_
+            ->OnControl(
+                "/control/faults",
+                {{"api", kApi}, {"kind", "EXEC_THEN_CLOSE"}, {"probability", options_.reset_share}},
+                now_)
+            .ok());
   }
   core_ = std::make_unique<dispatch::DispatchCore>(std::move(dispatch), &limits_);
   core_->OnCalls([this](std::vector<dispatch::CallToMake> calls) { Send(std::move(calls)); });
@@ -284,10 +286,10 @@ void Lane::Arrive(size_t wire) {
   Wire& made = wires_[wire];
   Corp& corp = corps_[made.corp];
   if (corp.token.empty()) FetchToken(&corp);
-  made.decision = wecom_->OnRequest({"POST", absl::StrCat("/cgi-bin/externalcontact/", made.call.api),
-                                     absl::StrCat("access_token=", corp.token), made.call.body,
-                                     kAddress},
-                                    now_);
+  made.decision =
+      wecom_->OnRequest({"POST", absl::StrCat("/cgi-bin/externalcontact/", made.call.api),
+                         absl::StrCat("access_token=", corp.token), made.call.body, kAddress},
+                        now_);
   if (result_.first_arrival_ns < 0) result_.first_arrival_ns = now_.raw_ns;
   const auto& entry = made.decision.entry;
   if (entry.verdict == "executed") {

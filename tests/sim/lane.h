@@ -1,6 +1,6 @@
 // The core of dispatch between a journal that is only a delay and a WeCom that is the simulator's
-// core, on a fake clock: what it sends in days, in minutes. Single-threaded, no I/O, chance from the
-// seed.
+// core, on a fake clock: what it sends in days, in minutes. Single-threaded, no I/O, chance from
+// the seed.
 //
 //   Lane lane(options);
 //   lane.RunFor(24 * 3600 * kNanosPerSecond);
@@ -45,8 +45,8 @@ struct LaneOptions {
 };
 
 struct LaneResult {
-  int64_t accepted = 0;   // by WeCom
-  int64_t fulfilled = 0;  // and known to be
+  int64_t accepted = 0;             // by WeCom
+  int64_t fulfilled = 0;            // and known to be
   std::map<int, int64_t> rejected;  // by errcode
   int64_t unanswered = 0;
   int64_t lockout_ms = 0;  // as WeCom counted it

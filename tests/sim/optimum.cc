@@ -12,8 +12,8 @@ int64_t Optimum::At(int64_t call) {
     int64_t at = k > 0 ? at_.back() : 0;
     for (const auto& limit : limits_) {
       if (k < limit.amount) continue;
-      at = std::max(at, at_[static_cast<size_t>(k - limit.amount)] +
-                            limit.window_ms * kNanosPerMilli);
+      at = std::max(at,
+                    at_[static_cast<size_t>(k - limit.amount)] + limit.window_ms * kNanosPerMilli);
     }
     at_.push_back(at);
   }

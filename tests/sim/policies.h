@@ -1,5 +1,5 @@
-// Ways to keep a limit of L calls a window, ours and others': each says when the next call may leave
-// and is told of sends and answers. Pure; times in nanoseconds.
+// Ways to keep a limit of L calls a window, ours and others': each says when the next call may
+// leave and is told of sends and answers. Pure; times in nanoseconds.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // What each way to keep a limit lets through, and how often it is refused: 10,000 calls a minute, a
-// lockout of 60 s after a refusal, calls always waiting, for half an hour. Latency is lognormal with a
-// median of 35 ms each way, and 4 of 1,000 requests take up to 2 s longer. The sender knows at once
-// when a lockout ends. Prints one JSON object. Used by sim.py.
+// lockout of 60 s after a refusal, calls always waiting, for half an hour. Latency is lognormal
+// with a median of 35 ms each way, and 4 of 1,000 requests take up to 2 s longer. The sender knows
+// at once when a lockout ends. Prints one JSON object. Used by sim.py.
 //
 //   yardstick --seed 7
 //   yardstick --stalls        with a stall of the network of 3 s every 5 minutes
@@ -112,8 +112,7 @@ Verdict Run(Policy* policy, WindowKind kind, uint64_t seed, bool stalls) {
         window.Count(event.at_ns);
         ++verdict.accepted;
       }
-      events.push(
-          {.at_ns = network.Arrival(event.at_ns), .arrives = false, .refused = refused});
+      events.push({.at_ns = network.Arrival(event.at_ns), .arrives = false, .refused = refused});
       continue;
     }
     now_ns = earliest;
@@ -127,14 +126,14 @@ json::object Measure(const NamedPolicy& named, uint64_t seed, bool stalls) {
   row.window_ms = kWindowNs / kNanosPerMilli;
   const int64_t optimum = Optimum({row}).CallsBy(kLengthNs - 1);
   json::object found{{"policy", named.name}};
-  for (const auto& [name, kind] : {std::pair{"sliding", WindowKind::kSliding},
-                                   std::pair{"fixed", WindowKind::kFixed}}) {
+  for (const auto& [name, kind] :
+       {std::pair{"sliding", WindowKind::kSliding}, std::pair{"fixed", WindowKind::kFixed}}) {
     const auto policy = named.make(kLimit, kWindowNs);
     const Verdict verdict = Run(policy.get(), kind, seed, stalls);
-    found[name] = {{"utilisation",
-                    static_cast<double>(verdict.accepted) / static_cast<double>(optimum)},
-                   {"refused", verdict.refused},
-                   {"lockouts", verdict.lockouts}};
+    found[name] = {
+        {"utilisation", static_cast<double>(verdict.accepted) / static_cast<double>(optimum)},
+        {"refused", verdict.refused},
+        {"lockouts", verdict.lockouts}};
   }
   return found;
 }

@@ -24,13 +24,14 @@ std::string NameOf(const WindowLimit& limit, const std::string& api) {
 BucketSet::Kind BucketSet::MakeKind(const std::string& api, Scope scope) {
   Kind kind{.windows = limits_->WindowsOf(api, scope)};
   constexpr size_t kEach = BucketLimits::kWindows;
-  kind.count = static_cast<uint32_t>(std::max<size_t>(1, (kind.windows.size() + kEach - 1) / kEach));
+  kind.count =
+      static_cast<uint32_t>(std::max<size_t>(1, (kind.windows.size() + kEach - 1) / kEach));
   for (uint32_t i = 0; i < kind.count; ++i) {
     BucketLimits limits;
     for (size_t w = 0; w < kEach && i * kEach + w < kind.windows.size(); ++w) {
       const WindowLimit& window = kind.windows[i * kEach + w];
-      limits.windows[w] = BucketLimits::MakeWindow(window.amount, window.window_ns,
-                                                   limits_->slots_per_window);
+      limits.windows[w] =
+          BucketLimits::MakeWindow(window.amount, window.window_ns, limits_->slots_per_window);
     }
     // Calls in flight are limited per corp only.
     if (scope == Scope::kCorp && i == 0) limits.in_flight = limits_->InFlight(api);
@@ -110,8 +111,8 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns) {
     const auto& limits = buckets_.limits_of(id);
     for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
       const int64_t capacity = limits.windows[w].capacity;
-      verdict.near_limit |= (buckets_.Used(id, w, now_ns) + buckets_.reserved(id) + 1) * 5 >
-                            capacity * 4;
+      verdict.near_limit |=
+          (buckets_.Used(id, w, now_ns) + buckets_.reserved(id) + 1) * 5 > capacity * 4;
     }
     if (buckets_.Allows(id, 1, now_ns)) return;
     const TokenBuckets::Wait wait = buckets_.WaitOf(id, 1, now_ns);
@@ -167,9 +168,8 @@ void BucketSet::Complete(Route route, int64_t completed_ns, bool rate_limited) {
 }
 
 void BucketSet::HoldUntil(Route route, int64_t until_ns) {
-  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) {
-    buckets_.HoldUntil(id, 1, until_ns);
-  });
+  ForEach(route,
+          [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.HoldUntil(id, 1, until_ns); });
 }
 
 void BucketSet::ReturnUnused(Route route) {
@@ -271,13 +271,13 @@ std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) 
       for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
         if (place * BucketLimits::kWindows + w >= kind.windows.size()) return;
         const auto& window = buckets_.limits_of(id).windows[w];
-        rows.push_back({.api = api->name,
-                        .scope = of_corp ? "corp" : "ip",
-                        .window_ns = window.window_ns,
-                        .capacity = window.capacity,
-                        .tokens = std::max<int64_t>(
-                            0, window.capacity - buckets_.Used(id, w, now_ns)),
-                        .lockout_until_ns = of_corp ? lockout : 0});
+        rows.push_back(
+            {.api = api->name,
+             .scope = of_corp ? "corp" : "ip",
+             .window_ns = window.window_ns,
+             .capacity = window.capacity,
+             .tokens = std::max<int64_t>(0, window.capacity - buckets_.Used(id, w, now_ns)),
+             .lockout_until_ns = of_corp ? lockout : 0});
       }
     });
   }

@@ -117,7 +117,7 @@ struct CampaignState {
   // Batches in phase kPlanned, and those whose time has not come; stale entries are skipped.
   std::deque<uint32_t> to_send;
   std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
-  bool decided = false;          // its progress was decided in this batch
+  bool decided = false;                                  // its progress was decided in this batch
 };
 
 // The campaign of a call, and the call's name in records.

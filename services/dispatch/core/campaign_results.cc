@@ -37,9 +37,8 @@ void CampaignBook::QueueRead(const CallRef& ref) {
   const std::string& corp = ref.first.first;
   const bool result = call.member_confirmed;
   (result ? result_reads_ : task_reads_)[corp].emplace(call.next_read_raw_ns, ref);
-  changed_({.kind = result ? FlowKind::kReadResult : FlowKind::kReadTask,
-            .corp = corp,
-            .campaign = ""});
+  changed_(
+      {.kind = result ? FlowKind::kReadResult : FlowKind::kReadTask, .corp = corp, .campaign = ""});
 }
 
 bool CampaignBook::ReadsAt(const CallRef& ref, int64_t raw_ns) {

@@ -113,7 +113,6 @@ bool CommandBook::TidyWelcomes(Queues* queues, int64_t raw_ns) {
 
 // ---- Deciding ----
 
-
 std::optional<CommandsDropped> CommandBook::NextExpiredWelcome(const Now& now) {
   while (!welcome_expiry_.empty() && welcome_expiry_.begin()->first <= now.wall_ns) {
     const uint64_t position = welcome_expiry_.begin()->second;

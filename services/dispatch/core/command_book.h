@@ -90,10 +90,10 @@ class CommandBook {
   };
   // What waits of one corp. Stale entries are skipped when they are met.
   struct Queues {
-    std::deque<std::string> pairs;                                 // keys of those whose time has come
-    std::set<std::pair<int64_t, std::string>> pairs_waiting;       // not before, key
-    std::set<std::pair<int64_t, uint64_t>> welcomes;               // expires (wall), position
-    std::set<std::pair<int64_t, uint64_t>> welcomes_waiting;       // not before, position
+    std::deque<std::string> pairs;                            // keys of those whose time has come
+    std::set<std::pair<int64_t, std::string>> pairs_waiting;  // not before, key
+    std::set<std::pair<int64_t, uint64_t>> welcomes;          // expires (wall), position
+    std::set<std::pair<int64_t, uint64_t>> welcomes_waiting;  // not before, position
   };
   // Moves what is due, and drops what is stale, until the first entry is good. False: nothing is.
   bool TidyPairs(Queues* queues, int64_t raw_ns);
@@ -104,10 +104,10 @@ class CommandBook {
   WantedCall WelcomeCall(uint64_t position, Welcome* welcome);
 
   FlowChanged changed_;
-  std::map<std::string, Pair> pairs_;                   // by corp/member/customer
-  absl::flat_hash_map<uint64_t, std::string> pair_of_;  // open position -> key of pairs_
-  std::map<uint64_t, Welcome> welcomes_;                // by position
-  std::map<std::string, Queues> queues_;                  // by corp
+  std::map<std::string, Pair> pairs_;                      // by corp/member/customer
+  absl::flat_hash_map<uint64_t, std::string> pair_of_;     // open position -> key of pairs_
+  std::map<uint64_t, Welcome> welcomes_;                   // by position
+  std::map<std::string, Queues> queues_;                   // by corp
   std::set<std::pair<int64_t, uint64_t>> welcome_expiry_;  // expires (wall), position
 };
 

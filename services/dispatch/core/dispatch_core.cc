@@ -181,8 +181,8 @@ void DispatchCore::OfferChanged(const Now& now) {
   while (!changed_flows_.empty()) {
     const Scheduler::Flow flow = changed_flows_.extract(changed_flows_.begin()).value();
     const FlowName& name = *flows_[flow];
-    const auto head = IsCommand(name.kind) ? commands_.HeadOf(name, now)
-                                           : campaigns_.HeadOf(name, now);
+    const auto head =
+        IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
     if (head.has_value()) {
       scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns);
     } else {
@@ -400,8 +400,7 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
     buckets_.HoldUntil(route, over);
   } else {
     // Whatever limit it names, the refused call counts itself (Q5).
-    buckets_.Complete(route, completed,
-                      outcome.errcode() == wecom_table::kErrcodeRateLimited);
+    buckets_.Complete(route, completed, outcome.errcode() == wecom_table::kErrcodeRateLimited);
     if (outcome.errcode() == wecom_table::kErrcodeRateLimited) {
       const int64_t lockout = buckets_.ChooseLockout(route, completed);
       buckets_.Lockout(route, completed + lockout);

@@ -1,13 +1,13 @@
 // Which call leaves next, of all that wait in one egress lane.
 //
-// Calls wait in flows: a flow is a queue of calls of one corp to one api, of one class, as those of a
-// campaign. The scheduler knows of a flow only whether it has a call, and from when on. A flow, not a
-// call, waits for its time; nothing is asked again before something can have changed.
+// Calls wait in flows: a flow is a queue of calls of one corp to one api, of one class, as those of
+// a campaign. The scheduler knows of a flow only whether it has a call, and from when on. A flow,
+// not a call, waits for its time; nothing is asked again before something can have changed.
 //
 //   urgent         by deadline, before all others
 //   the rest       apis take turns. Of one api, corps share the address by start-time fair queueing
-//                  (Goyal, Vin, Cheng: 1996): the corp that got least, by its weight, is next. Of one
-//                  corp, interactive flows go before bulk ones, and flows of a class take turns
+//                  (Goyal, Vin, Cheng: 1996): the corp that got least, by its weight, is next. Of
+//                  one corp, interactive flows go before bulk ones, and flows of a class take turns
 //
 // A corp that its own limits hold back costs the others nothing, and finds no credit afterwards for
 // the time in which it could not send. A full limit of the address holds back its api alone.
@@ -50,8 +50,8 @@ class Scheduler {
   // Its corp's share of the address beside those of other corps: in [1, 1000], 1 at first.
   void SetWeight(Route route, int64_t weight);
 
-  // The flow whose call may leave now. The flow offers nothing then until it is told again. nullopt:
-  // nothing may leave now.
+  // The flow whose call may leave now. The flow offers nothing then until it is told again.
+  // nullopt: nothing may leave now.
   std::optional<Flow> Next(int64_t now_ns);
   // A call of the route has ended, or its limits have changed: what waits for that is asked again.
   void Wake(Route route);

@@ -158,8 +158,8 @@ void TokenBuckets::AddCompleted(Head* head, size_t window, int64_t cost, int64_t
 TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* special,
                                               size_t window, int64_t cost) const {
   const Window& limit = limits_[head.limits].windows[window];
-  const Wait never{.earliest_ns = kNever, .cause = Cause::kWindow,
-                   .window = static_cast<uint8_t>(window)};
+  const Wait never{
+      .earliest_ns = kNever, .cause = Cause::kWindow, .window = static_cast<uint8_t>(window)};
   int64_t missing = head.under_way + head.reserved + head.back[window] + cost - limit.capacity;
   if (missing <= 0) return {};
   if (cost > limit.capacity) return never;
@@ -200,11 +200,12 @@ TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
   const int64_t missing = head.under_way + head.reserved + cost - ceiling(id);
   if (missing > 0) {
     const bool known = special != nullptr && missing <= static_cast<int64_t>(special->held.size());
-    consider({.earliest_ns = known ? special->held[static_cast<size_t>(missing - 1)].until_ns
-                                   : kNever,
-              .cause = Cause::kInFlight});
+    consider(
+        {.earliest_ns = known ? special->held[static_cast<size_t>(missing - 1)].until_ns : kNever,
+         .cause = Cause::kInFlight});
   }
-  for (size_t w = 0; w < BucketLimits::kWindows; ++w) consider(WaitOfWindow(head, special, w, cost));
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w)
+    consider(WaitOfWindow(head, special, w, cost));
   return latest;
 }
 
@@ -237,11 +238,10 @@ void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool succ
 
 void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns) {
   auto& held = SpecialOf(id).held;
-  held.insert(std::upper_bound(held.begin(), held.end(), until_ns,
-                               [](int64_t until, const Held& each) {
-                                 return until < each.until_ns;
-                               }),
-              {.until_ns = until_ns, .cost = cost});
+  held.insert(
+      std::upper_bound(held.begin(), held.end(), until_ns,
+                       [](int64_t until, const Held& each) { return until < each.until_ns; }),
+      {.until_ns = until_ns, .cost = cost});
   heads_[id].next_change_ns = std::min(heads_[id].next_change_ns, until_ns);
 }
 

@@ -4,17 +4,17 @@
 // answers with a lockout.)
 //
 // Why no window of any kind or phase ever sees more (docs/dispatch.md, "Never above"): WeCom counts
-// a call somewhere between its first byte and its answer. Take any window and the last call admitted
-// into it: every other call counted in it completed less than one window before, or is still under
-// way, so all of them held tokens at that admission.
+// a call somewhere between its first byte and its answer. Take any window and the last call
+// admitted into it: every other call counted in it completed less than one window before, or is
+// still under way, so all of them held tokens at that admission.
 //
-// A bucket is a head of one cache line. While tokens are on their way back it also has a ring, which
-// counts them by slots of time; a token returns when its slot has wholly passed, up to one slot late.
-// What few buckets have (a lockout, a lowered ceiling, calls in doubt) stands in a table beside them.
-// Integers only; no allocation per call but for calls in doubt.
+// A bucket is a head of one cache line. While tokens are on their way back it also has a ring,
+// which counts them by slots of time; a token returns when its slot has wholly passed, up to one
+// slot late. What few buckets have (a lockout, a lowered ceiling, calls in doubt) stands in a table
+// beside them. Integers only; no allocation per call but for calls in doubt.
 //
-// Times are CLOCK_MONOTONIC_RAW in nanoseconds, >= 0. One that is earlier than one that a bucket was
-// told before frees nothing. Not thread-safe.
+// Times are CLOCK_MONOTONIC_RAW in nanoseconds, >= 0. One that is earlier than one that a bucket
+// was told before frees nothing. Not thread-safe.
 #pragma once
 
 #include <array>
@@ -147,8 +147,8 @@ class TokenBuckets {
     int64_t cost;
   };
   struct Special {
-    std::vector<Held> held;             // ascending by until_ns
-    int64_t ceiling_thousandths = -1;   // -1: not lowered
+    std::vector<Held> held;            // ascending by until_ns
+    int64_t ceiling_thousandths = -1;  // -1: not lowered
     int64_t lockout_until_ns = 0;
     bool canary = false;
   };

@@ -57,7 +57,8 @@ TEST_F(BucketSetTest, CorpsShareTheBucketsOfTheAddress) {
 TEST_F(BucketSetTest, ACheckThatFailsTakesNothing) {
   Call("c1", kSecond);
   Call("c1", kSecond);
-  for (int i = 0; i < 10; ++i) EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
+  for (int i = 0; i < 10; ++i)
+    EXPECT_FALSE(buckets_.Check(buckets_.RouteOf("c1", "a"), kSecond).allowed);
   EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c1", "a"), 3 * kSecond).allowed);
   EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond).allowed);
 }
@@ -193,7 +194,8 @@ TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
           ++it;
           continue;
         }
-        if (it->seen) buckets.Complete(buckets.RouteOf(absl::StrCat("c", it->corp), "a"), it->ends_ns, false);
+        if (it->seen)
+          buckets.Complete(buckets.RouteOf(absl::StrCat("c", it->corp), "a"), it->ends_ns, false);
         it = open.erase(it);
       }
       std::vector<int> decided;  // one batch: decided together, applied afterwards
@@ -240,7 +242,8 @@ TEST(BucketSetModelTest, NoWindowOfAnyLimitSeesMoreThanItsAmount) {
       }
     }
     for (const Call& call : open) {
-      if (call.seen) buckets.Complete(buckets.RouteOf(absl::StrCat("c", call.corp), "a"), call.ends_ns, false);
+      if (call.seen)
+        buckets.Complete(buckets.RouteOf(absl::StrCat("c", call.corp), "a"), call.ends_ns, false);
     }
     now += 3600 * kSecond;
     for (const char* corp : {"c0", "c1", "c2"}) {
@@ -356,7 +359,8 @@ TEST_F(BucketSetTest, TheStatesHashDoesNotDependOnWhenTheBucketsWereLookedAt) {
       }
     }
     looked_at.Check(looked_at.RouteOf("c1", "a"), (ms + 1) * 1'000'000);
-    looked_at.Check(looked_at.RouteOf("c2", "a"), (ms + 1) * 1'000'000);  // makes a bucket that is as new
+    looked_at.Check(looked_at.RouteOf("c2", "a"),
+                    (ms + 1) * 1'000'000);  // makes a bucket that is as new
     for (const int64_t later : {int64_t{1}, kSecond, 5 * kSecond}) {
       const int64_t at = ms * 1'000'000 + 1'000'000 + later;
       EXPECT_EQ(hash_of(buckets_, at), hash_of(looked_at, at)) << i;

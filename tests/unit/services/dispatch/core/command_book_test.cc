@@ -69,7 +69,7 @@ class CommandBookTest : public ::testing::Test {
   CommandBook book_{[this](FlowName flow) { changed_.push_back(std::move(flow)); }};
   uint64_t position_ = 0;
   Now now_{.wall_ns = kSecond, .raw_ns = kSecond, .boot_ns = kSecond};
-    };
+};
 
 TEST_F(CommandBookTest, OneCallFulfilsAllWishesOfAPair) {
   Wish("wm1", {"a", "b"}, {});

@@ -26,7 +26,6 @@ constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kHoldNs = 30 * kSecond;
 const FlowName kTags{.kind = FlowKind::kMarkTag, .corp = "c", .campaign = ""};
 
-
 Attempt AttemptOf(const WantedCall& call) {
   Attempt attempt;
   attempt.set_call_id(call.call_id);

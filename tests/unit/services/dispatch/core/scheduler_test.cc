@@ -20,11 +20,11 @@ using wecom_table::ParseLimits;
 constexpr int64_t kSecond = 1'000'000'000;
 
 Limits LimitsOf(int64_t corp, int64_t address, int64_t in_flight) {
-  return *ParseLimits(absl::StrCat(
-      R"({"limits":[{"api":"*","scope":"corp","window_ms":1000,"amount":)", corp,
-      R"(},{"api":"*","scope":"ip","window_ms":1000,"amount":)", address,
-      R"(}],"in_flight":[{"api":"a","amount":)", in_flight, R"(},{"api":"b","amount":)", in_flight,
-      "}]}"));
+  return *ParseLimits(
+      absl::StrCat(R"({"limits":[{"api":"*","scope":"corp","window_ms":1000,"amount":)", corp,
+                   R"(},{"api":"*","scope":"ip","window_ms":1000,"amount":)", address,
+                   R"(}],"in_flight":[{"api":"a","amount":)", in_flight,
+                   R"(},{"api":"b","amount":)", in_flight, "}]}"));
 }
 
 class SchedulerTest : public ::testing::Test {
@@ -38,7 +38,8 @@ class SchedulerTest : public ::testing::Test {
                       const std::string& api = "a") {
     return scheduler_->AddFlow(buckets_->RouteOf(corp, api), call_class);
   }
-  // Sends what may leave, at most `most`; each flow offers its next call at once. Calls end at once.
+  // Sends what may leave, at most `most`; each flow offers its next call at once. Calls end at
+  // once.
   std::vector<Scheduler::Flow> Send(int64_t now_ns, size_t most = 1000, bool again = true) {
     std::vector<Scheduler::Flow> sent;
     while (sent.size() < most) {
@@ -144,7 +145,8 @@ TEST_F(SchedulerTest, InteractiveGoesBeforeBulkOfItsCorpOnly) {
   const auto interactive = Add("c1", CallClass::kInteractive);
   const auto other = Add("c2");
   for (const auto flow : {bulk, interactive, other}) scheduler_->Offer(flow, 0);
-  EXPECT_THAT(Send(kSecond), ElementsAre(interactive, other, interactive, other, interactive, other));
+  EXPECT_THAT(Send(kSecond),
+              ElementsAre(interactive, other, interactive, other, interactive, other));
 }
 
 TEST_F(SchedulerTest, FlowsOfACorpTakeTurnsWhateverTheirLength) {
