@@ -212,7 +212,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     }
   }
   reader.Millis("http_deadline_ms", 1, &limits.http_deadline_ns);
-  reader.Whole("slots_per_window", 20, 100'000, &limits.slots_per_window);
+  reader.Whole("slots_per_window", 20, 240, &limits.slots_per_window);
   if (const json::value* value = reader.Find("settle")) {
     Reader settle(*value, "settle");
     settle.Millis("user_timeout_ms", 1, &limits.settle.user_timeout_ns, kSettleMillisMax);

@@ -50,7 +50,7 @@ struct Limits {
   int64_t http_deadline_ns = 5 * kNanosPerSecond;
   Settle settle;
   Results results;
-  int64_t slots_per_window = 240;  // a token returns at most this part of a window late
+  int64_t slots_per_window = 240;  // in [20, 240]; a token returns at most a slot late
 
   // The window limits of an api in a scope: its own, else those of "*".
   std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;

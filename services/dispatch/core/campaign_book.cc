@@ -277,6 +277,7 @@ void CampaignBook::OnProgress(const CampaignProgress& progress) {
   campaign.phase = progress.phase();
   if (progress.phase() == CAMPAIGN_PHASE_COLLECTING) {
     campaign.results_close_wall_ns = progress.results_close_ns();
+    closings_.emplace(campaign.results_close_wall_ns, key);
   }
   if (progress.phase() == CAMPAIGN_PHASE_COMPLETED) {
     campaign.to_send.clear();
@@ -486,8 +487,12 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
   result_reads_.clear();
   settle_queue_.clear();
   result_queue_.clear();
+  closings_.clear();
   for (auto& [key, campaign] : campaigns_) {
     campaign.decided = false;
+    if (campaign.phase == CAMPAIGN_PHASE_COLLECTING) {
+      closings_.emplace(campaign.results_close_wall_ns, key);
+    }
     campaign.to_send.clear();
     campaign.to_send_later.clear();
     QueueProgress(key);
@@ -586,9 +591,16 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
 }
 
 std::optional<int64_t> CampaignBook::NextRawNs(const Now& now) const {
+  int64_t next = kNever;
   const auto it = settle_queue_.upper_bound({now.raw_ns, {}});
-  if (it == settle_queue_.end()) return std::nullopt;
-  return it->first;
+  if (it != settle_queue_.end()) next = it->first;
+  // Wall time; how far it is away is the same on any clock.
+  if (!closings_.empty()) {
+    next =
+        std::min(next, now.raw_ns + std::max<int64_t>(0, closings_.begin()->first - now.wall_ns));
+  }
+  if (next == kNever) return std::nullopt;
+  return next;
 }
 
 void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Answer& answer,

@@ -140,7 +140,9 @@ class CampaignBook {
   // Flows: kCreate of a campaign; kListing, kReadTask, kReadResult of a corp.
   std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
   std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
-  // When a doubt may be settled or parked; nothing = never.
+  // From the closing of results on, customers are asked and not members: moves their reads.
+  void CloseResults(const Now& now);
+  // When a doubt may be settled or parked, or results close; nothing = never.
   std::optional<int64_t> NextRawNs(const Now& now) const;
 
   // Fills in what an answer says beyond its class: msgid, fail_list, statuses, matches.
@@ -234,11 +236,12 @@ class CampaignBook {
   // Queues: stale entries are skipped when they are met.
   const FlowChanged changed_;
   std::set<CampaignKey> progress_queue_;
-  std::map<std::string, CallQueue> listings_;      // by corp
-  std::map<std::string, CallQueue> task_reads_;    // by corp
-  std::map<std::string, CallQueue> result_reads_;  // by corp
-  CallQueue settle_queue_;                         // doubts, by when to settle or park them
-  std::deque<CallRef> result_queue_;               // a result may have become final
+  std::map<std::string, CallQueue> listings_;           // by corp
+  std::map<std::string, CallQueue> task_reads_;         // by corp
+  std::map<std::string, CallQueue> result_reads_;       // by corp
+  CallQueue settle_queue_;                              // doubts, by when to settle or park them
+  std::deque<CallRef> result_queue_;                    // a result may have become final
+  std::set<std::pair<int64_t, CampaignKey>> closings_;  // when results close (wall), campaign
 };
 
 }  // namespace tidegate::dispatch

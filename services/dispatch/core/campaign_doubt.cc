@@ -118,7 +118,8 @@ WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
   CampaignCallState& call = CallAt(ref);
   DoubtState& doubt = *call.doubt;
   doubt.under_way = true;
-  if (doubt.cursor.empty()) doubt.end_time_s = now.wall_ns / kNanosPerSecond + 2;
+  const int64_t end_time_s =
+      doubt.cursor.empty() ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
   WantedCall wanted;
   wanted.corp = ref.first.first;
   wanted.api = ApiOf(FlowKind::kListing);
@@ -129,10 +130,9 @@ WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
   *list->mutable_doubt() = CallName(ref.first, ref.second);
   list->set_listing(doubt.listing);
   list->set_start_time_s(doubt.start_time_s);
-  list->set_end_time_s(doubt.end_time_s);
+  list->set_end_time_s(end_time_s);
   list->set_cursor(doubt.cursor);
-  wanted.body =
-      wecom_table::GroupMsgListBody(doubt.start_time_s, doubt.end_time_s, doubt.cursor, 100);
+  wanted.body = wecom_table::GroupMsgListBody(doubt.start_time_s, end_time_s, doubt.cursor, 100);
   return wanted;
 }
 

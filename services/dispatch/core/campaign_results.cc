@@ -41,6 +41,23 @@ void CampaignBook::QueueRead(const CallRef& ref) {
       {.kind = result ? FlowKind::kReadResult : FlowKind::kReadTask, .corp = corp, .campaign = ""});
 }
 
+void CampaignBook::CloseResults(const Now& now) {
+  while (!closings_.empty() && closings_.begin()->first <= now.wall_ns) {
+    const CampaignKey key = closings_.extract(closings_.begin()).value().second;
+    CallQueue& tasks = task_reads_[key.first];
+    for (auto it = tasks.begin(); it != tasks.end();) {
+      if (it->second.first == key) {
+        result_reads_[key.first].insert(tasks.extract(it++));
+      } else {
+        ++it;
+      }
+    }
+    for (const FlowKind kind : {FlowKind::kReadTask, FlowKind::kReadResult}) {
+      changed_({.kind = kind, .corp = key.first, .campaign = ""});
+    }
+  }
+}
+
 bool CampaignBook::ReadsAt(const CallRef& ref, int64_t raw_ns) {
   const CampaignCallState& call = CallAt(ref);
   return call.phase == Phase::kAccepted && !call.final && !call.read_under_way &&

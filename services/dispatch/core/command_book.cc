@@ -134,12 +134,17 @@ std::optional<FlowHead> CommandBook::HeadOf(const FlowName& flow, const Now& now
   if (found == queues_.end()) return std::nullopt;
   Queues& queues = found->second;
   if (flow.kind == FlowKind::kWelcome) {
-    if (TidyWelcomes(&queues, now.raw_ns)) {
-      return FlowHead{.deadline_ns = queues.welcomes.begin()->first};
-    }
+    const bool ready = TidyWelcomes(&queues, now.raw_ns);
     const auto& waiting = queues.welcomes_waiting;
-    if (waiting.empty()) return std::nullopt;
-    return FlowHead{.not_before_raw_ns = waiting.begin()->first};
+    if (!ready && waiting.empty()) return std::nullopt;
+    FlowHead head{.deadline_ns = ready ? queues.welcomes.begin()->first : kNever};
+    if (!ready) head.not_before_raw_ns = waiting.begin()->first;
+    // One that waits for its next try lends its urgency to those that can go.
+    for (const auto& [not_before, position] : waiting) {
+      head.deadline_ns =
+          std::min(head.deadline_ns, welcomes_[position].command.welcome().expires_ns());
+    }
+    return head;
   }
   if (TidyPairs(&queues, now.raw_ns)) return FlowHead{};
   if (queues.pairs_waiting.empty()) return std::nullopt;

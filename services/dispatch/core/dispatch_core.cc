@@ -149,6 +149,7 @@ std::optional<core::Decision> DispatchCore::DecideOwnerEnded(const FormerOwnerEn
 }
 
 std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
+  campaigns_.CloseResults(now);
   // Welcomes have seconds; the rest follows in the order in which it frees others.
   if (auto dropped = commands_.NextExpiredWelcome(now)) {
     LedgerRecord record;
@@ -278,6 +279,11 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
                    : !facts.body_parsed  ? "bad_answer"
                                          : "answer");
   outcome->set_outcome_class(ToOutcomeClass(verdict.answer_class));
+  if (facts.errcode == wecom_table::kErrcodeRateLimited) {
+    // Which tokens are back depends on when one looks, so it is decided here.
+    const auto route = buckets_.RouteOf(it->second.corp, attempt.api());
+    outcome->set_lockout_ns(buckets_.ChooseLockout(route, answer.completed.raw_ns));
+  }
 #if TIDEGATE_MUTANT == 4
   if (verdict.answer_class == wecom_table::AnswerClass::kDoubt) {
     outcome->set_outcome_class(OUTCOME_CLASS_NOT_EXECUTED);
@@ -402,8 +408,7 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
     // Whatever limit it names, the refused call counts itself (Q5).
     buckets_.Complete(route, completed, outcome.errcode() == wecom_table::kErrcodeRateLimited);
     if (outcome.errcode() == wecom_table::kErrcodeRateLimited) {
-      const int64_t lockout = buckets_.ChooseLockout(route, completed);
-      buckets_.Lockout(route, completed + lockout);
+      buckets_.Lockout(route, completed + outcome.lockout_ns());
       ++counters_.delayed["window"];
     } else if (outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce) {
       buckets_.LowerCeiling(route);
@@ -494,7 +499,7 @@ void DispatchCore::Release(const Now&) {
 }
 
 std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
-  int64_t next = scheduler_.NextNs();
+  int64_t next = draining_ ? kNever : scheduler_.NextNs();
   for (const auto at : {campaigns_.NextRawNs(now), commands_.NextRawNs(now)}) {
     if (at.has_value()) next = std::min(next, *at);
   }

@@ -1,6 +1,7 @@
 #include "services/dispatch/core/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/check.h"
 
@@ -116,10 +117,15 @@ void Scheduler::Wake(Route route) {
   domains_[routes_[route].api].blocked = false;
 }
 
+void Scheduler::TellBlocked(Route route) {
+  if (!on_blocked_ || std::exchange(routes_[route].told, true)) return;
+  on_blocked_(route);
+}
+
 void Scheduler::BlockDomain(Route route, int64_t until_ns) {
   const uint32_t api = routes_[route].api;
   domains_[api].blocked = true;
-  if (on_blocked_) on_blocked_(route);
+  TellBlocked(route);
   SetTimer(until_ns, Kind::kDomain, api);
 }
 
@@ -140,6 +146,7 @@ std::deque<Scheduler::Flow>* Scheduler::FrontQueue(RouteState* route) {
 Scheduler::Flow Scheduler::Leave(Flow flow) {
   flows_[flow].offers = false;
   flows_[flow].queued = false;
+  routes_[flows_[flow].route].told = false;
   return flow;
 }
 
@@ -172,7 +179,7 @@ std::optional<Scheduler::Flow> Scheduler::NextUrgent(int64_t now_ns) {
       if (wait.corp_ns > now_ns) {
         domain.urgent.erase(domain.urgent.begin());
         routes_[route].urgent_blocked.push_back(head.second);
-        if (on_blocked_) on_blocked_(route);
+        TellBlocked(route);
         SetTimer(wait.corp_ns, Kind::kRoute, route);
       } else if (wait.address_ns > now_ns) {
         BlockDomain(route, wait.address_ns);
@@ -201,7 +208,7 @@ std::optional<Scheduler::Flow> Scheduler::NextOf(Domain* domain, int64_t now_ns)
     if (wait.corp_ns > now_ns) {
       Unlist(route);
       state.blocked = true;
-      if (on_blocked_) on_blocked_(route);
+      TellBlocked(route);
       SetTimer(wait.corp_ns, Kind::kRoute, route);
       continue;
     }

@@ -36,8 +36,8 @@ class Scheduler {
   using Flow = uint32_t;
   using Route = BucketSet::Route;
 
-  // `buckets` outlives the scheduler. `on_blocked` is told of every route with calls whose tokens
-  // are gone, once until they are back.
+  // `buckets` outlives the scheduler. `on_blocked` is told of every route whose calls begin to wait
+  // for tokens; again only after one of them has left.
   explicit Scheduler(BucketSet* buckets, std::function<void(Route)> on_blocked = {})
       : buckets_(buckets), on_blocked_(std::move(on_blocked)) {}
 
@@ -76,6 +76,7 @@ class Scheduler {
     uint32_t api = 0;
     bool blocked = false;  // by its corp's buckets
     bool listed = false;   // in its domain
+    bool told = false;     // that it waits for tokens
     int64_t weight = 1;
     int64_t start_tag = 0;
     int64_t finish_tag = 0;
@@ -109,6 +110,7 @@ class Scheduler {
   // The next flow of the route that still offers; its queue, or nullptr.
   std::deque<Flow>* FrontQueue(RouteState* route);
   void BlockDomain(Route route, int64_t until_ns);
+  void TellBlocked(Route route);
   Flow Leave(Flow flow);
 
   BucketSet* buckets_;

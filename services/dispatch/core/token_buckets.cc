@@ -267,7 +267,10 @@ void TokenBuckets::Tidy(Id id) {
 }
 
 void TokenBuckets::LowerCeiling(Id id) {
-  const int64_t at_once = std::min(ceiling(id), int64_t{heads_[id].under_way});
+  // Those in doubt are left out: whether they have ended depends on when one looks.
+  const Special* known = FindSpecial(id);
+  const int64_t in_doubt = known != nullptr ? static_cast<int64_t>(known->held.size()) : 0;
+  const int64_t at_once = std::min(ceiling(id), heads_[id].under_way - in_doubt);
   SpecialOf(id).ceiling_thousandths = std::max<int64_t>(1, at_once) * 1000;
 }
 

@@ -10,8 +10,9 @@
 //
 // A bucket is a head of one cache line. While tokens are on their way back it also has a ring,
 // which counts them by slots of time; a token returns when its slot has wholly passed, up to one
-// slot late. What few buckets have (a lockout, a lowered ceiling, calls in doubt) stands in a table
-// beside them. Integers only; no allocation per call but for calls in doubt.
+// slot late; what a slot holds above 65,535 goes on to the next one. What few buckets have (a
+// lockout, a lowered ceiling, calls in doubt) stands in a table beside them. Integers only; no
+// allocation per call but for calls in doubt.
 //
 // Times are CLOCK_MONOTONIC_RAW in nanoseconds, >= 0. One that is earlier than one that a bucket
 // was told before frees nothing. Not thread-safe.

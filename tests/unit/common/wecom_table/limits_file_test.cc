@@ -59,7 +59,7 @@ TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
            {R"({"in_flight":[{"api":"a","amount":1,"scope":"ip"}]})", "in_flight[0].scope"},
            {R"({"http_deadline_ms":"5"})", "http_deadline_ms"},
            {R"({"http_deadline_ms":null})", "http_deadline_ms"},
-           {R"({"slots_per_window":100001})", "slots_per_window"},
+           {R"({"slots_per_window":241})", "slots_per_window"},
            {R"({"slots_per_window":240.5})", "slots_per_window"},
            {R"({"settle":[]})", "settle"},
            {R"({"settle":{"user_timeout_ms":0}})", "settle.user_timeout_ms"},
@@ -88,7 +88,7 @@ TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
 
 TEST(LimitsFileTest, SaysWhatToWriteInstead) {
   EXPECT_THAT(std::string(ParseLimits(R"({"slots_per_window":1})").status().message()),
-              HasSubstr("write a whole number from 20 to 100000"));
+              HasSubstr("write a whole number from 20 to 240"));
   EXPECT_THAT(std::string(ParseLimits(R"({"settle":{"factor":0}})").status().message()),
               HasSubstr("write a number from 1 to 100"));
 }

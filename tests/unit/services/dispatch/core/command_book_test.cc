@@ -183,6 +183,20 @@ TEST_F(CommandBookTest, AWelcomeIsRepeatedAfterSilenceAndRemembersItsDoubt) {
   EXPECT_EQ(book_.Progress("c").welcomes_sent, 1);
 }
 
+TEST_F(CommandBookTest, AWelcomeThatWaitsForItsNextTryKeepsItsUrgency) {
+  WishWelcome(5 * kSecond);
+  const auto call = NextWelcome();
+  book_.OnAttempt(AttemptOf(*call));
+  End(AttemptOf(*call), OUTCOME_CLASS_NOT_EXECUTED, "not_written", 0);
+  const auto waiting = book_.HeadOf(kWelcomes, now_);
+  EXPECT_GT(waiting->not_before_raw_ns, now_.raw_ns);
+  EXPECT_EQ(waiting->deadline_ns, 5 * kSecond);
+  WishWelcome(20 * kSecond);
+  const auto both = book_.HeadOf(kWelcomes, now_);
+  EXPECT_EQ(both->not_before_raw_ns, 0);
+  EXPECT_EQ(both->deadline_ns, 5 * kSecond);
+}
+
 TEST_F(CommandBookTest, AnExpiredWelcomeIsDroppedNotSent) {
   WishWelcome(20 * kSecond);
   EXPECT_FALSE(book_.NextExpiredWelcome(now_).has_value());

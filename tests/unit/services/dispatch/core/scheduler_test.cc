@@ -211,6 +211,29 @@ TEST_F(SchedulerTest, AnAnswerWakesWhatWaitsForAPermit) {
   EXPECT_EQ(scheduler_->Next(2 * kSecond), flow);
 }
 
+TEST_F(SchedulerTest, ItIsToldOnceThatARoutesCallsBeginToWait) {
+  limits_ = LimitsOf(100, 100, /*in_flight=*/1);
+  buckets_.emplace(&limits_);
+  int told = 0;
+  scheduler_.emplace(&*buckets_, [&](Scheduler::Route) { ++told; });
+  const auto flow = Add("c1");
+  const auto route = scheduler_->route_of(flow);
+  buckets_->Take(route);
+  scheduler_->Offer(flow, 0);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(scheduler_->Next(kSecond + i), std::nullopt);
+    scheduler_->Wake(route);
+  }
+  EXPECT_EQ(told, 1);
+  buckets_->Complete(route, 2 * kSecond, false);
+  scheduler_->Wake(route);
+  ASSERT_EQ(scheduler_->Next(2 * kSecond), flow);
+  buckets_->Take(route);
+  scheduler_->Offer(flow, 0);
+  EXPECT_EQ(scheduler_->Next(2 * kSecond), std::nullopt);
+  EXPECT_EQ(told, 2);
+}
+
 // Whatever happens: only what is offered and allowed leaves, nothing that may leave waits, and two
 // corps that always have calls, and are held back by the address alone, are never two calls apart.
 TEST(SchedulerModelTest, IdlesOnlyWhenNothingMayLeaveAndIsFair) {

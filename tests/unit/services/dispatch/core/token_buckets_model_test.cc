@@ -303,6 +303,19 @@ TEST(CallsInFlightModelTest, AFailureAloneNeitherRaisesNorLowers) {
   EXPECT_EQ(in_flight.ceiling(), 2);
 }
 
+// Replayed without looks in between, the ceiling is the same.
+TEST(CallsInFlightModelTest, ALowerCeilingDoesNotDependOnWhenTheBucketWasLookedAt) {
+  for (const bool look : {false, true}) {
+    OneBucket in_flight = OneBucket::InFlight(5);
+    for (int i = 0; i < 5; ++i) in_flight.Take(1);
+    in_flight.HoldUntil(1, 10 * kSecond);
+    in_flight.Complete(1, 9 * kSecond, false);
+    if (look) in_flight.EarliestNs(1, 11 * kSecond);
+    in_flight.LowerCeiling();
+    EXPECT_EQ(in_flight.ceiling(), 3) << look;
+  }
+}
+
 TEST(CallsInFlightModelTest, HeldCallsReturnInOrderOfTheirBounds) {
   OneBucket in_flight = OneBucket::InFlight(3);
   for (int i = 0; i < 3; ++i) in_flight.Take(1);
