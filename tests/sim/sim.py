@@ -18,11 +18,13 @@ Examples:
   ./dev sim dispatch                          24 hours of 100 corps; about 15 minutes on 2 cores
   ./dev sim dispatch --hours 2 --corps 20 --calls 160000 --seed 7
   ./dev sim dispatch --window fixed --json
+  ./dev sim dispatch --out docs/results/sim-dispatch.json
   ./dev sim yardstick --seed 7
 """
 
 import argparse
 import concurrent.futures
+import datetime
 import json
 import os
 import platform
@@ -140,8 +142,18 @@ def yardstick_failures(found):
                 yield f"{name}, {kind}: {ours[kind]}"
 
 
-def machine():
-    return {"cores": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()}
+def git(*arguments):
+    return subprocess.run(["git", "-C", REPOSITORY, *arguments], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def record(options, results):
+    """What is committed of a long run."""
+    return {"commit": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain"),
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "seed": options.seed, "hours": options.hours, "corps": options.corps,
+            "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+            "windows": results}
 
 
 def parse(arguments):
@@ -155,6 +167,7 @@ def parse(arguments):
     days.add_argument("--calls", type=int, action="append",
                       help="of one corp, whose end is awaited; may be repeated")
     days.add_argument("--window", action="append", choices=WINDOWS, help="may be repeated")
+    days.add_argument("--out", metavar="FILE", help="also write results, commit, seed and date")
     others = verbs.add_parser("yardstick", help="other ways to keep a limit")
     for verb in (days, others):
         verb.add_argument("--seed", type=int, default=1)
@@ -176,9 +189,13 @@ def main(arguments=None):
             missed = list(failures(results))
             if options.json:
                 for result in results:
-                    print(json.dumps({**result, "seed": options.seed, "machine": machine()}))
+                    print(json.dumps({**result, "seed": options.seed}))
             else:
                 print(dispatch_table(results))
+            if options.out:
+                with open(options.out, "w", encoding="utf-8") as file:
+                    json.dump(record(options, results), file, indent=1)
+                    file.write("\n")
         else:
             found = yardstick(options)
             missed = list(yardstick_failures(found))

@@ -56,6 +56,13 @@ class FailuresTest(unittest.TestCase):
         self.result["makespan"][0]["fulfilled"] -= 1
         self.assertEqual(self.told(), ["sliding, 10000 calls: 9999 fulfilled"])
 
+    def test_the_record_says_what_was_run(self):
+        options = sim.parse(["dispatch", "--seed", "7", "--hours", "2"])
+        found = sim.record(options, [self.result])
+        self.assertEqual((found["seed"], found["hours"], found["corps"]), (7, 2, 100))
+        self.assertRegex(found["commit"], "^[0-9a-f]{40}$")
+        self.assertEqual(found["windows"], [self.result])
+
     def test_the_table_has_a_line_for_each(self):
         lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
         self.assertEqual(len(lines), 2 + 2 + 2 * 3)
