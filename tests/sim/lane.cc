@@ -44,9 +44,9 @@ Lane::Lane(const LaneOptions& options)
   wecom_simulator::CoreOptions wecom;
   wecom.seed = options_.seed;
   wecom.window = options_.window;
-  if (!options_.limits_json.empty()) {
-    wecom.limits = *wecom_simulator::ParseLimits(options_.limits_json);
-  }
+  const std::string& of_wecom =
+      options_.wecom_limits_json.empty() ? options_.limits_json : options_.wecom_limits_json;
+  if (!of_wecom.empty()) wecom.limits = *wecom_simulator::ParseLimits(of_wecom);
   wecom.latency_median_ms = options_.served_median_ms;
   wecom.latency_p99_ms = options_.served_p99_ms;
   wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
@@ -59,7 +59,9 @@ Lane::Lane(const LaneOptions& options)
   for (size_t i = 0; i < options_.corps; ++i) {
     Corp& corp = corps_.emplace_back();
     corp.id = absl::StrCat("ww", i);
-    corp.left = options_.calls_per_corp;
+    const auto own = options_.calls_of.find(i);
+    corp.left = own != options_.calls_of.end() ? own->second : options_.calls_per_corp;
+    wanted_ = corp.left < 0 || wanted_ < 0 ? -1 : wanted_ + corp.left;
     corp_of_[corp.id] = i;
     dispatch.agent_ids[corp.id] = kAgent;
     const auto seeded = wecom_->OnControl(
@@ -92,6 +94,7 @@ Lane::Lane(const LaneOptions& options)
   fence.set_predecessor_dead(true);
   core_->ApplyFence(fence, 1);
   result_.accepted_by_corp.resize(options_.corps);
+  result_.last_accepted_by_corp_ns.resize(options_.corps);
   for (size_t i = 0; i < corps_.size(); ++i) Feed(i);
   Push(now_.raw_ns, Kind::kTick);
 }
@@ -117,7 +120,6 @@ void Lane::Push(int64_t at_ns, Kind kind, size_t wire) {
 
 void Lane::RunFor(int64_t ns) {
   const int64_t end_ns = start_ns_ + ns;
-  const int64_t wanted = options_.calls_per_corp * static_cast<int64_t>(options_.corps);
   while (!events_.empty() && events_.top().at_ns <= end_ns) {
     const Event event = events_.top();
     events_.pop();
@@ -128,11 +130,12 @@ void Lane::RunFor(int64_t ns) {
     now_.wall_ns += passed;
     ++result_.events;
     Handle(event);
-    if (wanted > 0 && result_.fulfilled >= wanted) break;
+    if (wanted_ >= 0 && result_.fulfilled >= wanted_) break;
   }
   const auto status = wecom_->OnControl("/control/status", {}, now_);
   CHECK(status.ok());
   result_.lockout_ms = status->at("lockout_ms_total").to_number<int64_t>();
+  result_.lockouts = status->at("lockouts").to_number<int64_t>();
 }
 
 void Lane::Handle(const Event& event) {
@@ -297,6 +300,7 @@ void Lane::Arrive(size_t wire) {
     ++result_.accepted_by_corp[made.corp];
     ++corp.in_window;
     result_.last_accepted_ns = now_.raw_ns;
+    result_.last_accepted_by_corp_ns[made.corp] = now_.raw_ns;
   } else {
     ++result_.rejected[entry.errcode];
     // What a token's end costs is one refusal.

@@ -30,8 +30,12 @@ struct LaneOptions {
   size_t corps = 1;
   // Calls that each corp wants to make; -1: without end.
   int64_t calls_per_corp = -1;
+  // Of single corps, by number, instead of that.
+  std::map<size_t, int64_t> calls_of;
   // Limits file of both sides; "" = documented.
   std::string limits_json;
+  // Of WeCom alone, where it allows less than the product knows.
+  std::string wecom_limits_json;
   int64_t append_ns = 300'000;  // from a decision to its durability
   // Each way, lognormal.
   double network_median_ms = 15;
@@ -54,6 +58,8 @@ struct LaneResult {
   int64_t last_accepted_ns = 0;
   int64_t events = 0;
   std::vector<int64_t> accepted_by_corp;
+  std::vector<int64_t> last_accepted_by_corp_ns;
+  int64_t lockouts = 0;
   // Of every 10 s in which all corps had calls: Jain's index of what they got.
   double jain_sum = 0;
   int64_t jain_windows = 0;
@@ -127,6 +133,7 @@ class Lane {
   std::unique_ptr<dispatch::DispatchCore> core_;
   std::vector<Corp> corps_;
   size_t customers_of_corp_ = 0;
+  int64_t wanted_ = 0;  // calls of all corps; -1: without end
   std::map<std::string, size_t> corp_of_;
   int64_t start_ns_;
   Now now_;
