@@ -303,7 +303,7 @@ def up(profile, prebuilt, then=""):
                   "left_out": LEFT_OUT if profile == "many" else {}}
         result.update(_watch(engine, last))
         if then:
-            result["then"] = _run_inside(engine, then)
+            result["then"] = _run_inside(engine, hosts, then)
             if result["then"]:
                 result["faults"].append(f"`{then}` ended with exit code {result['then']}")
         compose("--profile", "*", "stop", "--timeout", str(image.STOP_SECONDS), files=files,
@@ -364,11 +364,14 @@ def _exit_codes(engine, services):
             if "build" in services.get(name, {})}
 
 
-def _run_inside(engine, command):
-    """The exit code of a program of this machine that sees the containers' loopback as its own."""
+def _run_inside(engine, hosts, command):
+    """The exit code of a program of this machine that sees the containers' loopback as its own, and
+    knows their names."""
     net = containers_of(engine)["net"]
     pid = engine.podman("inspect", "--format", "{{.State.Pid}}", net).stdout
-    return subprocess.run(["nsenter", "--target", pid.strip(), "--net", *shlex.split(command)],
+    with_names = f'mount --bind {shlex.quote(hosts)} /etc/hosts && exec "$@"'
+    return subprocess.run(["nsenter", "--target", pid.strip(), "--net", "unshare", "--mount", "sh",
+                           "-c", with_names, "sh", *shlex.split(command)],
                           stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=tools.REPOSITORY,
                           check=False).returncode
 

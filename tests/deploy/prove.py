@@ -114,6 +114,7 @@ def parse(arguments):
     parser.add_argument("--build", default=os.path.join(tools.REPOSITORY, "build", "dev"))
     parser.add_argument("--only", action="append", metavar="STEP", help="may be repeated")
     options = parser.parse_args(arguments)
+    options.build = os.path.abspath(options.build)  # the steps run in several folders
     unknown = set(options.only or ()) - set(steps(options))
     if unknown:
         parser.error(f"unknown step {unknown.pop()}; known: {', '.join(steps(options))}")
