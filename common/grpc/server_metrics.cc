@@ -8,8 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "google/protobuf/descriptor.h"
 
 namespace tidegate::rpc {
 namespace {
@@ -29,7 +31,7 @@ constexpr std::array<const char*, 17> kCodes = {
 
 constexpr size_t kMethodsMax = 200;
 
-// Of one method; made at its first call.
+// Of one method; made at the start or at its first call.
 class Method {
  public:
   Method(metrics::Metrics* metrics, std::string service, std::string name)
@@ -38,6 +40,8 @@ class Method {
         name_(std::move(name)),
         rpc_(metrics->MakeRpc(service_, name_)) {}
 
+  // With zeros.
+  void Show() { (void)metrics_->RpcHandled(service_, name_, kCodes[0]); }
   void Started() { rpc_.started->Increment(); }
   void Handled(grpc::StatusCode code, double seconds) {
     rpc_.seconds->Observe(seconds);
@@ -79,7 +83,15 @@ class Call final : public Interceptor {
 
 class Factory final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit Factory(metrics::Metrics* metrics) : metrics_(metrics) {}
+  Factory(metrics::Metrics* metrics, const std::vector<std::string>& services) : metrics_(metrics) {
+    const auto* pool = google::protobuf::DescriptorPool::generated_pool();
+    for (const std::string& name : services) {
+      const auto* service = pool->FindServiceByName(name);
+      for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+        Find(absl::StrCat("/", name, "/", service->method(i)->name())).Show();
+      }
+    }
+  }
   Interceptor* CreateServerInterceptor(ServerRpcInfo* info) override {
     return new Call(&Find(info->method()));
   }
@@ -108,8 +120,8 @@ class Factory final : public grpc::experimental::ServerInterceptorFactoryInterfa
 }  // namespace
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeServerMetrics(
-    metrics::Metrics* metrics) {
-  return std::make_unique<Factory>(metrics);
+    metrics::Metrics* metrics, const std::vector<std::string>& services) {
+  return std::make_unique<Factory>(metrics, services);
 }
 
 }  // namespace tidegate::rpc

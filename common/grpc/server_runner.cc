@@ -22,7 +22,8 @@ constexpr int kPingIntervalMinMs = 5'000;
 
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     const std::string& address, const std::vector<grpc::Service*>& services,
-    std::shared_ptr<grpc::ServerCredentials> credentials, metrics::Metrics* metrics) {
+    std::shared_ptr<grpc::ServerCredentials> credentials, metrics::Metrics* metrics,
+    const std::vector<std::string>& service_names) {
   // Static state of the library: before the first builder.
   static const bool kPlugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
@@ -43,7 +44,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
   if (metrics != nullptr) {
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
-    creators.push_back(MakeServerMetrics(metrics));
+    creators.push_back(MakeServerMetrics(metrics, service_names));
     builder.experimental().SetInterceptorCreators(std::move(creators));
   }
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

@@ -18,11 +18,12 @@ class ServerRunner {
  public:
   // `services` outlive the runner. Health answers NOT_SERVING until SetServing(true).
   // UNAVAILABLE: the address is taken or not ours; its text names the address.
-  // With `metrics`, which outlives the runner, every RPC is counted and timed.
+  // With `metrics`, which outlives the runner, every RPC is counted and timed; those of
+  // `service_names` are shown from the start, see MakeServerMetrics.
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
       const std::string& address, const std::vector<grpc::Service*>& services,
       std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
-      metrics::Metrics* metrics = nullptr);
+      metrics::Metrics* metrics = nullptr, const std::vector<std::string>& service_names = {});
   // Stops if Stop() was not called.
   ~ServerRunner();
 

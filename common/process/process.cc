@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -105,6 +106,13 @@ const std::vector<std::string>& PeersOf(const config::Settings& settings,
   if (service == "tagging") return peers.tagging;
   if (service == "segmentation") return peers.segmentation;
   return peers.dispatch;
+}
+
+// "dispatch" -> "tidegate.dispatch.v1.DispatchService".
+std::string ProtoNameOf(const std::string& service) {
+  std::string name = service;
+  name[0] = absl::ascii_toupper(static_cast<unsigned char>(name[0]));
+  return absl::StrCat("tidegate.", service, ".v1.", name, "Service");
 }
 
 // All that runs, in the order of its start; destroyed in reverse.
@@ -241,10 +249,14 @@ absl::Status Process::MakeService(const ServiceSpec& spec) {
 
 absl::Status Process::StartGrpc() {
   std::vector<grpc::Service*> handlers;
-  for (const auto& running : running_) handlers.push_back(running->service->handler());
+  std::vector<std::string> names;
+  for (const auto& running : running_) {
+    handlers.push_back(running->service->handler());
+    names.push_back(ProtoNameOf(running->name));
+  }
   ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(settings_.listen.tls));
-  ASSIGN_OR_RETURN(
-      grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials, &metrics_));
+  ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials,
+                                                   &metrics_, names));
   const ChannelsTo channels_to = [this](const std::string& service) -> rpc::Replicas::Channels {
     for (const auto& running : running_) {
       if (running->name == service) return {grpc_->InProcessChannel()};

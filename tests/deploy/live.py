@@ -31,6 +31,8 @@ from boards import expressions_of, load_boards
 
 JOB = "tidegate"
 ANSWER_SECONDS = 30
+PATIENCE_SECONDS = 30
+POLL_SECONDS = 0.5
 STEP = "5s"
 # Of Kafka's client alone.
 KAFKA = "tidegate_kafka_"
@@ -162,6 +164,17 @@ def check(prometheus, embedded=False):
             "alerts": len(alerts), "pages": len(pages), "faults": faults}
 
 
+def check_until_good(prometheus, embedded=False):
+    """As check; again while something is missing, since the last scrapes come after the last
+    message."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        result = check(prometheus, embedded)
+        if not result["faults"] or time.monotonic() > deadline:
+            return result
+        time.sleep(POLL_SECONDS)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="tests/deploy/live.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,7 +185,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if promtool_program() is None:
         parser.error("promtool is missing; run ./dev setup --proof")
-    result = check(Prometheus(options.prometheus, options.minutes), options.embedded)
+    result = check_until_good(Prometheus(options.prometheus, options.minutes), options.embedded)
     print(json.dumps(result))
     for fault in result["faults"]:
         print(f"live: {fault}", file=sys.stderr)

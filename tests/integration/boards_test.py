@@ -85,7 +85,7 @@ class LiveTest(unittest.TestCase):
         run.launch()
         report = run.finish()
         self.assertGreater(report["touches_sent"], 0)
-        result = self.until_nothing_is_missing(prometheus)
+        result = live.check_until_good(prometheus)
         self.assertEqual(result["faults"], [], "\n" + "\n".join(result["faults"]))
         self.assertEqual(result["pages"], len(run.deployment.replicas))
         print(f"{result['queries']} queries of panels and {result['alerts']} alerts answer, "
@@ -105,15 +105,6 @@ class LiveTest(unittest.TestCase):
         self.assertEqual(count, 2, "scrapes and rules")
         tools.write(path, text)
         return path
-
-    def until_nothing_is_missing(self, prometheus):
-        """The last scrapes come after the last message."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            result = live.check(prometheus)
-            if not result["faults"] or time.monotonic() > deadline:
-                return result
-            time.sleep(POLL_SECONDS)
 
     def check_that_it_can_fail(self, prometheus):
         """Of the same Prometheus: a board with a dead metric, an alert on a label that is not set."""

@@ -32,8 +32,9 @@ class FakeService : public IngestionService::CallbackService {
 class ServerMetricsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto runner = ServerRunner::Start("127.0.0.1:0", {&service_}, grpc::InsecureServerCredentials(),
-                                      &metrics_);
+    auto runner = ServerRunner::Start(
+        "127.0.0.1:0", {&service_}, grpc::InsecureServerCredentials(), &metrics_,
+        {"tidegate.ingestion.v1.IngestionService", "tidegate.nowhere.v1.NowhereService"});
     ASSERT_TRUE(runner.ok()) << runner.status();
     runner_ = *std::move(runner);
     channel_ = grpc::CreateChannel(runner_->address(), grpc::InsecureChannelCredentials());
@@ -89,6 +90,12 @@ TEST_F(ServerMetricsTest, CallsAreCountedByCodeAndTimed) {
   EXPECT_TRUE(Shows("grpc_server_handled_total" + Labels("NotFound") + " 1"));
   EXPECT_TRUE(Shows("grpc_server_started_total" + Labels("") + " 3"));
   EXPECT_TRUE(Shows("grpc_server_handling_seconds_count" + Labels("") + " 3"));
+}
+
+TEST_F(ServerMetricsTest, MethodsAreShownBeforeTheirFirstCall) {
+  EXPECT_TRUE(Shows("grpc_server_handled_total" + Labels("OK") + " 0"));
+  EXPECT_TRUE(Shows("grpc_server_started_total" + Labels("") + " 0"));
+  EXPECT_TRUE(Shows("grpc_server_handling_seconds_count" + Labels("") + " 0"));
 }
 
 TEST_F(ServerMetricsTest, NamesThatCallersMakeUpAreBounded) {
