@@ -123,11 +123,11 @@ def failures(result):
 
 
 def table(result):
-    lines = [f"{'corps':>10}{'decide ns':>11}{'min':>7}{'max':>7}{'return ns':>11}{'active':>9}"]
+    lines = [f"{'corps':>10}{'decide ns':>11}{'min':>7}{'max':>7}{'return ns':>11}{'active':>12}"]
     for row in result["rows"]:
         decide = row["decide_ns"]
         lines.append(f"{row['corps']:10,}{decide['median']:11.1f}{decide['min']:7.1f}"
-                     f"{decide['max']:7.1f}{row['complete_ns']['median']:11.1f}{row['active']:9,}")
+                     f"{decide['max']:7.1f}{row['complete_ns']['median']:11.1f}{row['active']:12,}")
     lines.append(f"bytes of a bucket: {result['bytes']['idle']} idle, "
                  f"{result['bytes']['active']} active")
     if redis := result.get("redis"):
