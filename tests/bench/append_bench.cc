@@ -24,6 +24,7 @@
 #include "common/log/embedded_log.h"
 #include "common/log/kafka_log.h"
 #include "tests/bench/appenders.h"
+#include "tests/bench/spread.h"
 
 namespace tidegate::bench {
 namespace {
@@ -43,12 +44,6 @@ struct Options {
   std::string row;
   uint64_t seed = 1;
 };
-
-// min, median and max over the rounds.
-json::object Spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {{"min", values.front()}, {"median", values[values.size() / 2]}, {"max", values.back()}};
-}
 
 double PercentileMs(const std::vector<int64_t>& sorted, size_t share) {
   if (sorted.empty()) return 0;

@@ -18,6 +18,7 @@
 #include "common/base/clock.h"
 #include "common/base/seeded_random.h"
 #include "services/dispatch/core/token_buckets.h"
+#include "tests/bench/spread.h"
 
 namespace tidegate::bench {
 namespace {
@@ -52,11 +53,6 @@ int64_t Nanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
-}
-
-json::object Spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {{"min", values.front()}, {"median", values[values.size() / 2]}, {"max", values.back()}};
 }
 
 class Decisions {

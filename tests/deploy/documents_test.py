@@ -1,6 +1,7 @@
 """docs/deploy.md and docs/operate.md: every command of their blocks is run as it stands, and every
 address of their tables is asked."""
 
+import json
 import os
 import re
 import shlex
@@ -65,8 +66,7 @@ class DocumentsTest(unittest.TestCase):
         while time.monotonic() < deadline and process.poll() is None:
             if os.path.exists(self.ports_file):
                 with open(self.ports_file, encoding="ascii") as file:
-                    if found := re.search(r'"admin": *"([\d.:]+)"|admin[=: ]+([\d.:]+)', file.read()):
-                        return found[1] or found[2]
+                    return json.load(file)["admin"]
             time.sleep(POLL_SECONDS)
         process.kill()
         self.fail(f"it does not serve:\n{process.stdout.read()}")

@@ -12,12 +12,12 @@ up          all containers of the compose file on one loopback until the demo's 
             alerts, and promtool reads every metrics page
 one         the profile `one` of the compose file: all services in one process
 
-Kafka and Prometheus are stand-ins of the
-same version, made from packages; Grafana is left out, since none is to be had. A step whose tool is
-missing is SKIPPED and counted. Exit code 0: no step failed. 1: one did. 2: wrong flags.
+Kafka and Prometheus are stand-ins of the same version, made from packages; Grafana is left out,
+since none is to be had. A step whose tool is missing is SKIPPED and counted. Exit code 0: no step
+failed. 1: one did. 2: wrong flags.
 
 Examples:
-  ./dev prove deploy                      about 25 minutes, most of it compiling in the image build
+  ./dev prove deploy                      about 10 minutes, most of it compiling in the image build
   ./dev prove deploy --prebuilt --json    images of the binaries that are built already
   ./dev prove deploy --only chart --only boards
 """

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "boost/json.hpp"
 #include "common/base/check.h"
+#include "tests/sim/network.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/header.pb.h"
 
@@ -231,9 +231,7 @@ void Lane::Feed(size_t number) {
 
 int64_t Lane::NetworkNs() {
   const double sigma = std::log(options_.network_p99_ms / options_.network_median_ms) / 2.3263;
-  const double radius = std::sqrt(-2.0 * std::log(1.0 - random_.Unit()));
-  const double normal = radius * std::cos(2.0 * std::numbers::pi * random_.Unit());
-  return static_cast<int64_t>(options_.network_median_ms * std::exp(sigma * normal) *
+  return static_cast<int64_t>(Lognormal(&random_, options_.network_median_ms, sigma) *
                               static_cast<double>(kNanosPerMilli));
 }
 
@@ -241,8 +239,7 @@ int64_t Lane::Through(int64_t at_ns) const {
   if (options_.stall_seconds <= 0) return at_ns;
   const auto every = static_cast<int64_t>(options_.stall_every_seconds * 1e9);
   const auto stall = static_cast<int64_t>(options_.stall_seconds * 1e9);
-  const int64_t into = (at_ns - start_ns_) % every;
-  return into < every - stall ? at_ns : at_ns - into + every;
+  return start_ns_ + AfterStall(at_ns - start_ns_, every, stall);
 }
 
 size_t Lane::NewWire() {

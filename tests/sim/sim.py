@@ -32,6 +32,10 @@ import subprocess
 import sys
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(REPOSITORY, "tests", "demo"))
+
+from long_run import tree  # noqa: E402
+
 WINDOWS = ("fixed", "sliding", "sliding_counting_refusals")
 CALLS = (10_000, 150_000, 160_000, 300_000, 500_000, 1_000_000)
 UTILISATION_MIN = 0.995
@@ -142,14 +146,9 @@ def yardstick_failures(found):
                 yield f"{name}, {kind}: {ours[kind]}"
 
 
-def git(*arguments):
-    return subprocess.run(["git", "-C", REPOSITORY, *arguments], check=True,
-                          stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def record(options, results):
+def record(options, proven, results):
     """What is committed of a long run."""
-    return {"commit": git("rev-parse", "HEAD"), "clean": not git("status", "--porcelain"),
+    return {**proven,
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "seed": options.seed, "hours": options.hours, "corps": options.corps,
             "machine": {"cores": os.cpu_count(), "system": platform.platform()},
@@ -185,6 +184,7 @@ def main(arguments=None):
     options = parse(arguments)
     try:
         if options.verb == "dispatch":
+            proven = tree() if options.out else {}
             results = dispatch(options)
             missed = list(failures(results))
             if options.json:
@@ -194,7 +194,7 @@ def main(arguments=None):
                 print(dispatch_table(results))
             if options.out:
                 with open(options.out, "w", encoding="utf-8") as file:
-                    json.dump(record(options, results), file, indent=1)
+                    json.dump(record(options, proven, results), file, indent=1)
                     file.write("\n")
         else:
             found = yardstick(options)

@@ -58,7 +58,7 @@ class FailuresTest(unittest.TestCase):
 
     def test_the_record_says_what_was_run(self):
         options = sim.parse(["dispatch", "--seed", "7", "--hours", "2"])
-        found = sim.record(options, [self.result])
+        found = sim.record(options, sim.tree(), [self.result])
         self.assertEqual((found["seed"], found["hours"], found["corps"]), (7, 2, 100))
         self.assertRegex(found["commit"], "^[0-9a-f]{40}$")
         self.assertEqual(found["windows"], [self.result])

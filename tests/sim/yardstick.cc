@@ -6,10 +6,8 @@
 //   yardstick --seed 7
 //   yardstick --stalls        with a stall of the network of 3 s every 5 minutes
 
-#include <cmath>
 #include <iostream>
 #include <limits>
-#include <numbers>
 #include <queue>
 #include <string>
 #include <utility>
@@ -20,6 +18,7 @@
 #include "common/base/clock.h"
 #include "common/base/seeded_random.h"
 #include "services/wecom_simulator/core/windows.h"
+#include "tests/sim/network.h"
 #include "tests/sim/optimum.h"
 #include "tests/sim/policies.h"
 
@@ -42,15 +41,10 @@ class Network {
   Network(uint64_t seed, bool stalls) : random_(seed), stalls_(stalls) {}
   // When what leaves at `at_ns` arrives.
   int64_t Arrival(int64_t at_ns) {
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - random_.Unit()));
-    const double normal = radius * std::cos(2.0 * std::numbers::pi * random_.Unit());
-    double ms = 35 * std::exp(0.3 * normal);
+    double ms = Lognormal(&random_, 35, 0.3);
     if (random_.Chance(0.004)) ms += 2000 * random_.Unit();
     const int64_t arrives = at_ns + static_cast<int64_t>(ms * 1e6);
-    if (!stalls_) return arrives;
-    const int64_t into = arrives % (300 * kNanosPerSecond);
-    const int64_t begins = 297 * kNanosPerSecond;
-    return into < begins ? arrives : arrives - into + 300 * kNanosPerSecond;
+    return stalls_ ? AfterStall(arrives, 300 * kNanosPerSecond, 3 * kNanosPerSecond) : arrives;
   }
 
  private:

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -29,10 +33,11 @@ Limits LimitsOf(int64_t corp, int64_t address, int64_t in_flight) {
 
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Use(int64_t corp, int64_t address, int64_t in_flight = 1000) {
+  void Use(int64_t corp, int64_t address, int64_t in_flight = 1000,
+           std::function<void(Scheduler::Route)> on_blocked = {}) {
     limits_ = LimitsOf(corp, address, in_flight);
     buckets_.emplace(&limits_);
-    scheduler_.emplace(&*buckets_);
+    scheduler_.emplace(&*buckets_, std::move(on_blocked));
   }
   Scheduler::Flow Add(const std::string& corp, CallClass call_class = CallClass::kBulk,
                       const std::string& api = "a") {
@@ -212,10 +217,8 @@ TEST_F(SchedulerTest, AnAnswerWakesWhatWaitsForAPermit) {
 }
 
 TEST_F(SchedulerTest, ItIsToldOnceThatARoutesCallsBeginToWait) {
-  limits_ = LimitsOf(100, 100, /*in_flight=*/1);
-  buckets_.emplace(&limits_);
   int told = 0;
-  scheduler_.emplace(&*buckets_, [&](Scheduler::Route) { ++told; });
+  Use(100, 100, /*in_flight=*/1, [&](Scheduler::Route) { ++told; });
   const auto flow = Add("c1");
   const auto route = scheduler_->route_of(flow);
   buckets_->Take(route);
