@@ -80,11 +80,14 @@ struct Settings {
   struct Peers {
     // gRPC host:port of each replica of the service; at most 1024.
     std::vector<std::string> ingestion, tagging, segmentation, dispatch;
-    TlsFiles tls;  // of this process as their client
+    int settle_ms = 60'000;  // see replica; 1,000 to 3,600,000
+    TlsFiles tls;            // of this process as their client
     bool operator==(const Peers&) const = default;
   } peers;
 
-  std::string replica = "0/1";          // r/R: this process is replica r of R; 0 <= r < R <= 1024
+  // r/R: this process is replica r of R; 0 <= r < R <= 1024. r/LEAST-MOST: their number is found by
+  // their names, see common/process/replica_count.h.
+  std::string replica = "0/1";
   std::vector<CallerIdentity> callers;  // needs listen.tls.ca_file; only in the file
 
   struct FormerOwner {

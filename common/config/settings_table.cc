@@ -100,13 +100,18 @@ std::vector<Setting> MakeTable() {
            "gRPC address of each replica of segmentation, by ordinal."),
       List(TIDEGATE_FIELD(peers.dispatch), Format::kPeer,
            "gRPC address of each replica of dispatch, by ordinal."),
+      Integer(TIDEGATE_FIELD(peers.settle_ms), 1'000, 3'600'000, "ms",
+              "How long another number of replicas must last before this process ends, to start "
+              "with it; only with replica: r/LEAST-MOST."),
       Text(TIDEGATE_FIELD(peers.tls.cert_file), Format::kPath,
            "PEM certificate that this process shows to its peers."),
       Text(TIDEGATE_FIELD(peers.tls.key_file), Format::kPath,
            "PEM private key of that certificate."),
       Text(TIDEGATE_FIELD(peers.tls.ca_file), Format::kPath,
            "PEM certificates that the peers' are checked against."),
-      Text(TIDEGATE_FIELD(replica), Format::kReplica, "This process is replica r of R."),
+      Text(TIDEGATE_FIELD(replica), Format::kReplica,
+           "This process is replica r of R. With LEAST-MOST for R, as many as have names: the last "
+           "one is the highest of peers whose name is known."),
       Callers(TIDEGATE_FIELD(callers),
               "Which corps the owner of a client certificate may act for; needs "
               "listen.tls.ca_file."),

@@ -25,7 +25,7 @@ enum class Format {
   kBrokers,      // host:port,host:port; may be empty
   kUrl,          // http or https
   kTopicPrefix,  // what Kafka allows in topic names
-  kReplica,      // r/R
+  kReplica,      // r/R or r/LEAST-MOST
 };
 
 struct Setting {

@@ -35,8 +35,12 @@ std::optional<int> ParseInteger(absl::string_view text) {
 bool IsReplica(absl::string_view text) {
   const std::vector<absl::string_view> parts = absl::StrSplit(text, '/');
   if (parts.size() != 2) return false;
-  const auto ordinal = ParseInteger(parts[0]), count = ParseInteger(parts[1]);
-  return ordinal && count && *ordinal >= 0 && *ordinal < *count && *count <= kMostReplicas;
+  const std::vector<absl::string_view> counts = absl::StrSplit(parts[1], '-');
+  if (counts.size() > 2) return false;
+  const auto ordinal = ParseInteger(parts[0]), least = ParseInteger(counts.front()),
+             most = ParseInteger(counts.back());
+  return ordinal && least && most && *ordinal >= 0 && *ordinal < *most && 1 <= *least &&
+         *least <= *most && *most <= kMostReplicas;
 }
 
 bool IsTopicPrefix(absl::string_view text) {
@@ -100,7 +104,7 @@ std::string FormatText(const Setting& setting) {
     case Format::kTopicPrefix:
       return "up to 100 letters, digits, dots, underscores and hyphens";
     case Format::kReplica:
-      return absl::StrCat("r/R with 0 <= r < R <= ", kMostReplicas);
+      return absl::StrCat("r/R with 0 <= r < R <= ", kMostReplicas, ", or r/LEAST-MOST");
   }
   return "";
 }

@@ -21,7 +21,9 @@ void AddFlags(const std::string& name, CLI::App* app, Flags* flags) {
   app->name(name);
   app->description("One service of Tidegate in a process of its own.");
   app->add_option("--config", flags->config, "Settings, YAML; see docs/configuration.md");
-  app->add_option("--replica", flags->replica, "r/R: this is replica r of R");
+  app->add_option(
+      "--replica", flags->replica,
+      "r/R: this is replica r of R; r/LEAST-MOST: of as many as the names of peers tell");
   app->add_option("--set", flags->set,
                   "One setting, KEY=VALUE; stronger than file and environment");
   app->add_flag("--check-config", flags->check_config, "Check the settings and end");

@@ -16,9 +16,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "common/base/build_info.h"
 #include "common/base/clock.h"
@@ -34,12 +32,14 @@
 #include "common/process/admin.h"
 #include "common/process/former_owner.h"
 #include "common/process/measured_log.h"
+#include "common/process/replica_watch.h"
 
 namespace tidegate::process {
 namespace {
 
 constexpr absl::Duration kDrainPatience = absl::Seconds(10);
 constexpr absl::Duration kCallPatience = absl::Seconds(2);
+constexpr absl::Duration kNamePatience = absl::Seconds(60);
 constexpr auto kReadyPoll = std::chrono::milliseconds(2);
 constexpr auto kReadyPatience = std::chrono::minutes(10);
 
@@ -74,15 +74,6 @@ absl::Status WritePortsFile(const std::string& path, const std::string& grpc,
   return absl::OkStatus();
 }
 
-// "1/2", checked when the settings were loaded.
-Replica ParseReplica(const std::string& text) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(text, '/');
-  Replica replica;
-  (void)absl::SimpleAtoi(parts.first, &replica.ordinal);
-  (void)absl::SimpleAtoi(parts.second, &replica.count);
-  return replica;
-}
-
 log::KafkaOptions ToKafkaOptions(const config::Settings& settings) {
   const auto& kafka = settings.log.kafka;
   log::KafkaOptions options;
@@ -113,6 +104,30 @@ std::string ProtoNameOf(const std::string& service) {
   std::string name = service;
   name[0] = absl::ascii_toupper(static_cast<unsigned char>(name[0]));
   return absl::StrCat("tidegate.", service, ".v1.", name, "Service");
+}
+
+// SIGTERM and SIGINT. During a start, and again during a drain, a signal ends the process at once,
+// which is survived like a kill: what is in flight becomes doubt.
+std::atomic<bool> started{false};
+std::atomic<bool> told{false};
+sem_t told_to_end;
+
+void OnSignal(int) {
+  if (!started.load() || told.exchange(true)) _exit(0);
+  sem_post(&told_to_end);
+}
+
+// An end in order that the process itself wants; also before it has started.
+void TellToEnd() {
+  if (!told.exchange(true)) sem_post(&told_to_end);
+}
+
+void CatchSignals() {
+  sem_init(&told_to_end, 0, 0);
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
 }
 
 // All that runs, in the order of its start; destroyed in reverse.
@@ -160,22 +175,30 @@ class Process {
   std::shared_ptr<grpc::ChannelCredentials> peer_credentials_;
   std::vector<std::unique_ptr<Running>> running_;
   std::unique_ptr<rpc::ServerRunner> grpc_;
+  std::unique_ptr<ReplicaWatch> replica_watch_;  // null if their number is fixed
 };
 
 absl::Status Process::Start(const std::vector<ServiceSpec>& specs) {
-  replica_ = ParseReplica(settings_.replica);
   metrics_.SetBuildInfo(kVersion, kCommit, kBuildType);
   ASSIGN_OR_RETURN(corps_, config::LoadCorps(settings_.corps_file));
   ASSIGN_OR_RETURN(limits_, LoadLimits(settings_.limits_file));
   ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(settings_.peers.tls));
   // The addresses are taken before the long replay, so that a taken port is told at once.
   ASSIGN_OR_RETURN(admin_, Admin::Start(settings_.listen.admin, &metrics_));
+  const ReplicaRange range = ParseReplica(settings_.replica);
+  const std::vector<std::string>& peers = PeersOf(settings_, specs.front().name);
+  ASSIGN_OR_RETURN(replica_, FindReplica(range, peers, AskResolver, kNamePatience));
   RETURN_IF_ERROR(OpenLog());
   definitions_ = std::make_unique<definitions::DefinitionStore>(log_.get(), &clock_);
   for (const ServiceSpec& spec : specs) RETURN_IF_ERROR(MakeService(spec));
   RETURN_IF_ERROR(StartGrpc());
   for (const auto& running : running_) RETURN_IF_ERROR(running->service->Open());
   for (const auto& running : running_) running->service->Start();
+  if (!range.fixed()) {
+    replica_watch_ =
+        std::make_unique<ReplicaWatch>(range, peers, AskResolver, replica_,
+                                       absl::Milliseconds(settings_.peers.settle_ms), TellToEnd);
+  }
   admin_->Watch(true);
   RETURN_IF_ERROR(definitions_->WaitUntilRead());
   return WaitUntilReady();
@@ -326,36 +349,22 @@ void Process::Drain() {
   LogEvent(LogLevel::kInfo, "drain_ended");
 }
 
-// SIGTERM and SIGINT. During a start, and again during a drain, a signal ends the process at once,
-// which is survived like a kill: what is in flight becomes doubt.
-std::atomic<bool> started{false};
-std::atomic<bool> told{false};
-sem_t told_to_end;
-
-void OnSignal(int) {
-  if (!started.load() || told.exchange(true)) _exit(0);
-  sem_post(&told_to_end);
-}
-
-void CatchSignals() {
-  sem_init(&told_to_end, 0, 0);
-  struct sigaction action {};
-  action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
-}
-
 }  // namespace
 
 absl::Status CheckPeers(const config::Settings& settings,
                         const std::vector<ServiceSpec>& services) {
-  const Replica replica = ParseReplica(settings.replica);
+  const ReplicaRange range = ParseReplica(settings.replica);
+  if (!range.fixed() && services.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("replica is ", settings.replica,
+                     ", and services in one process have no names of their own; write r/R"));
+  }
   for (const ServiceSpec& service : services) {
     const size_t peers = PeersOf(settings, service.name).size();
-    if (replica.count == 1 || peers == replica.count) continue;
+    if (range.most == 1 || peers == range.most) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("peers.", service.name, " has ", peers, " addresses, but there are ",
-                     replica.count, " replicas (replica ", settings.replica,
+                     range.most, " replicas (replica ", settings.replica,
                      "); list the gRPC address of each, in the order of ordinals"));
   }
   return absl::OkStatus();

@@ -14,10 +14,11 @@ ca_file: {{ printf "%s/%s" $folder . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Each replica by name, in the order of ordinals. */}}
+{{/* Each replica by name, in the order of ordinals; with a scaler, all that there may ever be. */}}
 {{- define "tidegate.peers" -}}
 {{- $domain := printf "%s.%s.svc.%s" (include "tidegate.pod.headless" .) .root.Release.Namespace .root.Values.clusterDomain -}}
-{{- range $ordinal := until (int .values.replicas) }}
+{{- $most := .values.autoscaling.enabled | ternary .values.autoscaling.maxReplicas .values.replicas }}
+{{- range $ordinal := until (int $most) }}
 - {{ printf "%s-%d.%s:7600" (include "tidegate.pod.fullname" $) $ordinal $domain | quote }}
 {{- end }}
 {{- end -}}
@@ -95,8 +96,9 @@ send: {{ $values.send }}
 tidegate.yaml: |
   {{- include "tidegate.settings" . | nindent 2 }}
 {{- if ne .name "ingestion" }}
+{{- $scaling := .values.autoscaling }}
 replicas: |
-  {{ int .values.replicas }}
+  {{ $scaling.enabled | ternary (printf "%v-%v" $scaling.minReplicas $scaling.maxReplicas) (int .values.replicas) }}
 {{- end }}
 {{- if and .root.Values.limitsJson (eq .name "dispatch") }}
 limits.json: |

@@ -26,7 +26,11 @@ metadata:
   labels:
     {{- include "tidegate.pod.labels" . | nindent 4 }}
 spec:
+  {{- if .values.autoscaling.enabled }}
+  {{- include "tidegate.scaledReplicas" (dict "kind" "StatefulSet" "pod" .) | nindent 2 }}
+  {{- else }}
   replicas: {{ .values.stopped | ternary 0 (int .values.replicas) }}
+  {{- end }}
   serviceName: {{ include "tidegate.pod.headless" . }}
   # Replicas do not wait for each other. In order, a start would take as many replays as there are
   # replicas, and a change of their number could stand still: a fenced pod is not ready.

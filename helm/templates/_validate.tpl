@@ -57,8 +57,9 @@
 - kafka.minInsyncReplicas is {{ .Values.kafka.minInsyncReplicas }} and kafka.replication is {{ .Values.kafka.replication }}; write at most as many in-sync replicas as there are replicas
 {{- end }}
 {{- range $name := list "tagging" "segmentation" }}
-{{- if gt (int (index $.Values $name).replicas) (int $.Values.partitions) }}
-- {{ $name }}.replicas is {{ (index $.Values $name).replicas }}, more than partitions ({{ $.Values.partitions }}), so some would own nothing; write at most {{ $.Values.partitions }}
+{{- $service := index $.Values $name }}
+{{- if and (not $service.autoscaling.enabled) (gt (int $service.replicas) (int $.Values.partitions)) }}
+- {{ $name }}.replicas is {{ $service.replicas }}, more than partitions ({{ $.Values.partitions }}), so some would own nothing; write at most {{ $.Values.partitions }}
 {{- end }}
 {{- end }}
 {{- if gt (int .Values.dispatch.replicas) (int .Values.lanes) }}
@@ -73,15 +74,28 @@
 {{- end -}}
 
 {{- define "tidegate.faults.pods" -}}
-{{- with .Values.ingestion }}
-{{- if and .autoscaling.enabled (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}
-- ingestion.autoscaling.minReplicas is above maxReplicas; write at most {{ .autoscaling.maxReplicas }}
+{{- range $name := list "ingestion" "tagging" }}
+{{- with (index $.Values $name).autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+- {{ $name }}.autoscaling.minReplicas is above maxReplicas; write at most {{ .maxReplicas }}
 {{- end }}
 {{- end }}
-{{- range $name := list "tagging" "segmentation" }}
-{{- if (index $.Values $name).autoscaling.enabled }}
-- {{ $name }} cannot be scaled by KEDA: the number of replicas says which partitions a replica owns, and a scaler does not change that; set {{ $name }}.replicas and run helm upgrade
 {{- end }}
+{{- with .Values.tagging }}
+{{- if .autoscaling.enabled }}
+{{- if gt (int .autoscaling.maxReplicas) (int $.Values.partitions) }}
+- tagging.autoscaling.maxReplicas is {{ .autoscaling.maxReplicas }}, more than partitions ({{ $.Values.partitions }}), so some would own nothing; write at most {{ $.Values.partitions }}
+{{- end }}
+{{- if not .autoscaling.prometheusUrl }}
+- tagging.autoscaling.prometheusUrl is empty, so KEDA could not know the lag; write the address of the Prometheus that scrapes this release, as http://prometheus-operated.monitoring:9090
+{{- end }}
+{{- if .stopped }}
+- tagging.stopped is true and tagging.autoscaling is on, so KEDA would start pods again; set tagging.autoscaling.enabled: false too
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.segmentation.autoscaling.enabled }}
+- segmentation is not scaled by KEDA: dispatch knows its replicas by number; set segmentation.replicas and run helm upgrade
 {{- end }}
 {{- if .Values.dispatch.autoscaling.enabled }}
 - dispatch is never scaled by KEDA: the quota of WeCom bounds what is sent, so more pods only idle; set dispatch.replicas, up to lanes, and run helm upgrade
@@ -89,7 +103,7 @@
 {{- range $name := list "ingestion" "tagging" "segmentation" "dispatch" }}
 {{- $service := index $.Values $name }}
 {{- $least := int $service.replicas }}
-{{- if and (eq $name "ingestion") $service.autoscaling.enabled }}{{ $least = int $service.autoscaling.minReplicas }}{{ end }}
+{{- if and (has $name (list "ingestion" "tagging")) $service.autoscaling.enabled }}{{ $least = int $service.autoscaling.minReplicas }}{{ end }}
 {{- with $service.podDisruptionBudget }}
 {{- if and .enabled (ne (toString .minAvailable) "<nil>") }}
 {{- if ge (int .minAvailable) $least }}

@@ -7,6 +7,7 @@ services' binaries in TIDEGATE_BIN the settings are checked. The two folders are
 """
 
 import contextlib
+import copy
 import functools
 import glob
 import http.server
@@ -35,6 +36,7 @@ BROKEN = sorted(glob.glob(os.path.join(ROOT, "tests", "deploy", "broken_values",
 MINIMAL = os.path.join(CHART, "ci", "minimal-values.yaml")
 PRODUCTION = os.path.join(CHART, "ci", "production-values.yaml")
 METRICS = os.path.join(CHART, "ci", "metrics-values.yaml")
+KEDA = os.path.join(CHART, "ci", "keda-values.yaml")
 SERVICES = ("ingestion", "tagging", "segmentation", "dispatch")
 # Helm 3 takes Kubernetes for 1.20 where it sees no cluster.
 KUBE_VERSION = ("--kube-version", "1.37.2")
@@ -234,8 +236,20 @@ def budget_faults(found):
 
 def scaler_faults(found):
     for scaler in of_kind(found, "ScaledObject", "HorizontalPodAutoscaler"):
-        if not scaler["spec"]["scaleTargetRef"]["name"].endswith("-ingestion"):
-            yield f"{name_of(scaler)}: scales a service that owns partitions"
+        spec, name = scaler["spec"], name_of(scaler)
+        target = spec["scaleTargetRef"]["name"]
+        service = target.rsplit("-", 1)[1]
+        if service not in ("ingestion", "tagging"):
+            yield f"{name}: scales {service}, which is never scaled"
+        elif service == "tagging":
+            data = one(found, "ConfigMap", target)["data"]
+            settings = yaml.safe_load(data["tidegate.yaml"])
+            least, most = spec["minReplicaCount"], spec["maxReplicaCount"]
+            if data["replicas"].strip() != f"{least}-{most}" or \
+                    len(settings["peers"]["tagging"]) != most:
+                yield f"{name}: its pods count to another number"
+            if most > settings["partitions"]:
+                yield f"{name}: some pods would own nothing"
 
 
 def address_faults(found):
@@ -363,6 +377,31 @@ class ChartTest(unittest.TestCase):
         settings = one(found, "ConfigMap", "t-tidegate-dispatch")["data"]
         self.assertEqual(settings["replicas"], "3\n")
 
+    def test_the_lag_that_scales_tagging_is_counted_right(self):
+        promtool = tool("promtool")
+        if promtool is None:
+            self.skipTest("no promtool")
+        scaler = one(objects(KEDA), "ScaledObject", "t-tidegate-tagging")
+        query = scaler["spec"]["triggers"][0]["metadata"]["query"]
+        lag = 'tidegate_lag_records{{namespace="{}", stage="{}", partition="{}"}}'.format
+        case = {
+            "rule_files": [], "evaluation_interval": "1m",
+            "tests": [{
+                "interval": "1m",
+                "input_series": [
+                    {"series": lag("default", "tagging", 0), "values": "5 70 0"},
+                    {"series": lag("default", "tagging", 1), "values": "0 0 200"},
+                    {"series": lag("default", "ingestion", 0), "values": "4000x3"},
+                    {"series": lag("other", "tagging", 0), "values": "30000x3"}],
+                # The highest of two minutes of each partition, of this release's tagging alone.
+                "promql_expr_test": [{"expr": query, "eval_time": "2m", "exp_samples": [
+                    {"labels": "{}", "value": 270}]}]}]}
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(case, file)
+            file.flush()
+            result = run(promtool, "test", "rules", file.name)
+        self.assertEqual(result.returncode, 0, result.stdout)
+
     def test_rules_and_boards_of_the_files_folder(self):
         rules = "groups:\n  - name: tidegate\n    rules:\n      - alert: Old\n" \
                 "        expr: tidegate_doubt_oldest_seconds > 1\n" \
@@ -450,12 +489,14 @@ class PlantedFaultTest(unittest.TestCase):
             "app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}\n"))
         self.assertTrue([f for f in found if "in a selector" in f], found)
 
-    def test_a_scaler_of_dispatch_is_caught(self):
-        found = objects(os.path.join(CHART, "ci", "keda-values.yaml"))
-        scaler = of_kind(found, "ScaledObject")[0]
-        self.assertEqual(list(scaler_faults([scaler])), [])
-        scaler["spec"]["scaleTargetRef"]["name"] = "t-tidegate-dispatch"
-        self.assertEqual(len(list(scaler_faults([scaler]))), 1)
+    def test_a_scaler_that_does_not_fit_its_pods_is_caught(self):
+        found = copy.deepcopy(objects(KEDA))
+        self.assertEqual(list(scaler_faults(found)), [])
+        spec = one(found, "ScaledObject", "t-tidegate-tagging")["spec"]
+        spec["maxReplicaCount"] = 7
+        self.assertIn("its pods count to another number", "\n".join(scaler_faults(found)))
+        spec["scaleTargetRef"]["name"] = "t-tidegate-dispatch"
+        self.assertIn("scales dispatch, which is never scaled", "\n".join(scaler_faults(found)))
 
     def test_a_misspelt_field_is_caught(self):
         for path, right, wrong in (

@@ -985,35 +985,41 @@ class Proof:
         if not self._custom:
             return
         files = [METRICS, KEDA]
-        counts = {"ingestion": 1, "tagging": 2, "segmentation": 2, "dispatch": 1}
+        counts = {"ingestion": 1, "tagging": 1, "segmentation": 2, "dispatch": 1}
         with self._step("helm install --wait with metrics, rules, boards and KEDA") as notes:
             self._helm("install", files)
             self._custom_objects(notes)
             self._sound(notes, counts)
         self._test("helm test with metrics and KEDA")
         with self._step("an upgrade leaves the scaler's number alone") as notes:
-            cluster.kubectl("scale", "deployment", f"{RELEASE}-ingestion", "--replicas=3")
-            cluster.until("3 pods are ready", lambda: sum(
-                map(is_ready, self._pods()["ingestion"])) == 3)
-            before, counts["ingestion"] = self._pods(), 3
+            for kind, name in (("deployment", "ingestion"), ("statefulset", "tagging")):
+                cluster.kubectl("scale", kind, f"{RELEASE}-{name}", "--replicas=3")
+                cluster.until(f"3 pods of {name} are ready", lambda name=name: sum(
+                    map(is_ready, self._pods()[name])) == 3)
+                counts[name] = 3
+            before = self._pods()
             self._helm("upgrade", files, kafka={"appendTimeoutMs": 60000})
             self._replaced(before, SERVICES, notes, counts)
-            notes.append("3 replicas of ingestion, set by another, are still 3")
+            notes.append("3 replicas of ingestion and of tagging, set by another, are still 3")
         with self._step("all switches off by an upgrade") as notes:
             self._helm("upgrade", [MINIMAL], networkPolicy={"enabled": False})
             left = {kind: len(self._mine(kind)) for kind in (*CUSTOM, "networkpolicies")}
             self._expect("what is left", left, {kind: 0 for kind in left})
             notes.append(f"{', '.join(left)} are gone")
-            counts["ingestion"] = 2
+            counts |= {"ingestion": 2, "tagging": 2}
             self._sound(notes, counts)
         with self._step("KEDA switched on while the release runs") as notes:
             with cluster.watched_pods() as events:
-                self._helm("upgrade", [MINIMAL], ingestion={"autoscaling": {"enabled": True}})
+                self._helm("upgrade", [MINIMAL], ingestion={"autoscaling": {"enabled": True}},
+                           tagging={"autoscaling": {"enabled": True, "prometheusUrl": "http://p:1"}})
+            left = [len(self._pods()[name]) for name in ("ingestion", "tagging")]
+            self._expect("pods of ingestion and tagging, whose default is 1", left, [2, 2])
+            # Its pods restart one by one, since they are told another way to count.
             least = least_ready(events, {"ingestion": 2}).get("ingestion", 0)
             if least < 2:
                 raise Failure(f"ingestion fell from 2 ready pods to {least}, below minReplicas: its "
                               "Deployment lost spec.replicas, whose default is 1")
-            notes.append("ingestion keeps its 2 pods")
+            notes.append("ingestion and tagging keep their 2 pods")
         self._uninstall("metrics and KEDA")
 
     def _custom_objects(self, notes):
@@ -1028,9 +1034,10 @@ class Proof:
                   if each["metadata"]["labels"].get("grafana_dashboard") for key in each["data"]}
         self._expect("boards", boards, set(os.listdir(os.path.join(CHART, "files", "boards"))))
         scaled = {each["spec"]["scaleTargetRef"]["name"] for each in self._mine("scaledobjects")}
-        self._expect("what is scaled", scaled, {f"{RELEASE}-ingestion"})
+        self._expect("what is scaled", scaled, {f"{RELEASE}-ingestion", f"{RELEASE}-tagging"})
         self._cluster.named("deployments", f"{RELEASE}-ingestion")
-        notes.append(f"{alerts} rules, {len(boards)} boards, 1 ScaledObject, a ServiceMonitor that "
+        self._cluster.named("statefulsets", f"{RELEASE}-tagging")
+        notes.append(f"{alerts} rules, {len(boards)} boards, {len(scaled)} ScaledObjects, a ServiceMonitor that "
                      f"chooses {len(SERVICES)} Services")
 
     def production(self):

@@ -137,7 +137,13 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
        "FILE:3:14: wecom.url is a URL with a user; write http://host or https://host, without "
        "user, query and fragment"},
       {"BadReplica", "corps_file: c\nlog: {data_dir: d}\nreplica: 3/3\n",
-       "FILE:3:10: replica is \"3/3\"; write r/R with 0 <= r < R <= 1024"},
+       "FILE:3:10: replica is \"3/3\"; write r/R with 0 <= r < R <= 1024, or r/LEAST-MOST"},
+      {"BadReplicaRange", "corps_file: c\nlog: {data_dir: d}\nreplica: 1/4-3\n",
+       "FILE:3:10: replica is \"1/4-3\"; write r/R with 0 <= r < R <= 1024, or r/LEAST-MOST"},
+      {"ReplicaBeyondItsRange", "corps_file: c\nlog: {data_dir: d}\nreplica: 3/1-3\n",
+       "FILE:3:10: replica is \"3/1-3\"; write r/R with 0 <= r < R <= 1024, or r/LEAST-MOST"},
+      {"NoReplicaAtLeast", "corps_file: c\nlog: {data_dir: d}\nreplica: 0/0-3\n",
+       "FILE:3:10: replica is \"0/0-3\"; write r/R with 0 <= r < R <= 1024, or r/LEAST-MOST"},
       {"BadTopicPrefix", "corps_file: c\nlog: {data_dir: d, kafka: {topic_prefix: a b}}\n",
        "FILE:2:42: log.kafka.topic_prefix is \"a b\"; write up to 100 letters, digits, dots, "
        "underscores and hyphens"},

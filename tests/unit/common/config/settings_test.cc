@@ -196,9 +196,11 @@ class SettingsMaker {
          {&s.peers.ingestion, &s.peers.tagging, &s.peers.segmentation, &s.peers.dispatch}) {
       for (int i = Between(0, 3); i > 0; --i) list->push_back(Address());
     }
+    s.peers.settle_ms = Between(1'000, 3'600'000);
     s.peers.tls = Tls();
     const int replicas = Between(1, 1024);
-    s.replica = absl::StrCat(Between(0, replicas - 1), "/", replicas);
+    s.replica = absl::StrCat(Between(0, replicas - 1), "/",
+                             Coin() ? absl::StrCat(Between(1, replicas), "-") : "", replicas);
     if (!s.listen.tls.ca_file.empty()) {
       for (int i = Between(0, 3); i > 0; --i) {
         s.callers.push_back({absl::StrCat(i, Text()), {"*"}});
