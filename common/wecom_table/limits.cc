@@ -230,6 +230,13 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     results.Millis("close_after_ms", 0, &limits.results.close_after_ns);
     RETURN_IF_ERROR(results.Finish());
   }
+  if (const json::value* value = reader.Find("messages")) {
+    Reader messages(*value, "messages");
+    messages.Millis("urgent_linger_ms", 0, &limits.messages.urgent_linger_ns);
+    messages.Millis("interactive_linger_ms", 0, &limits.messages.interactive_linger_ns);
+    messages.Millis("bulk_linger_ms", 0, &limits.messages.bulk_linger_ns);
+    RETURN_IF_ERROR(messages.Finish());
+  }
   RETURN_IF_ERROR(reader.Finish());
   return limits;
 }

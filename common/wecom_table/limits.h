@@ -43,6 +43,13 @@ struct Results {
   int64_t close_after_ns = int64_t{31} * 24 * 3600 * kNanosPerSecond;
 };
 
+// How long the first message of a call waits for others to share it.
+struct Messages {
+  int64_t urgent_linger_ns = 20 * kNanosPerMilli;
+  int64_t interactive_linger_ns = 100 * kNanosPerMilli;
+  int64_t bulk_linger_ns = 1000 * kNanosPerMilli;
+};
+
 struct Limits {
   std::vector<WindowLimit> windows;
   std::map<std::string, int64_t> in_flight;  // by api
@@ -50,6 +57,7 @@ struct Limits {
   int64_t http_deadline_ns = 5 * kNanosPerSecond;
   Settle settle;
   Results results;
+  Messages messages;
   int64_t slots_per_window = 240;  // in [20, 240]; a token returns at most a slot late
 
   // The window limits of an api in a scope: its own, else those of "*".

@@ -4,16 +4,15 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/hash.h"
-#include "common/base/partitioner.h"
 #include "common/expression/expression.h"
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
 #include "common/grpc/stream_reader.h"
 #include "services/dispatch/campaign_view.h"
+#include "services/dispatch/message_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -30,9 +29,6 @@ namespace v1 = ::tidegate::dispatch::v1;
 namespace {
 
 constexpr int kVariantsMax = 20;
-constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
-constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
-constexpr size_t kLinkTitleBytesMax = 128;
 constexpr size_t kWatchersMax = 1000;
 constexpr int64_t kWatchGapNs = 200 * kNanosPerMilli;
 // For the forecast: what a create takes where nothing was measured yet.
@@ -48,15 +44,7 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
     return;
   }
   for (int i = 0; i < spec.variants_size(); ++i) {
-    const v1::ContentVariant& variant = spec.variants(i);
-    const std::string field = absl::StrCat("campaign.variants[", i, "].");
-    rpc::CheckText(field + "text", variant.text(), kTextBytesMax, wrong);
-    rpc::CheckText(field + "link_title", variant.link_title(), kLinkTitleBytesMax, wrong);
-    rpc::CheckText(field + "link_url", variant.link_url(), kLinkUrlBytesMax, wrong);
-    if (!variant.link_url().empty() && !absl::StartsWith(variant.link_url(), "https://") &&
-        !absl::StartsWith(variant.link_url(), "http://")) {
-      wrong->push_back({field + "link_url", "write an http:// or https:// address"});
-    }
+    CheckContent(absl::StrCat("campaign.variants[", i, "]."), spec.variants(i), wrong);
   }
 }
 
@@ -102,28 +90,16 @@ v1::CampaignPlan ToPlan(const std::string& campaign_id,
 
 }  // namespace
 
-uint32_t Handler::LaneNumber(const std::string& corp) const {
-  return PartitionOf(corp, lanes_in_all_);
-}
-
-bool Handler::Owns(const std::string& corp) const {
-  return edge_.replicas->own().Owns(LaneNumber(corp));
-}
-
-Lane& Handler::LaneOf(const std::string& corp) {
-  return (*lanes_)[edge_.replicas->own().PlaceOf(LaneNumber(corp))];
-}
-
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
                                            const Request* request, Response* response, Ask ask) {
   const std::string& corp = request->corp();
   if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  if (!Owns(corp)) return edge_.replicas->Forward(context, LaneNumber(corp), request, response);
+  if (!lanes_.Owns(corp)) return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
   auto* reactor = context->DefaultReactor();
   edge_.definitions->WhenCurrent([this, reactor, corp, ask](const absl::Status& current) {
     if (!current.ok()) return reactor->Finish(rpc::ToGrpcStatus(current, "DEFINITIONS_NOT_READ"));
-    Lane& lane = LaneOf(corp);
+    Lane& lane = lanes_.Of(corp);
     DispatchCore* core = lane.core.get();
     const auto definitions = edge_.definitions->Corp(corp);
     const absl::Status posted = lane.thread->runner().PostQuery(
@@ -215,7 +191,7 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
 void Handler::ReplyWhenTaken(const std::string& corp, const std::string& campaign,
                              uint64_t revision, absl::Time deadline,
                              std::function<void(absl::Status)> done) {
-  Lane& lane = LaneOf(corp);
+  Lane& lane = lanes_.Of(corp);
   const DispatchCore* core = lane.core.get();
   runtime::WaitList* waiting = lane.waiting.get();
   const int64_t deadline_raw_ns =
@@ -247,8 +223,8 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
   rpc::CheckId("campaign_id", request.campaign_id(), &wrong);
   if (from != CAMPAIGN_INTENT_DRAFT) rpc::CheckText("reason", reason, 1000, &wrong);
   if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
-  if (!Owns(request.corp())) {
-    return edge_.replicas->Forward(context, LaneNumber(request.corp()), &request, response);
+  if (!lanes_.Owns(request.corp())) {
+    return edge_.replicas->Forward(context, lanes_.NumberOf(request.corp()), &request, response);
   }
   auto* reactor = context->DefaultReactor();
   const std::string id = request.campaign_id();
@@ -290,7 +266,7 @@ grpc::ServerUnaryReactor* Handler::ChangeIntent(grpc::CallbackServerContext* con
     propose(false);
     return reactor;
   }
-  Lane& lane = LaneOf(corp_id);
+  Lane& lane = lanes_.Of(corp_id);
   const DispatchCore* core = lane.core.get();
   const absl::Status posted = lane.thread->runner().PostQuery([=](absl::Status status, const Now&) {
     if (!status.ok()) return reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
@@ -359,7 +335,7 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
   const std::string corp = request->corp();
   if (edge_.Find(*context, corp) == nullptr) {
     reactor->End(rpc::UnknownCorp());
-  } else if (!Owns(corp)) {
+  } else if (!lanes_.Owns(corp)) {
     WatchElsewhere(*context, *request, reactor);
   } else {
     edge_.definitions->WhenCurrent(
@@ -378,7 +354,7 @@ grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
 
 void Handler::WatchLane(const std::string& corp, const std::string& id,
                         const std::shared_ptr<CampaignWatch>& reactor) {
-  Lane& lane = LaneOf(corp);
+  Lane& lane = lanes_.Of(corp);
   DispatchCore* core = lane.core.get();
   auto* watchers = lane.watchers.get();
   // On the lane's thread, after each turn: tells a change at most five times a second.
@@ -419,7 +395,7 @@ void Handler::WatchElsewhere(const grpc::CallbackServerContext& context,
   grpc::Status status = replicas->CheckHop(context, &hopped);
   if (status.ok() && hopped) status = replicas->OwnershipDiffers();
   if (!status.ok()) return reactor->End(std::move(status));
-  const uint32_t owner = replicas->own().OwnerOf(LaneNumber(request.corp()));
+  const uint32_t owner = replicas->own().OwnerOf(lanes_.NumberOf(request.corp()));
   const auto stub = std::shared_ptr<v1::DispatchService::Stub>(
       v1::DispatchService::NewStub(replicas->channel(owner)));
   auto* reader = new rpc::StreamReader<v1::WatchCampaignResponse>(

@@ -11,6 +11,7 @@
 #include "services/dispatch/adapters/audience_preview.h"
 #include "services/dispatch/campaign_watch.h"
 #include "services/dispatch/lane.h"
+#include "services/dispatch/message_door.h"
 #include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
 
 namespace tidegate::dispatch {
@@ -21,8 +22,12 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   // `lanes`: those of this replica, in rising order, of `lanes_in_all`. What is pointed to outlives
   // the handler.
   Handler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
-          uint32_t lanes_in_all, std::vector<Lane>* lanes)
-      : edge_(edge), clock_(clock), limits_(limits), lanes_in_all_(lanes_in_all), lanes_(lanes) {}
+          log::Log* log, uint32_t lanes_in_all, std::vector<Lane>* lanes)
+      : edge_(edge),
+        clock_(clock),
+        limits_(limits),
+        lanes_(lanes_in_all, edge.replicas, lanes),
+        door_(edge_, clock, log, &lanes_) {}
 
   // Who tells the audience of a campaign that is only validated; until it is set, calls that need
   // it are UNAVAILABLE.
@@ -68,15 +73,37 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
       const ::tidegate::dispatch::v1::GetWriteBackRequest* request,
       ::tidegate::dispatch::v1::GetWriteBackResponse* response) override;
 
+  grpc::ServerUnaryReactor* SendMessage(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::SendMessageRequest* request,
+      ::tidegate::dispatch::v1::SendMessageResponse* response) override;
+  grpc::ServerUnaryReactor* BatchSend(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::BatchSendRequest* request,
+      ::tidegate::dispatch::v1::BatchSendResponse* response) override;
+  grpc::ServerBidiReactor<::tidegate::dispatch::v1::SendMessagesRequest,
+                          ::tidegate::dispatch::v1::SendMessagesResponse>*
+  SendMessages(grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* GetTouch(grpc::CallbackServerContext* context,
+                                     const ::tidegate::dispatch::v1::GetTouchRequest* request,
+                                     ::tidegate::dispatch::v1::GetTouchResponse* response) override;
+  grpc::ServerUnaryReactor* ListTouches(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListTouchesRequest* request,
+      ::tidegate::dispatch::v1::ListTouchesResponse* response) override;
+  grpc::ServerUnaryReactor* CancelTouch(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::CancelTouchRequest* request,
+      ::tidegate::dispatch::v1::CancelTouchResponse* response) override;
+  grpc::ServerWriteReactor<::tidegate::dispatch::v1::WatchTouchesResponse>* WatchTouches(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::WatchTouchesRequest* request) override;
+
  private:
   // Fills in an answer, or says why there is none.
   using Ask =
       std::function<absl::Status(const definitions::CorpDefinitions&, DispatchCore&, const Now&)>;
 
-  uint32_t LaneNumber(const std::string& corp) const;
-  bool Owns(const std::string& corp) const;
-  // Requires Owns(corp).
-  Lane& LaneOf(const std::string& corp);
   // Answers the call with what `ask` fills in on the lane's thread, at the replica that owns it.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const Request* request,
@@ -94,14 +121,25 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
                                          ::tidegate::log::v1::CampaignIntent from,
                                          ::tidegate::log::v1::CampaignIntent to,
                                          const std::string& reason, const std::string& needed);
+  // One batch of a stream, here or at the replica that owns the corp's lane.
+  void TakeBatch(grpc::CallbackServerContext* context,
+                 const ::tidegate::dispatch::v1::SendMessagesRequest& request,
+                 std::function<void(::tidegate::dispatch::v1::SendMessagesResponse)> done);
+  void ForwardBatch(grpc::CallbackServerContext* context,
+                    const ::tidegate::dispatch::v1::SendMessagesRequest& request,
+                    std::function<void(::tidegate::dispatch::v1::SendMessagesResponse)> done);
+  // Answers with what `ask` fills in once all that was acknowledged before has been taken in.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* AskFolded(grpc::CallbackServerContext* context, const Request* request,
+                                      Response* response, MessageDoor::Ask ask);
   void ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
                       absl::Time deadline, std::function<void(absl::Status)> done);
 
   const rpc::Edge edge_;
   const Clock* const clock_;
   const wecom_table::Limits* const limits_;
-  const uint32_t lanes_in_all_;
-  std::vector<Lane>* const lanes_;
+  const Lanes lanes_;
+  MessageDoor door_;
   std::atomic<AudiencePreview*> preview_{nullptr};
 };
 

@@ -5,8 +5,12 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/partitioner.h"
+#include "common/grpc/replicas.h"
 #include "common/runtime/partition_thread.h"
 #include "common/runtime/wait_list.h"
 #include "services/dispatch/core/dispatch_core.h"
@@ -21,6 +25,27 @@ struct Lane {
   // Called after each turn; false = no longer. The lane's thread only.
   std::unique_ptr<std::list<std::function<bool(const Now&)>>> watchers;
   std::unique_ptr<runtime::PartitionThread> thread;
+};
+
+// Which lane a corp is in, and whether this replica owns it. Thread-safe; constant.
+class Lanes {
+ public:
+  // `owned`: those of this replica, in rising order, of `count`; it and `replicas` outlive the
+  // object.
+  Lanes(uint32_t count, const rpc::Replicas* replicas, std::vector<Lane>* owned)
+      : count_(count), replicas_(replicas), owned_(owned) {}
+
+  uint32_t NumberOf(const std::string& corp) const { return PartitionOf(corp, count_); }
+  bool Owns(const std::string& corp) const { return replicas_->own().Owns(NumberOf(corp)); }
+  // Requires Owns(corp).
+  Lane& Of(const std::string& corp) const {
+    return (*owned_)[replicas_->own().PlaceOf(NumberOf(corp))];
+  }
+
+ private:
+  const uint32_t count_;
+  const rpc::Replicas* const replicas_;
+  std::vector<Lane>* const owned_;
 };
 
 }  // namespace tidegate::dispatch

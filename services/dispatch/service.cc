@@ -104,7 +104,7 @@ Service::Service(const Config& config, const process::Environment& environment)
     lanes_.push_back(std::move(lane));
   }
   handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, &config_.limits,
-                                       config_.lanes, &lanes_);
+                                       environment.log, config_.lanes, &lanes_);
 }
 
 void Service::Connect(const process::ChannelsTo& channels_to) {

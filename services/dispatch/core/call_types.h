@@ -58,4 +58,10 @@ struct FormerOwnerEnded : core::LocalInput {
   std::string owner;  // as in its fence
 };
 
+// Somebody wants a message not to be sent.
+struct CancelMessage : core::LocalInput {
+  std::string corp;
+  std::string key;
+};
+
 }  // namespace tidegate::dispatch

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/check.h"
-#include "common/base/partitioner.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/touch_events.h"
 
@@ -70,8 +70,17 @@ const CampaignCallState* CampaignBook::FindCall(const CampaignCall& call) const 
   return &it->second.calls[call.batch()];
 }
 
-CampaignCallState* CampaignBook::FindCall(const CampaignCall& call) {
-  return const_cast<CampaignCallState*>(std::as_const(*this).FindCall(call));
+CampaignCallState* CampaignBook::MutableCall(const CampaignCall& call) {
+  return const_cast<CampaignCallState*>(FindCall(call));
+}
+
+// The flow of a campaign's creates.
+FlowName CreatesOf(const CampaignKey& key) {
+  const FlowKind kind = key.second == "@urgent"        ? FlowKind::kUrgentMessage
+                        : key.second == "@interactive" ? FlowKind::kInteractiveMessage
+                        : key.second == "@bulk"        ? FlowKind::kBulkMessage
+                                                       : FlowKind::kCreate;
+  return {.kind = kind, .corp = key.first, .campaign = key.second};
 }
 
 const CampaignState* CampaignBook::Find(const CampaignKey& key) const {
@@ -90,16 +99,20 @@ bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
 // ---- Flows ----
 
 std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& now) {
-  if (flow.kind == FlowKind::kCreate) {
+  if (!flow.campaign.empty()) {
     const auto found = campaigns_.find({flow.corp, flow.campaign});
     if (found == campaigns_.end()) return std::nullopt;
     CampaignState& campaign = found->second;
     if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) {
       return std::nullopt;
     }
-    if (TidyCreates(&campaign, now.raw_ns)) return FlowHead{};
+    if (TidyCreates(&campaign, now.raw_ns)) {
+      return FlowHead{.deadline_ns = campaign.to_send.begin()->first};
+    }
     if (campaign.to_send_later.empty()) return std::nullopt;
-    return FlowHead{.not_before_raw_ns = campaign.to_send_later.begin()->first};
+    const auto& [not_before, batch] = *campaign.to_send_later.begin();
+    return FlowHead{.not_before_raw_ns = not_before,
+                    .deadline_ns = campaign.calls[batch].deadline_wall_ns};
   }
   const CallQueue* queue = flow.kind == FlowKind::kListing ? TidyListings(flow.corp)
                                                            : TidyReads(flow.kind, flow.corp, now);
@@ -110,12 +123,10 @@ std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& no
 std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& now) {
   const auto head = HeadOf(flow, now);
   if (!head.has_value() || head->not_before_raw_ns > now.raw_ns) return std::nullopt;
-  if (flow.kind == FlowKind::kCreate) {
+  if (!flow.campaign.empty()) {
     const CampaignKey key{flow.corp, flow.campaign};
     auto& to_send = campaigns_[key].to_send;
-    const uint32_t batch = to_send.front();
-    to_send.pop_front();
-    return CreateCall(key, batch);
+    return CreateCall(key, to_send.extract(to_send.begin()).value().second);
   }
   const bool listing = flow.kind == FlowKind::kListing;
   CallQueue* queue = listing ? TidyListings(flow.corp) : TidyReads(flow.kind, flow.corp, now);
@@ -232,7 +243,7 @@ std::optional<LedgerRecord> CampaignBook::NextProgress(const Now&) {
     const CampaignKey key = *progress_queue_.begin();
     progress_queue_.erase(progress_queue_.begin());
     const auto it = campaigns_.find(key);
-    if (it == campaigns_.end() || it->second.decided) continue;
+    if (it == campaigns_.end() || it->second.decided || IsMessageCampaign(key.second)) continue;
     CampaignState& campaign = it->second;
     std::optional<LedgerRecord> record;
     const auto progress = [&](::tidegate::log::v1::CampaignPhase phase) {
@@ -317,6 +328,8 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
   for (const uint32_t index : plan.skipped_no_sender) {
     outbox->push_back(TouchEvent({.corp = key.first,
                                   .campaign = key.second,
+                                  .id = absl::StrCat(key.second, "/",
+                                                     campaign.audience[index].customer),
                                   .customer = campaign.audience[index].customer,
                                   .kind = "touch_skipped",
                                   .reason = "no_sender",
@@ -329,30 +342,32 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
 
 // ---- Creates ----
 
-void CampaignBook::ChangedCreates(const CampaignKey& key) {
-  changed_({.kind = FlowKind::kCreate, .corp = key.first, .campaign = key.second});
-}
+void CampaignBook::ChangedCreates(const CampaignKey& key) { changed_(CreatesOf(key)); }
 
 void CampaignBook::QueueCreate(const CampaignKey& key, uint32_t batch) {
   CampaignState& campaign = campaigns_[key];
-  const int64_t not_before = campaign.calls[batch].not_before_raw_ns;
-  if (not_before > 0) {
-    campaign.to_send_later.emplace(not_before, batch);
+  const CampaignCallState& call = campaign.calls[batch];
+  if (call.not_before_raw_ns > 0) {
+    campaign.to_send_later.emplace(call.not_before_raw_ns, batch);
   } else {
-    campaign.to_send.push_back(batch);
+    campaign.to_send.emplace(call.deadline_wall_ns, batch);
   }
   ChangedCreates(key);
 }
 
 bool CampaignBook::TidyCreates(CampaignState* campaign, int64_t raw_ns) {
   auto& later = campaign->to_send_later;
-  while (!later.empty() && later.begin()->first <= raw_ns) {
-    campaign->to_send.push_back(later.extract(later.begin()).value().second);
+  auto& ready = campaign->to_send;
+  for (; !later.empty() && later.begin()->first <= raw_ns; later.erase(later.begin())) {
+    const uint32_t batch = later.begin()->second;
+    ready.emplace(campaign->calls[batch].deadline_wall_ns, batch);
   }
-  for (; !campaign->to_send.empty(); campaign->to_send.pop_front()) {
-    const uint32_t batch = campaign->to_send.front();
+  for (; !ready.empty(); ready.erase(ready.begin())) {
+    const uint32_t batch = ready.begin()->second;
     const CampaignCallState& call = campaign->calls[batch];
-    if (call.phase != Phase::kPlanned || call.decided) continue;
+    if (call.phase != Phase::kPlanned || call.decided || call.held || AllEnded(call.statuses)) {
+      continue;
+    }
     if (call.not_before_raw_ns <= raw_ns) return true;
     later.emplace(call.not_before_raw_ns, batch);
   }
@@ -372,14 +387,61 @@ WantedCall CampaignBook::CreateCall(const CampaignKey& key, uint32_t batch) {
   wanted.marker = call.marker;
   std::vector<std::string> customers;
   customers.reserve(call.customers.size());
-  for (const uint32_t index : call.customers)
-    customers.push_back(campaign.audience[index].customer);
+  for (size_t i = 0; i < call.customers.size(); ++i) {
+    if (call.statuses[i] == kTouchOpen) {
+      customers.push_back(campaign.audience[call.customers[i]].customer);
+    }
+  }
   const ContentVariant& variant = campaign.variants[call.variant];
   wanted.body = wecom_table::AddMsgTemplateBody(
       call.sender, customers, variant.text, wecom_table::WithMarker(variant.link_url, call.marker),
       variant.link_title);
   return wanted;
 }
+
+// ---- Messages ----
+
+void CampaignBook::AddMessageCall(const CampaignCall& name, MessageCall message_call) {
+  const CampaignKey key = KeyOf(name);
+  CampaignState& campaign = campaigns_[key];
+  campaign.phase = CAMPAIGN_PHASE_RUNNING;
+  campaign.intent = CAMPAIGN_INTENT_RUN;
+  CHECK(campaign.calls.size() == name.batch());
+  CampaignCallState& call = campaign.calls.emplace_back();
+  call.sender = std::move(message_call.sender);
+  call.variant = static_cast<uint32_t>(campaign.variants.size());
+  campaign.variants.push_back(std::move(message_call.content));
+  for (std::string& customer : message_call.customers) {
+    call.customers.push_back(static_cast<uint32_t>(campaign.audience.size()));
+    campaign.audience.push_back({.customer = std::move(customer), .owner = ""});
+  }
+  call.statuses.assign(call.customers.size(), kTouchOpen);
+  call.call_id = CallId(key.first, key.second, name.batch());
+  call.marker = Marker(call.call_id);
+  call.deadline_wall_ns = message_call.deadline_wall_ns;
+  QueueCreate(key, name.batch());
+}
+
+bool CampaignBook::MaySkipTouch(const CampaignCall& name) const {
+  const CampaignCallState* call = FindCall(name);
+  return call != nullptr && call->phase == Phase::kPlanned && !call->decided;
+}
+
+void CampaignBook::Hold(const CampaignCall& name) { MutableCall(name)->held = true; }
+
+void CampaignBook::SkipTouch(const CampaignCall& name, uint32_t place, TouchStatus status) {
+  CampaignCallState* call = MutableCall(name);
+  CHECK(call != nullptr && call->phase == Phase::kPlanned);
+  call->held = false;
+  call->statuses[place] = status;
+  if (AllEnded(call->statuses)) {
+    result_queue_.push_back({KeyOf(name), name.batch()});
+  } else {
+    QueueCreate(KeyOf(name), name.batch());
+  }
+}
+
+// ---- What became of creates ----
 
 void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
   CampaignState& campaign = campaigns_[ref.first];
@@ -395,6 +457,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       }
       campaign.last_accepted_wall_ns =
           std::max(campaign.last_accepted_wall_ns, outcome.completed().wall_ns());
+      call.results_close_wall_ns = outcome.completed().wall_ns() + limits_->results.close_after_ns;
       if (AllEnded(call.statuses)) {
         result_queue_.push_back(ref);
       } else {
@@ -403,7 +466,8 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       break;
     case OUTCOME_CLASS_REFUSED:
       call.phase = Phase::kRefused;
-      std::fill(call.statuses.begin(), call.statuses.end(), kTouchRefused);
+      std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
+                   static_cast<uint8_t>(kTouchRefused));
       result_queue_.push_back(ref);
       break;
     case OUTCOME_CLASS_DOUBT:
@@ -423,7 +487,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
 
 void CampaignBook::OnAttempt(const Attempt& attempt) {
   const CampaignCall& name = CallOf(attempt);
-  CampaignCallState* call = FindCall(name);
+  CampaignCallState* call = MutableCall(name);
   if (call == nullptr) return;
   if (attempt.target().has_campaign_call()) {
     CampaignState& campaign = campaigns_[KeyOf(name)];
@@ -457,7 +521,7 @@ void CampaignBook::OnOutcome(const AttemptEnd& end) {
 void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_ns,
                                CallOwner owner) {
   const CampaignCall& name = CallOf(attempt);
-  CampaignCallState* call = FindCall(name);
+  CampaignCallState* call = MutableCall(name);
   if (call == nullptr) return;
   const CallRef ref{KeyOf(name), name.batch()};
   if (attempt.target().has_campaign_call()) {
@@ -500,6 +564,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       CampaignCallState& call = campaign.calls[batch];
       const CallRef ref{key, batch};
       call.decided = false;
+      call.held = false;
       call.read_under_way = false;
       if (call.doubt.has_value()) call.doubt->under_way = false;
       if (raw_restarted) {
@@ -509,7 +574,11 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       }
       switch (call.phase) {
         case Phase::kPlanned:
-          QueueCreate(key, batch);
+          if (!AllEnded(call.statuses)) {
+            QueueCreate(key, batch);
+          } else if (!call.final) {
+            result_queue_.push_back(ref);
+          }
           break;
         case Phase::kDoubt:
           QueueDoubt(ref);
@@ -577,7 +646,8 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   hash->Add(call.final).Add(call.not_before_raw_ns).Add(call.reads).Add(call.reads_after_close);
   hash->Add(call.member_confirmed).Add(call.result_cursor).Add(call.listed.size());
   for (const bool listed : call.listed) hash->Add(listed);
-  hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.doubt.has_value());
+  hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.deadline_wall_ns);
+  hash->Add(call.results_close_wall_ns).Add(call.doubt.has_value());
   if (!call.doubt.has_value()) return;
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);

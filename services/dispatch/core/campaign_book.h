@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/core/core.h"
 #include "common/wecom_table/answers.h"
@@ -39,6 +40,8 @@ enum TouchStatus : uint8_t {
   kTouchFailList = 4,
   kTouchRefused = 5,
   kTouchUnconfirmed = 6,
+  kTouchExpired = 7,    // of messages: never attempted
+  kTouchCancelled = 8,  // of messages: never attempted
 };
 inline constexpr uint8_t kNotOnThisPage = 255;
 // No touch is open.
@@ -87,7 +90,9 @@ struct CampaignCallState {
   std::vector<uint8_t> statuses;  // TouchStatus of each customer
   bool final = false;             // every status is an end, and told to others
   bool decided = false;           // something about it was decided in this batch
+  bool held = false;              // touches of it are being skipped: no attempt in this batch
   int64_t not_before_raw_ns = 0;  // of the next attempt
+  int64_t deadline_wall_ns = kNever;  // of the first attempt of an urgent message
 
   uint32_t reads = 0;  // result reads so far
   uint32_t reads_after_close = 0;
@@ -97,9 +102,17 @@ struct CampaignCallState {
   std::vector<bool> listed;    // customers on the pages of this reading
   bool found_by_list = false;  // its fail_list was never seen
   int64_t next_read_raw_ns = 0;
+  int64_t results_close_wall_ns = kNever;  // of messages; campaigns have one for all
 
   std::optional<DoubtState> doubt;
 };
+
+// A campaign whose name begins with this holds the calls of an internal service's messages: it has
+// no audience of its own, grows by call, and never ends.
+inline constexpr char kMessageCampaign = '@';
+inline bool IsMessageCampaign(absl::string_view campaign) {
+  return !campaign.empty() && campaign.front() == kMessageCampaign;
+}
 
 struct CampaignState {
   ::tidegate::log::v1::CampaignPhase phase = ::tidegate::log::v1::CAMPAIGN_PHASE_UNSPECIFIED;
@@ -114,8 +127,9 @@ struct CampaignState {
   uint64_t doubts_opened = 0;
   uint64_t doubts_accepted = 0;
   uint64_t doubts_not_executed = 0;
-  // Batches in phase kPlanned, and those whose time has not come; stale entries are skipped.
-  std::deque<uint32_t> to_send;
+  // Batches in phase kPlanned, by deadline, and those whose time has not come; stale entries are
+  // skipped.
+  std::set<std::pair<int64_t, uint32_t>> to_send;
   std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
   bool decided = false;                                  // its progress was decided in this batch
 };
@@ -133,11 +147,24 @@ class CampaignBook {
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
 
+  // The call of messages that were packed together. Its touches may be skipped until its first
+  // attempt: Hold() keeps that back in this batch, until SkipTouch() is applied.
+  struct MessageCall {
+    std::string sender;
+    ContentVariant content;
+    std::vector<std::string> customers;
+    int64_t deadline_wall_ns = kNever;
+  };
+  void AddMessageCall(const ::tidegate::log::v1::CampaignCall& name, MessageCall message_call);
+  bool MaySkipTouch(const ::tidegate::log::v1::CampaignCall& name) const;
+  void Hold(const ::tidegate::log::v1::CampaignCall& name);
+  void SkipTouch(const ::tidegate::log::v1::CampaignCall& name, uint32_t place, TouchStatus status);
+
   // Decide. What is returned is under way until it is applied; Rebuild() undoes a void batch.
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
-  // Flows: kCreate of a campaign; kListing, kReadTask, kReadResult of a corp.
+  // Flows: kCreate of a campaign, those of messages; kListing, kReadTask, kReadResult of a corp.
   std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
   std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // From the closing of results on, customers are asked and not members: moves their reads.
@@ -172,6 +199,8 @@ class CampaignBook {
   void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.
   const CampaignState* Find(const CampaignKey& key) const;
+  // nullptr if there is none.
+  const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
   bool HasUndecidedCreate(const CampaignKey& key) const;
 
@@ -187,8 +216,7 @@ class CampaignBook {
   };
 
   static void AddCallTo(core::StateHash* hash, const CampaignCallState& call);
-  CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call);
-  const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
+  CampaignCallState* MutableCall(const ::tidegate::log::v1::CampaignCall& call);
   CampaignCallState& CallAt(const CallRef& ref) { return campaigns_[ref.first].calls[ref.second]; }
   // The lowest complete round of every shard; empty if a shard has none.
   std::vector<uint32_t> CompleteRounds(const CampaignKey& key) const;
@@ -221,6 +249,8 @@ class CampaignBook {
   void OnCreateOutcome(const CallRef& ref, const AttemptEnd& end);
   void OnReadOutcome(const CallRef& ref, const AttemptEnd& end);
   void OnListOutcome(const CallRef& ref, const AttemptEnd& end);
+  // After this what is not confirmed ends unconfirmed; kNever where that is not known yet.
+  int64_t ResultsCloseNs(const CallRef& ref) const;
   static void TakeResultPage(const ::tidegate::log::v1::Outcome& outcome, CampaignCallState* call);
   void ScheduleRead(const CallRef& ref, int64_t raw_ns);
   void QueueProgress(const CampaignKey& key);

@@ -212,7 +212,7 @@ std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
 }
 
 void CampaignBook::OnSettled(const Settled& settled) {
-  CampaignCallState* call = FindCall(settled.call());
+  CampaignCallState* call = MutableCall(settled.call());
   if (call == nullptr || call->phase != Phase::kDoubt) return;
   const CallRef ref{KeyOf(settled.call()), settled.call().batch()};
   CampaignState& campaign = campaigns_[ref.first];
@@ -226,6 +226,7 @@ void CampaignBook::OnSettled(const Settled& settled) {
       call->msgid = settled.msgid();
       call->found_by_list = true;
       campaign.last_accepted_wall_ns = std::max(campaign.last_accepted_wall_ns, wall_ns);
+      call->results_close_wall_ns = wall_ns + limits_->results.close_after_ns;
       ScheduleRead(ref, raw_ns);
       break;
     case SETTLEMENT_NOT_EXECUTED:

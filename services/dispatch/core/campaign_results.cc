@@ -58,6 +58,12 @@ void CampaignBook::CloseResults(const Now& now) {
   }
 }
 
+int64_t CampaignBook::ResultsCloseNs(const CallRef& ref) const {
+  const CampaignState& campaign = campaigns_.at(ref.first);
+  if (IsMessageCampaign(ref.first.second)) return campaign.calls[ref.second].results_close_wall_ns;
+  return campaign.phase == CAMPAIGN_PHASE_COLLECTING ? campaign.results_close_wall_ns : kNever;
+}
+
 bool CampaignBook::ReadsAt(const CallRef& ref, int64_t raw_ns) {
   const CampaignCallState& call = CallAt(ref);
   return call.phase == Phase::kAccepted && !call.final && !call.read_under_way &&
@@ -70,10 +76,8 @@ CampaignBook::CallQueue* CampaignBook::TidyReads(FlowKind kind, const std::strin
   for (; !queue.empty(); queue.erase(queue.begin())) {
     const auto& [raw_ns, ref] = *queue.begin();
     if (!ReadsAt(ref, raw_ns)) continue;
-    const CampaignState& campaign = campaigns_[ref.first];
     // Once results have closed, the last word is asked of the customers' list itself.
-    const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
-                        now.wall_ns >= campaign.results_close_wall_ns;
+    const bool closed = now.wall_ns >= ResultsCloseNs(ref);
     if (kind == FlowKind::kReadResult || !closed) return &queue;
     result_reads_[corp].emplace(raw_ns, ref);
     changed_({.kind = FlowKind::kReadResult, .corp = corp, .campaign = ""});
@@ -109,8 +113,8 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
   if (call.final) return;
   const bool accepted = outcome.outcome_class() == OUTCOME_CLASS_ACCEPTED;
   const int64_t completed = outcome.completed().raw_ns();
-  const bool closed = campaign.phase == CAMPAIGN_PHASE_COLLECTING &&
-                      outcome.completed().wall_ns() >= campaign.results_close_wall_ns;
+  const int64_t close_ns = ResultsCloseNs(ref);
+  const bool closed = outcome.completed().wall_ns() >= close_ns;
   int64_t next = completed + limits_->results.poll_ns;
   if (!accepted) {
     next = completed + limits_->results.first_poll_ns;
@@ -137,9 +141,8 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
     return;
   }
   // The closing time is wall time; how far it is away is the same on any clock.
-  if (campaign.phase == CAMPAIGN_PHASE_COLLECTING && !closed) {
-    const int64_t until_close = campaign.results_close_wall_ns - outcome.completed().wall_ns();
-    next = std::min(next, completed + until_close);
+  if (close_ns != kNever && !closed) {
+    next = std::min(next, completed + (close_ns - outcome.completed().wall_ns()));
   }
   ScheduleRead(ref, next);
 }
@@ -167,7 +170,8 @@ std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
     result_queue_.pop_front();
     CampaignCallState& call = CallAt(ref);
     if (call.final || call.decided || !AllEnded(call.statuses)) continue;
-    if (call.phase != Phase::kAccepted && call.phase != Phase::kRefused) continue;
+    const bool tried = call.phase == Phase::kAccepted || call.phase == Phase::kRefused;
+    if (!tried && call.phase != Phase::kPlanned) continue;
     call.decided = true;
     LedgerRecord record;
     Result* result = record.mutable_result();
@@ -180,7 +184,7 @@ std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
 }
 
 void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord>* outbox) {
-  CampaignCallState* call = FindCall(result.call());
+  CampaignCallState* call = MutableCall(result.call());
   if (call == nullptr) return;
   const CampaignKey key = KeyOf(result.call());
   const CampaignState& campaign = campaigns_[key];
@@ -189,9 +193,15 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
   call->statuses.assign(result.statuses().begin(), result.statuses().end());
   for (size_t i = 0; i < call->customers.size(); ++i) {
     const auto [kind, reason] = TouchKindOf(call->statuses[i]);
+    const std::string& customer = campaign.audience[call->customers[i]].customer;
+    // A campaign has a customer once.
+    const std::string scope = IsMessageCampaign(key.second)
+                                  ? absl::StrCat(key.second, "/", result.call().batch())
+                                  : key.second;
     outbox->push_back(TouchEvent({.corp = key.first,
                                   .campaign = key.second,
-                                  .customer = campaign.audience[call->customers[i]].customer,
+                                  .id = absl::StrCat(scope, "/", customer),
+                                  .customer = customer,
                                   .kind = kind,
                                   .reason = reason,
                                   .member = call->sender,

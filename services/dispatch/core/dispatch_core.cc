@@ -18,6 +18,7 @@ namespace tidegate::dispatch {
 
 using ::tidegate::log::v1::Attempt;
 using ::tidegate::log::v1::CallTarget;
+using ::tidegate::log::v1::CampaignCall;
 using ::tidegate::log::v1::LedgerRecord;
 using ::tidegate::log::v1::Outcome;
 using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
@@ -75,6 +76,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       buckets_(limits),
       campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
+      messages_(limits),
       scheduler_(MakeScheduler()) {}
 
 Scheduler DispatchCore::MakeScheduler() {
@@ -104,9 +106,13 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
       return campaigns_.FoldAudience(chunk);
     }
     case log::Topic::kCommands: {
+      commands_position_ = record.offset + 1;
       ::tidegate::log::v1::Command command;
-      if (!header.has_source()) return Skip(from, record.offset, "no source");
       if (!command.ParseFromString(value)) return Skip(from, record.offset, "not a Command");
+      if (command.has_message_batch()) {
+        return messages_.Fold(record.offset, command.corp(), command.message_batch());
+      }
+      if (!header.has_source()) return Skip(from, record.offset, "no source");
       return commands_.Fold(record.offset, command);
     }
     default:
@@ -132,6 +138,11 @@ std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, con
     if (const auto* ended = dynamic_cast<const FormerOwnerEnded*>(input.local)) {
       return DecideOwnerEnded(*ended, now);
     }
+    if (const auto* cancel = dynamic_cast<const CancelMessage*>(input.local)) {
+      const auto record = messages_.DecideCancel(cancel->corp, cancel->key, &campaigns_, now);
+      if (!record.has_value()) return std::nullopt;
+      return Encode(*record);
+    }
     const auto* answer = dynamic_cast<const CallAnswer*>(input.local);
     CHECK(answer != nullptr);
     return DecideAnswer(*answer, now);
@@ -156,9 +167,12 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
     *record.mutable_commands_dropped() = *std::move(dropped);
     return Encode(record);
   }
+  if (auto record = messages_.NextExpired(&campaigns_, now)) return Encode(*record);
+  if (auto record = messages_.NextPacked(now)) return Encode(*record);
   if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
+  if (auto record = messages_.NextForgotten(now)) return Encode(*record);
   if (draining_) return std::nullopt;
 
   if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
@@ -348,9 +362,11 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kSettled:
       campaigns_.OnSettled(record.settled());
+      TellMessages(record.settled().call(), context.decided_time_ns);
       break;
     case LedgerRecord::kResult:
       campaigns_.OnResult(record.result(), outbox);
+      TellMessages(record.result().call(), context.decided_time_ns);
       break;
     case LedgerRecord::kCommandsDropped:
       commands_.OnDropped(record.commands_dropped());
@@ -363,6 +379,15 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       if (former_owners_.empty()) {
         campaigns_.OnFormerOwnersDead(record.former_owner_dead().stamp().raw_ns());
       }
+      break;
+    case LedgerRecord::kMessagesPacked:
+      messages_.OnPacked(record.messages_packed(), &campaigns_);
+      break;
+    case LedgerRecord::kMessagesSkipped:
+      messages_.OnSkipped(record.messages_skipped(), &campaigns_, options_.partitions, outbox);
+      break;
+    case LedgerRecord::kMessagesForgotten:
+      messages_.OnForgotten(record.messages_forgotten());
       break;
     case LedgerRecord::BODY_NOT_SET:
       break;
@@ -377,6 +402,7 @@ void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext
     commands_.OnAttempt(attempt);
   } else {
     campaigns_.OnAttempt(attempt);
+    TellMessages(attempt.target(), attempt.stamp().wall_ns());
   }
   open_attempts_[attempt.call_id()] = {.corp = corp, .attempt = attempt, .epoch = context.epoch};
   if (!context.live) return;
@@ -421,6 +447,7 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
     commands_.OnOutcome(end);
   } else {
     campaigns_.OnOutcome(end);
+    TellMessages(attempt.target(), outcome.completed().wall_ns());
   }
 }
 
@@ -456,6 +483,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else {
       campaigns_.OnLostOwner(open.attempt, closed, call_owner);
+      TellMessages(open.attempt.target(), fence.wall_time_ns());
     }
   }
   decided_calls_.clear();
@@ -466,6 +494,24 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   changed_flows_.clear();
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
   commands_.Rebuild(raw_restarted, held_until);
+  messages_.Rebuild();
+}
+
+void DispatchCore::TellMessages(const CallTarget& target, int64_t time_ns) {
+  if (target.has_campaign_call()) return TellMessages(target.campaign_call(), time_ns);
+  if (target.has_read_result()) return TellMessages(target.read_result(), time_ns);
+}
+
+void DispatchCore::TellMessages(const CampaignCall& name, int64_t time_ns) {
+  if (!IsMessageCampaign(name.campaign())) return;
+  if (const CampaignCallState* call = campaigns_.FindCall(name)) {
+    messages_.OnCall(name, *call, time_ns);
+  }
+}
+
+const CampaignCallState* DispatchCore::CallOf(const MessageBook::Ref& ref) const {
+  const auto name = messages_.CallOf(ref);
+  return name.has_value() ? campaigns_.FindCall(*name) : nullptr;
 }
 
 void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
@@ -473,6 +519,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   buckets_.AddStateTo(hash, at_raw_ns);
   campaigns_.AddStateTo(hash);
   commands_.AddStateTo(hash);
+  messages_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
@@ -500,7 +547,8 @@ void DispatchCore::Release(const Now&) {
 
 std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
   int64_t next = draining_ ? kNever : scheduler_.NextNs();
-  for (const auto at : {campaigns_.NextRawNs(now), commands_.NextRawNs(now)}) {
+  for (const auto at :
+       {campaigns_.NextRawNs(now), commands_.NextRawNs(now), messages_.NextRawNs(now)}) {
     if (at.has_value()) next = std::min(next, *at);
   }
   if (next == kNever) return std::nullopt;

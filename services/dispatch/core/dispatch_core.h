@@ -24,6 +24,7 @@
 #include "services/dispatch/core/campaign_book.h"
 #include "services/dispatch/core/command_book.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/scheduler.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
@@ -78,6 +79,11 @@ class DispatchCore : public core::Core {
 
   const CampaignBook& campaigns() const { return campaigns_; }
   const CommandBook& commands() const { return commands_; }
+  const MessageBook& messages() const { return messages_; }
+  // Of a message; nullptr while it waits for one.
+  const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
+  // The offset after the last command that was folded.
+  uint64_t commands_position() const { return commands_position_; }
   BucketSet& buckets() { return buckets_; }
   const DispatchCounters& counters() const { return counters_; }
   uint64_t revision(const std::string& corp) const { return definitions_.Corp(corp).revision; }
@@ -91,6 +97,9 @@ class DispatchCore : public core::Core {
   using Record = ::tidegate::log::v1::LedgerRecord;
 
   void Skip(log::TopicPartition from, uint64_t offset, const char* why);
+  // A call of messages has moved: their touches follow it.
+  void TellMessages(const ::tidegate::log::v1::CallTarget& target, int64_t time_ns);
+  void TellMessages(const ::tidegate::log::v1::CampaignCall& name, int64_t time_ns);
   std::optional<core::Decision> DecideOwnerEnded(const FormerOwnerEnded& ended, const Now& now);
   std::optional<core::Decision> DecideAnswer(const CallAnswer& answer, const Now& now);
   std::optional<core::Decision> DecideTick(const Now& now);
@@ -117,6 +126,8 @@ class DispatchCore : public core::Core {
   BucketSet buckets_;
   CampaignBook campaigns_;
   CommandBook commands_;
+  MessageBook messages_;
+  uint64_t commands_position_ = 0;
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id
   std::string boot_id_;
   std::string owner_;  // of the newest fence

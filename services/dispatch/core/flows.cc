@@ -9,6 +9,9 @@ const char* ApiOf(FlowKind kind) {
     case FlowKind::kListing:
       return "get_groupmsg_list_v2";
     case FlowKind::kCreate:
+    case FlowKind::kUrgentMessage:
+    case FlowKind::kInteractiveMessage:
+    case FlowKind::kBulkMessage:
       return "add_msg_template";
     case FlowKind::kMarkTag:
       return "mark_tag";
@@ -23,9 +26,11 @@ const char* ApiOf(FlowKind kind) {
 CallClass ClassOf(FlowKind kind) {
   switch (kind) {
     case FlowKind::kWelcome:
+    case FlowKind::kUrgentMessage:
       return CallClass::kUrgent;
     // The touches of a call in doubt wait for it.
     case FlowKind::kListing:
+    case FlowKind::kInteractiveMessage:
       return CallClass::kInteractive;
     default:
       return CallClass::kBulk;

@@ -10,7 +10,17 @@
 
 namespace tidegate::dispatch {
 
-enum class FlowKind : uint8_t { kWelcome, kListing, kCreate, kMarkTag, kReadTask, kReadResult };
+enum class FlowKind : uint8_t {
+  kWelcome,
+  kListing,
+  kCreate,
+  kUrgentMessage,
+  kInteractiveMessage,
+  kBulkMessage,
+  kMarkTag,
+  kReadTask,
+  kReadResult,
+};
 
 // Urgent calls have seconds; interactive ones keep somebody or something waiting.
 enum class CallClass : uint8_t { kInteractive, kBulk, kUrgent };
@@ -18,7 +28,7 @@ enum class CallClass : uint8_t { kInteractive, kBulk, kUrgent };
 struct FlowName {
   FlowKind kind = FlowKind::kMarkTag;
   std::string corp;
-  std::string campaign;  // of kCreate
+  std::string campaign;  // of kCreate and messages
   auto operator<=>(const FlowName&) const = default;
 };
 

@@ -12,7 +12,7 @@ core::OutboxRecord TouchEvent(const TouchEnd& end, uint32_t partitions) {
   event.set_corp(end.corp);
   event.set_customer(end.customer);
   event.set_source("dispatch");
-  event.set_event_id(absl::StrCat("touch/", end.campaign, "/", end.customer));
+  event.set_event_id(absl::StrCat("touch/", end.id));
   event.set_kind(end.kind);
   event.set_event_time_ns(end.time_ns);
   event.set_received_time_ns(end.time_ns);
@@ -37,6 +37,10 @@ std::pair<std::string, std::string> TouchKindOf(uint8_t status) {
       return {"touch_failed", "fail_list"};
     case kTouchRefused:
       return {"touch_failed", "refused"};
+    case kTouchExpired:
+      return {"touch_skipped", "expired"};
+    case kTouchCancelled:
+      return {"touch_skipped", "cancelled"};
     default:
       return {"touch_unconfirmed", "results_closed"};
   }

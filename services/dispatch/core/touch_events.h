@@ -11,6 +11,7 @@ namespace tidegate::dispatch {
 struct TouchEnd {
   std::string corp;
   std::string campaign;
+  std::string id;  // of the touch, among all of the corp; never of two
   std::string customer;
   std::string kind;    // event kind
   std::string reason;  // empty for touch_sent

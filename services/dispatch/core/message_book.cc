@@ -1,0 +1,495 @@
+#include "services/dispatch/core/message_book.h"
+
+#include <algorithm>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "services/dispatch/core/touch_events.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::CampaignCall;
+using ::tidegate::log::v1::LedgerRecord;
+using ::tidegate::log::v1::MESSAGE_CLASS_INTERACTIVE;
+using ::tidegate::log::v1::MESSAGE_CLASS_URGENT;
+using ::tidegate::log::v1::MessageBatch;
+using ::tidegate::log::v1::MessageClass;
+using ::tidegate::log::v1::MessageContent;
+using ::tidegate::log::v1::MessageRanges;
+using ::tidegate::log::v1::MessagesForgotten;
+using ::tidegate::log::v1::MessagesPacked;
+using ::tidegate::log::v1::MessagesSkipped;
+using ::tidegate::log::v1::QueuedMessage;
+
+using Phase = CampaignCallState::Phase;
+using Ref = MessageBook::Ref;
+
+namespace {
+
+// What one record may name; the rest is named by the next.
+constexpr size_t kSkipsMax = 10'000;
+
+void AddRef(const Ref& ref, MessageRanges* ranges) {
+  const int last = ranges->positions_size() - 1;
+  if (last >= 0 && ranges->positions(last) == ref.position &&
+      ranges->firsts(last) + ranges->counts(last) == ref.index) {
+    ranges->set_counts(last, ranges->counts(last) + 1);
+    return;
+  }
+  ranges->add_positions(ref.position);
+  ranges->add_firsts(ref.index);
+  ranges->add_counts(1);
+}
+
+std::vector<Ref> RefsOf(const MessageRanges& ranges) {
+  std::vector<Ref> refs;
+  for (int i = 0; i < ranges.positions_size(); ++i) {
+    for (uint32_t n = 0; n < ranges.counts(i); ++n) {
+      refs.push_back({.position = ranges.positions(i), .index = ranges.firsts(i) + n});
+    }
+  }
+  return refs;
+}
+
+std::string CampaignOf(MessageClass message_class) {
+  if (message_class == MESSAGE_CLASS_URGENT) return "@urgent";
+  return message_class == MESSAGE_CLASS_INTERACTIVE ? "@interactive" : "@bulk";
+}
+
+CampaignCall NameOfCall(const std::string& corp, MessageClass message_class, uint32_t call) {
+  return CallName({corp, CampaignOf(message_class)}, call);
+}
+
+MessageState StateOf(const CampaignCallState& call, uint8_t status) {
+  switch (status) {
+    case kTouchSent:
+      return MessageState::kSent;
+    case kTouchNotFriend:
+      return MessageState::kNotFriend;
+    case kTouchOverQuota:
+      return MessageState::kOverQuota;
+    case kTouchFailList:
+      return MessageState::kFailList;
+    case kTouchRefused:
+      return MessageState::kRefused;
+    case kTouchUnconfirmed:
+      return MessageState::kUnconfirmed;
+    case kTouchExpired:
+      return MessageState::kExpired;
+    case kTouchCancelled:
+      return MessageState::kCancelled;
+    default:
+      break;
+  }
+  switch (call.phase) {
+    case Phase::kPlanned:
+      return MessageState::kQueued;
+    case Phase::kUnderWay:
+      return MessageState::kSending;
+    case Phase::kDoubt:
+      return MessageState::kInDoubt;
+    case Phase::kParked:
+      return MessageState::kParked;
+    default:
+      return MessageState::kAccepted;
+  }
+}
+
+}  // namespace
+
+// ---- Keys ----
+
+size_t MessageBook::KeyHash::operator()(const KeyView& view) const {
+  return absl::HashOf(view.corp, view.key);
+}
+
+size_t MessageBook::KeyHash::operator()(const KeyRef& ref) const {
+  return absl::HashOf(absl::string_view(ref.batch->corp),
+                      absl::string_view(
+                          ref.batch->messages.messages(static_cast<int>(ref.index)).key()));
+}
+
+bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyView& b) const {
+  return a.batch->messages.messages(static_cast<int>(a.index)).key() == b.key &&
+         a.batch->corp == b.corp;
+}
+
+bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyRef& b) const {
+  return (*this)(
+      a, {.corp = b.batch->corp, .key = b.batch->messages.messages(static_cast<int>(b.index)).key()});
+}
+
+std::optional<Ref> MessageBook::Find(absl::string_view corp, absl::string_view key) const {
+  const auto found = keys_.find(KeyView{.corp = corp, .key = key});
+  if (found == keys_.end()) return std::nullopt;
+  return Ref{.position = found->position, .index = found->index};
+}
+
+std::optional<CampaignCall> MessageBook::CallOf(const Ref& ref) const {
+  const Batch& batch = BatchOf(ref);
+  const Touch& touch = batch.touches[ref.index];
+  if (!touch.packed) return std::nullopt;
+  const QueuedMessage& message = batch.messages.messages(static_cast<int>(ref.index));
+  return NameOfCall(batch.corp, message.message_class(), touch.call);
+}
+
+bool MessageBook::SameMessage(const Batch& known, uint32_t index, const QueuedMessage& message,
+                              const MessageContent& content) {
+  const QueuedMessage& other = known.messages.messages(static_cast<int>(index));
+  const MessageContent& said = known.messages.contents(static_cast<int>(other.content()));
+  return other.customer() == message.customer() && other.sender() == message.sender() &&
+         other.message_class() == message.message_class() &&
+         other.deadline_ns() == message.deadline_ns() && said.text() == content.text() &&
+         said.link_url() == content.link_url() && said.link_title() == content.link_title();
+}
+
+// ---- Folding ----
+
+void MessageBook::Fold(uint64_t position, const std::string& corp, const MessageBatch& messages) {
+  Batch& batch = batches_[position];
+  batch.corp = corp;
+  batch.messages = messages;
+  batch.touches.resize(static_cast<size_t>(messages.messages_size()));
+  for (uint32_t i = 0; i < batch.touches.size(); ++i) {
+    const KeyRef own{.batch = &batch, .position = position, .index = i};
+    const auto [known, added] = keys_.insert(own);
+    if (!added) {
+      if (known->batch->messages.received_ns() + kKeyKeptNs > messages.received_ns()) {
+        batch.touches[i].state = MessageState::kRepeat;
+        continue;
+      }
+      keys_.erase(known);
+      keys_.insert(own);
+    }
+    ++batch.open;
+    ++open_;
+    Queue(position, &batch, i);
+  }
+}
+
+MessageBook::GroupName MessageBook::NameOf(absl::string_view corp, absl::string_view sender,
+                                           const MessageContent& content,
+                                           MessageClass message_class) {
+  return {corp,           static_cast<int>(message_class), sender,
+          content.text(), content.link_url(),              content.link_title()};
+}
+
+int64_t MessageBook::LingerNs(MessageClass message_class) const {
+  if (message_class == MESSAGE_CLASS_URGENT) return limits_->messages.urgent_linger_ns;
+  if (message_class == MESSAGE_CLASS_INTERACTIVE) return limits_->messages.interactive_linger_ns;
+  return limits_->messages.bulk_linger_ns;
+}
+
+void MessageBook::Queue(uint64_t position, Batch* batch, uint32_t index) {
+  const QueuedMessage& message = batch->messages.messages(static_cast<int>(index));
+  const MessageContent& content = batch->messages.contents(static_cast<int>(message.content()));
+  const Ref ref{.position = position, .index = index};
+  if (message.deadline_ns() != 0) deadlines_.emplace(message.deadline_ns(), ref);
+  const auto found =
+      group_of_.find(NameOf(batch->corp, message.sender(), content, message.message_class()));
+  GroupNumber number = next_group_;
+  if (found != group_of_.end()) {
+    number = found->second;
+  } else {
+    Group& added = groups_[next_group_++];
+    added.corp = batch->corp;
+    added.sender = message.sender();
+    added.content = content;
+    added.message_class = message.message_class();
+    added.due_ns = kNever;
+    group_of_.emplace(NameOf(added.corp, added.sender, added.content, added.message_class), number);
+  }
+  Group& group = groups_.at(number);
+  group.waiting.push_back(ref);
+  const int64_t due_ns = group.waiting.size() >= kCustomersPerCall
+                             ? 0
+                             : batch->messages.received_ns() + LingerNs(message.message_class());
+  if (due_ns < group.due_ns) SetDue(number, due_ns);
+}
+
+void MessageBook::SetDue(GroupNumber number, int64_t due_ns) {
+  Group& group = groups_.at(number);
+  due_.erase({group.due_ns, number});
+  group.due_ns = due_ns;
+  due_.emplace(due_ns, number);
+}
+
+// ---- Deciding ----
+
+bool MessageBook::MaySkip(const Ref& ref, const CampaignBook& campaigns) const {
+  const Touch& touch = BatchOf(ref).touches[ref.index];
+  if (touch.decided) return false;
+  if (touch.state == MessageState::kWaiting) return true;
+  if (touch.state != MessageState::kQueued) return false;
+  const QueuedMessage& message =
+      BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+  return campaigns.MaySkipTouch(NameOfCall(BatchOf(ref).corp, message.message_class(), touch.call));
+}
+
+LedgerRecord MessageBook::SkipRecord(const std::string& corp, const std::vector<Ref>& refs,
+                                     const char* reason, CampaignBook* campaigns, const Now& now) {
+  LedgerRecord record;
+  MessagesSkipped* skipped = record.mutable_messages_skipped();
+  skipped->set_corp(corp);
+  skipped->set_reason(reason);
+  skipped->set_time_ns(now.wall_ns);
+  for (const Ref& ref : refs) {
+    AddRef(ref, skipped->mutable_messages());
+    Touch& touch = At(ref);
+    touch.decided = true;
+    if (touch.state == MessageState::kWaiting) continue;
+    const QueuedMessage& message =
+        BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+    campaigns->Hold(NameOfCall(corp, message.message_class(), touch.call));
+  }
+  return record;
+}
+
+std::optional<LedgerRecord> MessageBook::NextExpired(CampaignBook* campaigns, const Now& now) {
+  std::vector<Ref> expired;
+  const std::string* corp = nullptr;
+  for (auto it = deadlines_.begin(); it != deadlines_.end() && it->first <= now.wall_ns;) {
+    const Ref ref = it->second;
+    if (corp != nullptr && (BatchOf(ref).corp != *corp || expired.size() == kSkipsMax)) break;
+    it = deadlines_.erase(it);
+    // What was attempted is judged by its answer.
+    if (!MaySkip(ref, *campaigns)) continue;
+    corp = &BatchOf(ref).corp;
+    expired.push_back(ref);
+  }
+  if (expired.empty()) return std::nullopt;
+  std::sort(expired.begin(), expired.end());
+  return SkipRecord(*corp, expired, "expired", campaigns, now);
+}
+
+std::optional<LedgerRecord> MessageBook::DecideCancel(const std::string& corp,
+                                                      const std::string& key,
+                                                      CampaignBook* campaigns, const Now& now) {
+  const auto ref = Find(corp, key);
+  if (!ref.has_value() || !MaySkip(*ref, *campaigns)) return std::nullopt;
+  return SkipRecord(corp, {*ref}, "cancelled", campaigns, now);
+}
+
+std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
+  while (!due_.empty() && due_.begin()->first <= now.wall_ns) {
+    const GroupNumber number = due_.begin()->second;
+    Group& group = groups_.at(number);
+    LedgerRecord record;
+    MessageRanges* ranges = record.mutable_messages_packed()->mutable_messages();
+    // A customer is once in a call: its result is told by customer.
+    absl::flat_hash_set<absl::string_view> customers;
+    std::vector<Ref> left;
+    for (const Ref& ref : group.waiting) {
+      Touch& touch = At(ref);
+      if (touch.state != MessageState::kWaiting || touch.decided) continue;
+      const std::string& customer =
+          BatchOf(ref).messages.messages(static_cast<int>(ref.index)).customer();
+      if (customers.size() < kCustomersPerCall && customers.insert(customer).second) {
+        touch.decided = true;
+        AddRef(ref, ranges);
+      } else {
+        left.push_back(ref);
+      }
+    }
+    if (!customers.empty()) {
+      const CampaignKey key{group.corp, CampaignOf(group.message_class)};
+      *record.mutable_messages_packed()->mutable_call() = CallName(key, next_call_[key]++);
+      record.mutable_messages_packed()->set_time_ns(now.wall_ns);
+    }
+    if (left.empty()) {
+      due_.erase({group.due_ns, number});
+      group_of_.erase(NameOf(group.corp, group.sender, group.content, group.message_class));
+      groups_.erase(number);
+    } else {
+      const bool full = left.size() >= kCustomersPerCall;
+      const int64_t received_ns = BatchOf(left.front()).messages.received_ns();
+      group.waiting = std::move(left);
+      SetDue(number, full ? 0 : received_ns + LingerNs(group.message_class));
+    }
+    if (!customers.empty()) return record;
+  }
+  return std::nullopt;
+}
+
+std::optional<LedgerRecord> MessageBook::NextForgotten(const Now& now) {
+  if (forgetting_) return std::nullopt;
+  auto it = batches_.begin();
+  while (it != batches_.end() && it->second.open == 0 &&
+         it->second.messages.received_ns() + kKeyKeptNs <= now.wall_ns) {
+    ++it;
+  }
+  if (it == batches_.begin()) return std::nullopt;
+  forgetting_ = true;
+  LedgerRecord record;
+  record.mutable_messages_forgotten()->set_before_position(std::prev(it)->first + 1);
+  return record;
+}
+
+std::optional<int64_t> MessageBook::NextRawNs(const Now& now) const {
+  int64_t next = kNever;
+  if (!due_.empty()) next = due_.begin()->first;
+  if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
+  if (!batches_.empty() && batches_.begin()->second.open == 0 && !forgetting_) {
+    next = std::min(next, batches_.begin()->second.messages.received_ns() + kKeyKeptNs);
+  }
+  if (next == kNever) return std::nullopt;
+  // Wall time; how far it is away is the same on any clock.
+  return now.raw_ns + std::max<int64_t>(0, next - now.wall_ns);
+}
+
+// ---- Applying ----
+
+void MessageBook::Move(const std::string& corp, std::vector<Ref> refs, MessageState state,
+                       int64_t time_ns) {
+  for (const Ref& ref : refs) {
+    Batch& batch = batches_.at(ref.position);
+    Touch& touch = batch.touches[ref.index];
+    touch.state = state;
+    touch.decided = false;
+    if (state == MessageState::kQueued) {
+      const int64_t deadline_ns =
+          batch.messages.messages(static_cast<int>(ref.index)).deadline_ns();
+      if (deadline_ns != 0) deadlines_.emplace(deadline_ns, ref);
+    }
+    if (!HasEnded(state)) continue;
+    --batch.open;
+    --open_;
+  }
+  changed_touches_ += refs.size();
+  const uint64_t first = last_change_ + 1;
+  last_change_ += refs.size();
+  changes_.push_back({.first_number = first,
+                      .time_ns = time_ns,
+                      .corp = corp,
+                      .state = state,
+                      .touches = std::move(refs)});
+  while (changed_touches_ > kChangesMax && changes_.size() > 1) {
+    changed_touches_ -= changes_.front().touches.size();
+    changes_.pop_front();
+  }
+}
+
+void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns) {
+  const CampaignKey key = KeyOf(packed.call());
+  std::vector<Ref> refs = RefsOf(packed.messages());
+  const Batch& first_batch = BatchOf(refs.front());
+  const QueuedMessage& first =
+      first_batch.messages.messages(static_cast<int>(refs.front().index));
+  const MessageContent& content = first_batch.messages.contents(static_cast<int>(first.content()));
+  CampaignBook::MessageCall call{
+      .sender = first.sender(),
+      .content = {.text = content.text(),
+                  .link_url = content.link_url(),
+                  .link_title = content.link_title()}};
+  for (uint32_t place = 0; place < refs.size(); ++place) {
+    const QueuedMessage& message =
+        BatchOf(refs[place]).messages.messages(static_cast<int>(refs[place].index));
+    call.customers.push_back(message.customer());
+    if (message.message_class() == MESSAGE_CLASS_URGENT) {
+      call.deadline_wall_ns = std::min(call.deadline_wall_ns, message.deadline_ns());
+    }
+    Touch& touch = At(refs[place]);
+    touch.packed = true;
+    touch.call = packed.call().batch();
+    touch.place = place;
+  }
+  campaigns->AddMessageCall(packed.call(), std::move(call));
+  calls_[key].push_back(refs);
+  next_call_[key] = std::max(next_call_[key], packed.call().batch() + 1);
+  Move(key.first, std::move(refs), MessageState::kQueued, packed.time_ns());
+}
+
+void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campaigns,
+                            uint32_t partitions, std::vector<core::OutboxRecord>* outbox) {
+  const bool cancelled = skipped.reason() == "cancelled";
+  std::vector<Ref> refs = RefsOf(skipped.messages());
+  for (const Ref& ref : refs) {
+    const QueuedMessage& message =
+        BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+    const Touch& touch = At(ref);
+    const std::string campaign = CampaignOf(message.message_class());
+    if (touch.state == MessageState::kQueued) {
+      campaigns->SkipTouch(NameOfCall(skipped.corp(), message.message_class(), touch.call),
+                           touch.place, cancelled ? kTouchCancelled : kTouchExpired);
+      continue;  // its call tells its end
+    }
+    outbox->push_back(TouchEvent({.corp = skipped.corp(),
+                                  .campaign = campaign,
+                                  .id = absl::StrCat(campaign, "/", ref.position, "/", ref.index),
+                                  .customer = message.customer(),
+                                  .kind = "touch_skipped",
+                                  .reason = skipped.reason(),
+                                  .member = message.sender(),
+                                  .time_ns = skipped.time_ns()},
+                                 partitions));
+  }
+  Move(skipped.corp(), std::move(refs),
+       cancelled ? MessageState::kCancelled : MessageState::kExpired, skipped.time_ns());
+}
+
+void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call, int64_t time_ns) {
+  const auto& refs = calls_.at(KeyOf(name))[name.batch()];
+  std::map<MessageState, std::vector<Ref>> moved;
+  for (uint32_t place = 0; place < refs.size(); ++place) {
+    const MessageState state = StateOf(call, call.statuses[place]);
+    const MessageState before = At(refs[place]).state;
+    if (state != before && !HasEnded(before)) moved[state].push_back(refs[place]);
+  }
+  for (auto& [state, touches] : moved) Move(name.corp(), std::move(touches), state, time_ns);
+}
+
+void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
+  forgetting_ = false;
+  while (!batches_.empty() && batches_.begin()->first < forgotten.before_position()) {
+    const auto it = batches_.begin();
+    for (uint32_t i = 0; i < it->second.touches.size(); ++i) {
+      const auto known = keys_.find(KeyRef{&it->second, it->first, i});
+      // A newer message may have taken the key.
+      if (known != keys_.end() && known->batch == &it->second && known->index == i) {
+        keys_.erase(known);
+      }
+    }
+    batches_.erase(it);
+  }
+  while (!changes_.empty() &&
+         changes_.front().touches.front().position < forgotten.before_position()) {
+    changed_touches_ -= changes_.front().touches.size();
+    changes_.pop_front();
+  }
+}
+
+void MessageBook::Rebuild() {
+  forgetting_ = false;
+  for (auto& [key, next] : next_call_) next = static_cast<uint32_t>(calls_[key].size());
+  groups_.clear();
+  group_of_.clear();
+  due_.clear();
+  deadlines_.clear();
+  for (auto& [position, batch] : batches_) {
+    for (uint32_t i = 0; i < batch.touches.size(); ++i) {
+      Touch& touch = batch.touches[i];
+      touch.decided = false;
+      if (touch.state == MessageState::kWaiting) {
+        Queue(position, &batch, i);
+      } else if (!HasEnded(touch.state) && touch.state != MessageState::kRepeat) {
+        const int64_t deadline_ns = batch.messages.messages(static_cast<int>(i)).deadline_ns();
+        if (deadline_ns != 0) deadlines_.emplace(deadline_ns, Ref{position, i});
+      }
+    }
+  }
+}
+
+// What waits follows from the touches.
+void MessageBook::AddStateTo(core::StateHash* hash) const {
+  hash->Add(batches_.size());
+  for (const auto& [position, batch] : batches_) {
+    hash->Add(position).Add(batch.corp).Add(batch.messages).Add(batch.open);
+    for (const Touch& touch : batch.touches) {
+      hash->Add(static_cast<int>(touch.state)).Add(touch.call).Add(touch.place);
+    }
+  }
+  hash->Add(keys_.size()).Add(open_).Add(last_change_);
+}
+
+}  // namespace tidegate::dispatch
