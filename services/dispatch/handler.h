@@ -122,9 +122,9 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
                                          ::tidegate::log::v1::CampaignIntent to,
                                          const std::string& reason, const std::string& needed);
   // One batch of a stream, here or at the replica that owns the corp's lane.
-  void TakeBatch(grpc::CallbackServerContext* context,
-                 const ::tidegate::dispatch::v1::SendMessagesRequest& request,
-                 std::function<void(::tidegate::dispatch::v1::SendMessagesResponse)> done);
+  grpc::Status TakeBatch(grpc::CallbackServerContext* context,
+                         const ::tidegate::dispatch::v1::SendMessagesRequest& request,
+                         std::function<void(::tidegate::dispatch::v1::SendMessagesResponse)> done);
   void ForwardBatch(grpc::CallbackServerContext* context,
                     const ::tidegate::dispatch::v1::SendMessagesRequest& request,
                     std::function<void(::tidegate::dispatch::v1::SendMessagesResponse)> done);

@@ -50,7 +50,8 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
   }
   std::map<std::string, int64_t> creates_left;  // by corp
   for (const auto& [key, campaign] : campaigns) {
-    ++summary.campaigns[StateOf(campaign)];
+    // Those of messages are endless, and no campaigns.
+    if (!IsMessageCampaign(key.second)) ++summary.campaigns[StateOf(campaign)];
     const bool completed = campaign.phase == CAMPAIGN_PHASE_COMPLETED;
     if (!completed) {
       summary.touches["skipped"] += static_cast<double>(campaign.skipped_no_sender);
@@ -63,7 +64,7 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
             std::max(summary.doubt_oldest_seconds,
                      static_cast<double>(now.wall_ns - call.doubt->opened_wall_ns) * 1e-9);
       }
-      if (completed) continue;
+      if (completed || (IsMessageCampaign(key.second) && call.final)) continue;
       creates_left[key.first] += call.phase == Phase::kPlanned;
       for (const uint8_t touch : call.statuses) ++summary.touches[StatusOf(call, touch)];
     }

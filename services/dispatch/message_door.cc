@@ -198,16 +198,18 @@ void MessageDoor::Watch(const v1::WatchTouchesRequest& request,
   auto* watchers = lane.watchers.get();
   // On the lane's thread, after each turn, when the reader has taken what it was told before.
   auto watch = [weak = std::weak_ptr<TouchWatch>(reactor), core, corp = request.corp(),
-                prefix = request.key_prefix(), after = request.after()](const Now&) mutable {
+                prefix = request.key_prefix(), after = request.after(),
+                first = true](const Now&) mutable {
     const auto strong = weak.lock();
     if (strong == nullptr || !strong->alive()) return false;
-    if (!strong->wants() || after >= core->messages().last_change()) return true;
+    if (!strong->wants() || (!first && after >= core->messages().last_change())) return true;
     auto changes = ChangesAfter(*core, corp, prefix, &after);
     if (!changes.ok()) {
       strong->End(rpc::ToGrpcStatus(changes.status(), "CHANGES_NOT_KEPT"));
       return false;
     }
-    if (!changes->changes().empty()) strong->Push(*std::move(changes));
+    if (first || !changes->changes().empty()) strong->Push(*std::move(changes));
+    first = false;
     return true;
   };
   const absl::Status posted = lane.thread->runner().PostQuery(

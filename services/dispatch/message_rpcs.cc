@@ -44,10 +44,9 @@ void Fill(MessageDoor::Taken&& taken, Response* response) {
   for (v1::MessageFault& fault : taken.faults) *response->add_faults() = std::move(fault);
 }
 
-// Of a batch that was refused as a whole.
-void FillRefused(const v1::SendMessagesRequest& request, const grpc::Status& status,
-                 v1::SendMessagesResponse* response) {
-  for (int i = 0; i < request.messages_size(); ++i) {
+// Of a batch of `count` messages of which none is known to be taken.
+void FillRefused(int count, const grpc::Status& status, v1::SendMessagesResponse* response) {
+  for (int i = 0; i < count; ++i) {
     v1::MessageFault* fault = response->add_faults();
     fault->set_index(static_cast<uint32_t>(i));
     fault->set_code(status.error_code());
@@ -121,39 +120,36 @@ grpc::ServerBidiReactor<v1::SendMessagesRequest, v1::SendMessagesResponse>* Hand
     grpc::CallbackServerContext* context) {
   return MessageStream::Make([this, context](const v1::SendMessagesRequest& request,
                                              std::function<void(v1::SendMessagesResponse)> done) {
-    TakeBatch(context, request, std::move(done));
+    return TakeBatch(context, request, std::move(done));
   });
 }
 
-void Handler::TakeBatch(grpc::CallbackServerContext* context,
+grpc::Status Handler::TakeBatch(grpc::CallbackServerContext* context,
                         const v1::SendMessagesRequest& request,
                         std::function<void(v1::SendMessagesResponse)> done) {
+  if (edge_.Find(*context, request.corp()) == nullptr) return rpc::UnknownCorp();
+  if (const auto wrong = SizeFaults(request, kStreamBatchMax); !wrong.empty()) {
+    return rpc::InvalidArgument(wrong);
+  }
+  if (!lanes_.Owns(request.corp())) {
+    bool hopped = false;
+    grpc::Status status = edge_.replicas->CheckHop(*context, &hopped);
+    if (status.ok() && hopped) status = edge_.replicas->OwnershipDiffers();
+    if (status.ok()) ForwardBatch(context, request, std::move(done));
+    return status;
+  }
   v1::SendMessagesResponse response;
   response.set_batch(request.batch());
-  grpc::Status refused;
-  if (edge_.Find(*context, request.corp()) == nullptr) {
-    refused = rpc::UnknownCorp();
-  } else if (const auto wrong = SizeFaults(request, kStreamBatchMax); !wrong.empty()) {
-    refused = grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
-                           absl::StrCat(wrong.front().field, " ", wrong.front().description));
-  } else if (!lanes_.Owns(request.corp())) {
-    return ForwardBatch(context, request, std::move(done));
-  }
-  if (!refused.ok()) {
-    FillRefused(request, refused, &response);
-    return done(std::move(response));
-  }
   door_.Take(request.corp(), request.contents(), request.messages(), rpc::DeadlineOf(*context),
              [response, done, count = request.messages_size()](MessageDoor::Taken taken) mutable {
                if (taken.status.ok()) {
                  Fill(std::move(taken), &response);
                } else {
-                 v1::SendMessagesRequest sizes;
-                 for (int i = 0; i < count; ++i) sizes.add_messages();
-                 FillRefused(sizes, taken.status, &response);
+                 FillRefused(count, taken.status, &response);
                }
                done(std::move(response));
              });
+  return grpc::Status::OK;
 }
 
 void Handler::ForwardBatch(grpc::CallbackServerContext* context,
@@ -185,9 +181,7 @@ void Handler::ForwardBatch(grpc::CallbackServerContext* context,
           response.mutable_repeats()->Swap(hop->response.mutable_repeats());
           response.mutable_faults()->Swap(hop->response.mutable_faults());
         } else {
-          v1::SendMessagesRequest sizes;
-          *sizes.mutable_messages() = hop->request.messages();
-          FillRefused(sizes, replicas->Explain(status, owner), &response);
+          FillRefused(hop->request.messages_size(), replicas->Explain(status, owner), &response);
         }
         done(std::move(response));
       });

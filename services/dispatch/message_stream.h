@@ -22,8 +22,9 @@ class MessageStream final
  public:
   using Request = ::tidegate::dispatch::v1::SendMessagesRequest;
   using Response = ::tidegate::dispatch::v1::SendMessagesResponse;
-  // Takes what it needs of the request before it returns; calls `done` once, from any thread.
-  using Take = std::function<void(const Request&, std::function<void(Response)> done)>;
+  // Takes what it needs of the request before it returns; calls `done` once, from any thread. Not
+  // OK: nothing was taken, `done` is not called, and the stream ends with that.
+  using Take = std::function<grpc::Status(const Request&, std::function<void(Response)> done)>;
 
   static constexpr uint64_t kUnderWayMax = 8;
 

@@ -154,9 +154,11 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
       change->set_state(state);
       change->set_reason(reason);
       SetTime(it->time_ns, change->mutable_time());
-      if (response.changes_size() == kChangesPerMessage) return response;
+      if (response.changes_size() == kChangesPerMessage) break;
     }
+    if (response.changes_size() == kChangesPerMessage) break;
   }
+  response.set_after(*after);
   return response;
 }
 

@@ -40,6 +40,7 @@ GOOD = {
     "channel_id": "probe", "state": "probe", "source": "probe", "event_id": "probe",
     "customer": "wmprobe", "owner": "m0", "reason": "probe", "tags": ["probe"],
     "text": "hello", "link_url": "https://example.com/a", "link_title": "look",
+    "key": "probe", "sender": "m0", "fields": {}, "deadline": "2099-01-02T03:04:05Z",
     "event_time": "2026-01-02T03:04:05Z", "order_id": "probe", "amount_fen": 100,
 }
 
@@ -101,7 +102,7 @@ class Api:
         return self.request(method, {**_filled(method.request.DESCRIPTOR), "corp": corp})
 
     def _method(self, file, service, method):
-        assert not method.client_streaming, method.name
+        # A caller that streams sends one message here.
         return Method(file.package.split(".")[1], method.name,
                       f"/{file.package}.{service.name}/{method.name}",
                       self.message(method.input_type.lstrip(".")),
