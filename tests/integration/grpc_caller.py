@@ -127,6 +127,8 @@ def _filled(descriptor):
     for field in descriptor.fields:
         if field.containing_oneof and field != field.containing_oneof.fields[0]:
             continue
+        if field.enum_type:
+            continue
         if field.name == "request_id":
             fields[field.name] = str(uuid.uuid4())
         elif field.name in GOOD:
