@@ -33,6 +33,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "common/base/clock.h"
+#include "common/base/crash_point.h"
 #include "common/base/status_macros.h"
 
 namespace tidegate::http {
@@ -380,14 +381,43 @@ class AsioClient : public Client {
     }
     exchange->result.first_byte_raw_ns = SystemClock().Read().raw_ns;
     exchange->result.bytes_written = true;
+#ifdef TIDEGATE_CRASH_POINTS
+    // Only a request that travels alone is one whose end matters.
+    if (!exchange->call.reusable_connection && crash_point::Due("S8")) {
+      exchange->connection->WithStream([&](auto& stream) {
+        error_code ignored;
+        net::write(stream,
+                   net::buffer(exchange->request_text.data(), exchange->request_text.size() / 2),
+                   ignored);
+      });
+      crash_point::Die();
+    }
+#endif
     exchange->connection->WithStream([&](auto& stream) {
       net::async_write(stream, net::buffer(exchange->request_text),
                        [this, exchange](error_code error, size_t) {
                          if (exchange->finished) return;
                          if (error) return Fail(exchange, ReadErrorStatus(error));
-                         Read(exchange);
+                         TIDEGATE_CRASH_POINT_IF(!exchange->call.reusable_connection, "S9");
+                         AwaitAnswer(exchange);
                        });
     });
+  }
+
+  void AwaitAnswer(const ExchangePtr& exchange) {
+#ifdef TIDEGATE_CRASH_POINTS
+    exchange->connection->socket().async_wait(
+        tcp::socket::wait_read, [this, exchange](error_code error) {
+          if (exchange->finished) return;
+          error_code ignored;
+          TIDEGATE_CRASH_POINT_IF(!error && !exchange->call.reusable_connection &&
+                                      exchange->connection->socket().available(ignored) > 0,
+                                  "S10");
+          Read(exchange);
+        });
+#else
+    Read(exchange);
+#endif
   }
 
   void Read(const ExchangePtr& exchange) {

@@ -275,6 +275,8 @@ class Session : public std::enable_shared_from_this<Session> {
         return Write(std::move(response));
       case Response::Ending::kClose:
         return Close();
+      case Response::Ending::kReset:
+        return Reset();
       case Response::Ending::kHold:
         state_ = State::kHolding;
         return Discard(/*bytes_left=*/std::nullopt);
@@ -458,6 +460,14 @@ class Session : public std::enable_shared_from_this<Session> {
   void ClearDeadline() {
     ++deadline_number_;
     timer_.cancel();
+  }
+
+  // A close that lingers for no time resets; a shutdown before it would end in order.
+  void Reset() {
+    error_code ignored;
+    stream_.socket().set_option(tcp::socket::linger(true, 0), ignored);
+    stream_.socket().close(ignored);
+    Close();
   }
 
   void Close() {

@@ -36,9 +36,10 @@ struct Response {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
-  // kAnswer sends the response. kClose closes the connection without an answer. kHold never answers
-  // and keeps the connection until the peer closes it (a fault of the simulator).
-  enum class Ending { kAnswer, kClose, kHold } ending = Ending::kAnswer;
+  // kAnswer sends the response. kClose closes the connection without an answer, kReset resets it.
+  // kHold never answers and keeps the connection until the peer closes it (faults of the
+  // simulator).
+  enum class Ending { kAnswer, kClose, kReset, kHold } ending = Ending::kAnswer;
 };
 
 // Call it exactly once, from any thread, at any time; later than the peer's patience is harmless.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/core/header_codec.h"
 
@@ -29,6 +30,11 @@ constexpr int64_t kAskAgainNs = 5 * kNanosPerMilli;
 // A store closed for good, or a record too large: another try would end the same way.
 bool EndsThePartition(const absl::Status& append_error) {
   return absl::IsUnavailable(append_error) || absl::IsInvalidArgument(append_error);
+}
+
+// The crash points are about the journal that sends.
+[[maybe_unused]] bool WritesLedger(const RunnerOptions& options) {
+  return options.journal.topic == log::Topic::kLedger;
 }
 
 }  // namespace
@@ -440,6 +446,7 @@ void PartitionRunner::ApplyCounted(const RecordHeader& header, const log::Stored
       .decided_time_ns = header.decided_time_ns(),
       .live = state() == State::kLive && header.epoch() == epoch_,
   };
+  TIDEGATE_CRASH_POINT_IF(context.live && WritesLedger(options_), "P3");
   outbox_scratch_.clear();
   core_->Apply(record.record.key, record.record.value, context, &outbox_scratch_);
   for (core::OutboxRecord& out : outbox_scratch_) outbox_.Add(std::move(out));
@@ -464,10 +471,12 @@ bool PartitionRunner::RunLive(const Now& now) {
     FillBatch(now);
     if (state() != State::kLive) return false;
     if (!batch_->records.empty()) {
+      TIDEGATE_CRASH_POINT_IF(WritesLedger(options_), "P1");
 #if TIDEGATE_MUTANT == 2
       core_->Release(now);
 #endif
       AppendBatch();
+      TIDEGATE_CRASH_POINT_IF(WritesLedger(options_), "P2");
       moved = true;
     }
   }
@@ -495,6 +504,7 @@ bool PartitionRunner::FinishBatch(const Now& now) {
   if (!result.has_value() || filter_.seq() < batch_->last_seq) return false;
   batch_under_way_ = false;
   core_->EndBatch();
+  TIDEGATE_CRASH_POINT_IF(WritesLedger(options_), "P4");
   core_->Release(now);
   return true;
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/crash_point.h"
 
 namespace tidegate::wecom {
 namespace {
@@ -102,6 +103,7 @@ void TokenCache::Invalidate(const AppKey& app, const std::string& token) {
 }
 
 void TokenCache::Fetched(const AppKey& app, TokenAnswer answer) {
+  TIDEGATE_CRASH_POINT_IF(answer.status.ok(), "T1");
   std::vector<Got> waiting;
   absl::StatusOr<std::string> result =
       answer.status.ok() ? absl::StatusOr<std::string>(answer.token) : answer.status;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/process/former_owner.h"
@@ -142,6 +143,7 @@ void Service::Drain(absl::Duration patience) {
       std::unique_lock lock(progress->mu);
       progress->changed.wait_for(lock, std::chrono::milliseconds(500),
                                  [&] { return progress->answered; });
+      TIDEGATE_CRASH_POINT_IF(progress->answered && progress->open > 0, "D1");
       if (progress->answered && progress->open == 0) break;
       // An answer is at most one HTTP deadline away.
       progress->changed.wait_for(lock, std::chrono::milliseconds(20));

@@ -172,7 +172,8 @@ void Service::OnApi(http::Request request, http::Responder send) {
     answer.response.body = std::move(decision.body);
     // A hold ends at the hold bound, so that no connection stays for ever.
     if (decision.ending != Ending::kAnswer) {
-      answer.response.ending = http::Response::Ending::kClose;
+      answer.response.ending = decision.ending == Ending::kReset ? http::Response::Ending::kReset
+                                                                 : http::Response::Ending::kClose;
     }
     answer.send = std::move(send);
     if (witness_ != nullptr) {

@@ -25,14 +25,14 @@ class Processes:
         self._running = {}  # pid -> Popen
         self._closed = False
 
-    def start(self, name, arguments, log_path=None):
+    def start(self, name, arguments, log_path=None, environment=None):
         """Runs in the background; its output goes to <name>.log, appended, or to a file of its own
-        whose path `log_path` makes of the pid."""
+        whose path `log_path` makes of the pid. `environment`: variables beside the usual ones."""
         path = os.path.join(self._folder, name + ".log")
         with open(path, "ab") as log:
             process = self._register(lambda: subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True))
+                start_new_session=True, env={**os.environ, **(environment or {})}))
         if log_path:
             os.rename(path, log_path(process.pid))
         return process
@@ -81,12 +81,17 @@ class Service:
         self._arguments = arguments  # without addresses and ports file
         self.ports_file = os.path.join(folder, name + "-ports.json")
         self._process = None
+        self.environment = {}  # of its next process, beside the usual variables
         self.ports = {}
         self.started_raw_ns = 0
 
     @property
     def process(self):
         return self._process
+
+    @property
+    def arguments(self):
+        return self._arguments
 
     @property
     def log_path(self):
@@ -108,16 +113,15 @@ class Service:
         if os.path.exists(self.ports_file):
             os.unlink(self.ports_file)
         self.started_raw_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-        self._process = self._processes.start(self._name, [*self._arguments, *arguments], log_path)
+        self._process = self._processes.start(self._name, [*self._arguments, *arguments], log_path,
+                                              self.environment)
         if log_path:
             self._log = log_path(self._process.pid)
 
     def await_ports(self, seconds):
         begin = time.monotonic()
         while not os.path.exists(self.ports_file):
-            if self._process.poll() is not None:
-                raise DemoError(f"{self._name} ended with exit code {self._process.returncode}:\n"
-                                + self.last_lines())
+            self._expect_running()
             if time.monotonic() - begin > seconds:
                 raise DemoError(f"{self._name} was not ready within {seconds} s; see {self._log}")
             time.sleep(POLL_SECONDS)
@@ -132,8 +136,14 @@ class Service:
                 with urllib.request.urlopen(f"http://{self.ports['admin']}/readyz", timeout=1):
                     return
             except (urllib.error.URLError, OSError):
+                self._expect_running()
                 time.sleep(POLL_SECONDS * 5)
         raise DemoError(f"{self._name} was not ready ({seconds} s); see {self._log}")
+
+    def _expect_running(self):
+        if self._process.poll() is not None:
+            raise DemoError(f"{self._name} ended with exit code {self._process.returncode}:\n"
+                            + self.last_lines())
 
     def kill(self):
         """SIGKILL; DemoError if it had ended by itself, which nobody would notice otherwise."""

@@ -10,7 +10,7 @@ hundred customers, a campaign of some hundred calls that takes several seconds.
       run.end()                      # {process: exit code}
       verdict = run.judge()
 
-`build` may be a folder of links whose bin/ holds other binaries under the usual names.
+`build` may be a folder of links whose bin/ holds other binaries under the usual names: linked().
 """
 
 import json
@@ -47,6 +47,8 @@ POLL_SECONDS = 0.2
 
 
 class ShortRun:
+    limits = LIMITS
+
     def __init__(self, folder, build, seed, say=lambda text: None):
         self.folder, self._build, self._seed, self._say = folder, build, seed, say
         self._processes = Processes(folder)
@@ -67,15 +69,14 @@ class ShortRun:
         keys = settings.Secrets()
         files = settings.write(self.folder, keys)
         with open(files.limits, "w", encoding="utf-8") as file:
-            json.dump(LIMITS, file, indent=1)
+            json.dump(self.limits, file, indent=1)
         self._wecom = Service(self._processes, self.folder, "wecom_simulator", [
             os.path.join(self._build, "bin", "wecom_simulator"), "--seed", str(self._seed),
             "--limits", files.limits, "--witness", self.path("witness.jsonl"),
             "--confirm-mean-ms", "500", "--confirm-never", "0", "--distributing-ms", "200"])
         self._wecom.start(["--address", "127.0.0.1:0"])
         self.simulator = Simulator(self._wecom.ports["address"])
-        self.deployment = ManyProcesses(self._processes, self.folder, self._build, files,
-                                        self._wecom.ports["address"], 1, REPLICAS)
+        self.deployment = self._deploy(files, self._wecom.ports["address"])
         self.deployment.start()
         self.simulator.post("/control/seed", {
             "corp_id": settings.CORP,
@@ -89,7 +90,16 @@ class ShortRun:
         self.client = Client(self._processes, os.path.join(self._build, "bin", "tidegate"),
                              self.deployment.grpc, self.path("client.jsonl"), WAIT_SECONDS)
 
+    def _deploy(self, files, wecom):
+        return ManyProcesses(self._processes, self.folder, self._build, files, wecom, 1, REPLICAS)
+
     def prepare(self):
+        self.define()
+        self.add_customers(range(ADDED))
+        self.create(settings.CAMPAIGN)
+
+    def define(self):
+        """Rules and channels; customers and what they bought."""
         corp = ("--corp", settings.CORP)
         for channel in settings.CHANNELS:
             self.client.ask("channel", "add", *corp, "--id", channel, "--state", channel,
@@ -99,29 +109,38 @@ class ShortRun:
                             "--on", "order_paid", "--tag", tag)
         self.client.ask("import", "customers", self._write_customers(), *corp)
         self.client.ask("import", "purchases", self._write_purchases(), "--format", "csv", *corp)
+
+    def add_customers(self, numbers):
+        """They come by channel codes, each once, and are to be welcomed."""
         self.simulator.post("/control/add_customers", {
             "corp_id": settings.CORP, "per_second": ADDED_PER_SECOND,
             "customers": [{"external_userid": "wm9" + str(number).zfill(29),
                            "member": member(number),
                            "state": settings.CHANNELS[number % len(settings.CHANNELS)]}
-                          for number in range(ADDED)]})
-        create = ["campaign", "create", *corp, "--id", settings.CAMPAIGN, "--audience", AUDIENCE]
+                          for number in numbers]})
+
+    def create(self, campaign):
+        """The calls that it takes."""
+        create = ["campaign", "create", "--corp", settings.CORP, "--id", campaign,
+                  "--audience", AUDIENCE]
         for variant in settings.VARIANTS:
             create += ["--variant", variant]
         plan = self.client.ask(*create, "--validate-only")["plan"]
         self.client.ask(*create)
         self._say(f"{CUSTOMERS} customers, {plan['calls']} calls planned")
+        return plan["calls"]
 
-    def launch(self):
-        self.client.ask("campaign", "launch", "--corp", settings.CORP, "--id", settings.CAMPAIGN)
+    def launch(self, campaign=settings.CAMPAIGN):
+        self.client.ask("campaign", "launch", "--corp", settings.CORP, "--id", campaign)
 
-    def finish(self):
-        """The campaign's report, when all calls, tags, welcomes and callbacks have their end."""
-        self.client.ask("campaign", "watch", "--corp", settings.CORP, "--id", settings.CAMPAIGN,
-                        "--timeout", str(WATCH_SECONDS))
+    def finish(self, campaigns=(settings.CAMPAIGN,)):
+        """The last campaign's report, when all calls, tags, welcomes and callbacks have their end."""
+        for campaign in campaigns:
+            self.client.ask("campaign", "watch", "--corp", settings.CORP, "--id", campaign,
+                            "--timeout", str(WATCH_SECONDS))
         settle(self.client, self.simulator, settings.CORP, POLL_SECONDS)
         return self.client.ask("campaign", "report", "--corp", settings.CORP,
-                               "--id", settings.CAMPAIGN)
+                               "--id", campaigns[-1])
 
     def end(self):
         """Every process in order; the exit codes."""
@@ -172,6 +191,16 @@ class ShortRun:
         with open(self.path(name), "w", encoding="utf-8") as file:
             file.writelines(row + "\n" for row in (head, *rows))
         return self.path(name)
+
+
+def linked(folder, build, others):
+    """A new folder like the build's, in which some programs are others: {usual name: its name}."""
+    os.makedirs(os.path.join(folder, "bin"))
+    programs = os.path.abspath(os.path.join(build, "bin"))
+    for name in os.listdir(programs):
+        os.symlink(os.path.join(programs, others.get(name, name)),
+                   os.path.join(folder, "bin", name))
+    return folder
 
 
 def customer(number):

@@ -102,6 +102,9 @@ class Ledger:
     attempts: dict = field(default_factory=dict)  # (call id, number) -> Attempt
     plans: dict = field(default_factory=dict)     # campaign -> {audience, calls, skipped}
     results: dict = field(default_factory=dict)   # (campaign, batch) -> final statuses of touches
+    fences: list = field(default_factory=list)    # (Unix ns, attempts open at it) in order
+    # Per create answered 45009: (completed, raw stamps of later attempts).
+    refusals: list = field(default_factory=list)
 
     def by_call(self):
         calls = defaultdict(list)
@@ -150,9 +153,12 @@ def _fold_ledger(ledger, records):
         value = record["value"]
         if is_fence(record):
             # What the former owner left without an outcome may or may not have happened.
-            for attempt in attempts.values():
-                if not attempt.outcome:
-                    attempt.doubted = True
+            still_open = [attempt for attempt in attempts.values()
+                          if not attempt.outcome and not attempt.settled]
+            ledger.fences.append((number(record["header"].get("fence", {}), "wall_time_ns"),
+                                  [attempt for attempt in still_open if not attempt.doubted]))
+            for attempt in still_open:
+                attempt.doubted = True
         elif "attempt" in value:
             body = value["attempt"]
             target = body.get("target", {}).get("campaign_call")
@@ -163,6 +169,8 @@ def _fold_ledger(ledger, records):
                     sha256=base64.b64decode(body.get("request_sha256", "")).hex(),
                     raw_ns=number(body.get("stamp", {}), "raw_ns"))
                 attempts[attempt.call_id, attempt.number] = attempt
+                for _, later in ledger.refusals:
+                    later.append(attempt.raw_ns)
         elif "outcome" in value:
             body = value["outcome"]
             attempt = attempts.get((body["call_id"], number(body, "attempt")))
@@ -171,6 +179,8 @@ def _fold_ledger(ledger, records):
                 attempt.errcode = number(body, "errcode")
                 attempt.msgid = body.get("msgid", "")
                 attempt.doubted |= attempt.outcome == "DOUBT"
+                if attempt.errcode == 45009:
+                    ledger.refusals.append((number(body.get("completed", {}), "raw_ns"), []))
         elif "settled" in value:
             body = value["settled"]
             attempt = attempts.get((body["call_id"], number(body, "attempt")))

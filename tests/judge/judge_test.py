@@ -127,28 +127,36 @@ class Run:
              "profile_version": str(version), "mark_tag": {"add": add, "remove": list(remove)}},
             source={"journal": "tidegate.profiles/0", "out_seq": str(out_seq)}))
 
+    def write(self, folder):
+        """As a run leaves its files."""
+        def path(name):
+            return os.path.join(folder, name)
+
+        def write_lines(name, lines):
+            with open(path(name), "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+
+        os.mkdir(path("journals"))
+        for topic in ("ledger", "events", "commands", "definitions"):
+            numbered = [{**record, "offset": offset}
+                        for offset, record in enumerate(getattr(self, topic))]
+            write_lines(f"journals/tidegate.{topic}-0.jsonl", numbered)
+        write_lines("witness.jsonl", self.witness)
+        write_lines("client.jsonl", self.client)
+        with open(path("limits.json"), "w", encoding="utf-8") as file:
+            json.dump(self.limits, file)
+        with open(path("purchases.txt"), "w", encoding="ascii", newline="") as file:
+            file.write("\r\n".join(self.purchases) + "\r\n")
+
     def judge(self):
         with tempfile.TemporaryDirectory() as folder:
-            def path(name):
-                return os.path.join(folder, name)
-
-            def write_lines(name, lines):
-                with open(path(name), "w", encoding="utf-8") as file:
-                    file.writelines(json.dumps(line) + "\n" for line in lines)
-
-            for topic in ("ledger", "events", "commands", "definitions"):
-                numbered = [{**record, "offset": offset}
-                            for offset, record in enumerate(getattr(self, topic))]
-                write_lines(f"tidegate.{topic}-0.jsonl", numbered)
-            write_lines("witness", self.witness)
-            write_lines("client", self.client)
-            with open(path("limits"), "w", encoding="utf-8") as file:
-                json.dump(self.limits, file)
-            with open(path("purchases"), "w", encoding="ascii", newline="") as file:
-                file.write("\r\n".join(self.purchases) + "\r\n")
+            self.write(folder)
             parser_options = type("Options", (), dict(
-                witness=path("witness"), client_log=path("client"), journals=folder,
-                limits=path("limits"), purchases=path("purchases"), campaign="spring",
+                witness=os.path.join(folder, "witness.jsonl"),
+                client_log=os.path.join(folder, "client.jsonl"),
+                journals=os.path.join(folder, "journals"),
+                limits=os.path.join(folder, "limits.json"),
+                purchases=os.path.join(folder, "purchases.txt"), campaign="spring",
                 orders_min=3, median_latency_ms=20))
             return judge.judge(parser_options)
 

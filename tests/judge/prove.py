@@ -40,7 +40,7 @@ import kafka_judge  # noqa: E402
 import kafka_journals  # noqa: E402
 from deployment import NoKafka  # noqa: E402
 from processes import DemoError  # noqa: E402
-from short_run import ShortRun  # noqa: E402
+from short_run import ShortRun, linked  # noqa: E402
 from witness import CREATE  # noqa: E402
 
 SKIPPED = 77
@@ -88,13 +88,7 @@ class Proof:
 
     def _links(self, folder, name, dispatch):
         """A folder like the build's, with another dispatch."""
-        bin_folder = os.path.join(folder, name, "bin")
-        os.makedirs(bin_folder)
-        for binary in BINARIES:
-            os.symlink(os.path.join(self._build, "bin", binary), os.path.join(bin_folder, binary))
-        os.symlink(os.path.join(self._build, "bin", dispatch),
-                   os.path.join(bin_folder, "tidegate-dispatch"))
-        return os.path.join(folder, name)
+        return linked(os.path.join(folder, name), self._build, {"tidegate-dispatch": dispatch})
 
     def _run(self, folder, name, build):
         path = os.path.join(folder, name + "-files")

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/crash_point.h"
 #include "common/base/status_macros.h"
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/endpoints.h"
@@ -87,6 +88,8 @@ void WecomCaller::Make(CallToMake call) {
 void WecomCaller::Send(CallToMake call, const std::string& token) {
   const wecom_table::Endpoint* endpoint = wecom_table::FindEndpoint(call.api);
   CHECK(endpoint != nullptr);
+  [[maybe_unused]] const bool creates = endpoint->idempotency == wecom_table::Idempotency::kCreates;
+  TIDEGATE_CRASH_POINT_IF(creates, "S6");
   http::HttpCall request;
   request.method = std::string(endpoint->method);
   request.target = absl::StrCat(endpoint->path, "?access_token=", wecom::PercentEncode(token));
@@ -94,14 +97,15 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
   request.body = std::move(call.body);
   request.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
   // A create travels alone on a connection of its own: no older answer can be taken for its.
-  request.reusable_connection = endpoint->idempotency != wecom_table::Idempotency::kCreates;
-  request.may_write = [clock = clock_, deadline = call.send_deadline_boot_ns] {
+  request.reusable_connection = !creates;
+  request.may_write = [clock = clock_, deadline = call.send_deadline_boot_ns, creates] {
+    TIDEGATE_CRASH_POINT_IF(creates, "S7");
     return clock->Read().boot_ns <= deadline;
   };
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
   client_->Send(std::move(request),
-                [this, app, token, call_id = call.call_id, attempt = call.attempt,
-                 api = call.api](http::HttpResult result) {
+                [this, app, token, call_id = call.call_id, attempt = call.attempt, api = call.api,
+                 creates](http::HttpResult result) {
                   auto answer = std::make_unique<CallAnswer>();
                   answer->call_id = call_id;
                   answer->attempt = attempt;
@@ -122,6 +126,7 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
                       tokens_->Invalidate(app, token);
                   }
                   answer->body = std::move(result.body);
+                  TIDEGATE_CRASH_POINT_IF(creates && answer->answered, "S11");
                   on_answer_(std::move(answer));
                 });
 }

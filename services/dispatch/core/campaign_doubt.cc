@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/campaign_book.h"
@@ -117,6 +118,7 @@ void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
 WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
   CampaignCallState& call = CallAt(ref);
   DoubtState& doubt = *call.doubt;
+  TIDEGATE_CRASH_POINT_IF(!doubt.cursor.empty() || doubt.listing == 2, "R2");
   doubt.under_way = true;
   const int64_t end_time_s =
       doubt.cursor.empty() ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
@@ -206,6 +208,8 @@ std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
     settled->set_evidence(absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..",
                                        doubt.end_time_s, ", matches ",
                                        absl::StrJoin(doubt.matches, ",")));
+    TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_ACCEPTED, "R3");
+    TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_NOT_EXECUTED, "R4");
     return record;
   }
   return std::nullopt;

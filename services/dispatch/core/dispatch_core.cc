@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/crash_point.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/wecom_table/answers.h"
@@ -26,6 +27,7 @@ using ::tidegate::log::v1::OUTCOME_CLASS_DOUBT;
 using ::tidegate::log::v1::OUTCOME_CLASS_NOT_EXECUTED;
 using ::tidegate::log::v1::OUTCOME_CLASS_REFUSED;
 using ::tidegate::log::v1::OutcomeClass;
+using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
 using ::tidegate::log::v1::Stamp;
 
 namespace {
@@ -244,6 +246,7 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
                      .attempt = call.attempt,
                      .body = std::move(call.body),
                      .send_deadline_boot_ns = send_deadline_boot_ns};
+  TIDEGATE_CRASH_POINT_IF(attempt->target().has_campaign_call(), "S5");
 #if TIDEGATE_MUTANT == 2
   calls_to_make_.push_back(std::move(to_make));
 #else
@@ -358,11 +361,13 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyAttempt(record.attempt(), context);
       break;
     case LedgerRecord::kOutcome:
-      ApplyOutcome(record.outcome());
+      ApplyOutcome(record.outcome(), context);
       break;
     case LedgerRecord::kSettled:
       campaigns_.OnSettled(record.settled());
       TellMessages(record.settled().call(), context.decided_time_ns);
+      TIDEGATE_CRASH_POINT_IF(
+          context.live && record.settled().settlement() == SETTLEMENT_NOT_EXECUTED, "R5");
       break;
     case LedgerRecord::kResult:
       campaigns_.OnResult(record.result(), outbox);
@@ -412,12 +417,14 @@ void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext
   decided_calls_.erase(it);
 }
 
-void DispatchCore::ApplyOutcome(const Outcome& outcome) {
+void DispatchCore::ApplyOutcome(const Outcome& outcome,
+                                [[maybe_unused]] const core::ApplyContext& context) {
   const auto it = open_attempts_.find(outcome.call_id());
   if (it == open_attempts_.end() || it->second.attempt.attempt() != outcome.attempt()) return;
   const OpenAttempt open = std::move(it->second);
   open_attempts_.erase(it);
   const Attempt& attempt = open.attempt;
+  TIDEGATE_CRASH_POINT_IF(context.live && attempt.target().has_campaign_call(), "S12");
   const int64_t completed = outcome.completed().raw_ns();
   ++counters_.calls[{attempt.api(), ErrcodeLabel(outcome)}];
   ++counters_.outcomes;
@@ -449,6 +456,10 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome) {
     campaigns_.OnOutcome(end);
     TellMessages(attempt.target(), outcome.completed().wall_ns());
   }
+  TIDEGATE_CRASH_POINT_IF(context.live && attempt.target().has_campaign_call(), "S13");
+  TIDEGATE_CRASH_POINT_IF(context.live && attempt.target().has_campaign_call() &&
+                              outcome.outcome_class() == OUTCOME_CLASS_DOUBT,
+                          "R1");
 }
 
 void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t) {

@@ -1,39 +1,58 @@
 #include "services/wecom_simulator/core/faults.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace tidegate::wecom_simulator {
+
+namespace {
+
+constexpr std::pair<absl::string_view, Fault::Kind> kNamed[] = {
+    {"EXEC_THEN_CLOSE", Fault::Kind::kExecThenClose},
+    {"EXEC_THEN_RST", Fault::Kind::kExecThenReset},
+    {"EXEC_THEN_TIMEOUT", Fault::Kind::kExecThenTimeout},
+    {"EXEC_THEN_5XX", Fault::Kind::kExecThen5xx},
+    {"EXEC_THEN_-1", Fault::Kind::kExecThenMinusOne},
+    {"EXEC_THEN_GARBAGE", Fault::Kind::kExecThenGarbage},
+    {"DELAY_EXEC", Fault::Kind::kDelayExec},
+    {"DROP_THEN_CLOSE", Fault::Kind::kDropThenClose},
+    {"LIST_ERR", Fault::Kind::kReject},
+};
+
+}  // namespace
 
 absl::Status ParseFault(absl::string_view api, absl::string_view text, Fault* fault) {
   fault->name = std::string(text);
   fault->code = 0;
-  if (text == "EXEC_THEN_CLOSE") {
-    fault->kind = Fault::Kind::kExecThenClose;
-  } else if (text == "EXEC_THEN_TIMEOUT") {
-    fault->kind = Fault::Kind::kExecThenTimeout;
-  } else if (text == "DROP_THEN_CLOSE") {
-    fault->kind = Fault::Kind::kDropThenClose;
-  } else if (text == "DELAY_EXEC") {
-    if (api != "add_msg_template") {
-      return absl::InvalidArgumentError("DELAY_EXEC exists for add_msg_template only");
-    }
-    fault->kind = Fault::Kind::kDelayExec;
-  } else if (text == "LIST_ERR") {
+  if (absl::StartsWith(text, "REJECT:") && absl::SimpleAtoi(text.substr(7), &fault->code) &&
+      fault->code != 0) {
+    fault->kind = Fault::Kind::kReject;
+    return absl::OkStatus();
+  }
+  const auto named = std::find_if(std::begin(kNamed), std::end(kNamed),
+                                  [&](const auto& each) { return each.first == text; });
+  if (named == std::end(kNamed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "unknown fault \"", text, "\"; known: ",
+        absl::StrJoin(kNamed, ", ",
+                      [](std::string* out, const auto& each) { absl::StrAppend(out, each.first); }),
+        ", REJECT:<code>"));
+  }
+  fault->kind = named->second;
+  if (text == "DELAY_EXEC" && api != "add_msg_template") {
+    return absl::InvalidArgumentError("DELAY_EXEC exists for add_msg_template only");
+  }
+  if (text == "LIST_ERR") {
     if (api != "get_groupmsg_list_v2") {
       return absl::InvalidArgumentError("LIST_ERR exists for get_groupmsg_list_v2 only");
     }
-    fault->kind = Fault::Kind::kReject;
     fault->code = -1;
-  } else if (absl::StartsWith(text, "REJECT:") && absl::SimpleAtoi(text.substr(7), &fault->code) &&
-             fault->code != 0) {
-    fault->kind = Fault::Kind::kReject;
-  } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown fault \"", text,
-                     "\"; known: EXEC_THEN_CLOSE, EXEC_THEN_TIMEOUT, DELAY_EXEC, "
-                     "DROP_THEN_CLOSE, LIST_ERR, REJECT:<code>"));
   }
   return absl::OkStatus();
 }

@@ -14,23 +14,27 @@ namespace tidegate::wecom_simulator {
 struct Fault {
   enum class Kind {
     kNone,
-    kExecThenClose,    // executes, closes the connection without an answer
-    kExecThenTimeout,  // executes, never answers; closed at the hold bound
-    kDelayExec,        // add_msg_template: closes at once, executes later, within the hold bound
-    kDropThenClose,    // closes without executing
-    kReject,           // answers `code`, executes nothing
+    kExecThenClose,     // executes, closes the connection without an answer
+    kExecThenReset,     // executes, resets the connection without an answer
+    kExecThenTimeout,   // executes, never answers; closed at the hold bound
+    kExecThen5xx,       // executes, a gateway answers 502 with a page
+    kExecThenMinusOne,  // executes, answers errcode -1
+    kExecThenGarbage,   // executes, answers half of its JSON
+    kDelayExec,         // add_msg_template: closes at once, executes later, within the hold bound
+    kDropThenClose,     // closes without executing
+    kReject,            // answers `code`, executes nothing
   };
   Kind kind = Kind::kNone;
   int code = 0;      // kReject
   std::string name;  // as asked for: "REJECT:45009"
   bool executes() const {
-    return kind == Kind::kExecThenClose || kind == Kind::kExecThenTimeout ||
-           kind == Kind::kDelayExec;
+    return kind != Kind::kNone && kind != Kind::kDropThenClose && kind != Kind::kReject;
   }
 };
 
-// EXEC_THEN_CLOSE, EXEC_THEN_TIMEOUT, DELAY_EXEC, DROP_THEN_CLOSE, LIST_ERR (= REJECT:-1 of
-// get_groupmsg_list_v2), REJECT:<code>. Errors: INVALID_ARGUMENT.
+// EXEC_THEN_CLOSE, EXEC_THEN_RST, EXEC_THEN_TIMEOUT, EXEC_THEN_5XX, EXEC_THEN_-1,
+// EXEC_THEN_GARBAGE, DELAY_EXEC, DROP_THEN_CLOSE, LIST_ERR (= REJECT:-1 of get_groupmsg_list_v2),
+// REJECT:<code>. Errors: INVALID_ARGUMENT.
 absl::Status ParseFault(absl::string_view api, absl::string_view text, Fault* fault);
 
 // Not thread-safe.

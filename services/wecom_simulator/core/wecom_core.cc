@@ -39,6 +39,18 @@ std::string ErrorMessage(const ApiError& error, const std::string& ip, uint64_t 
       wrong_json ? "Warning: wrong json format. " : "", error.text, request_id, ip, error.code);
 }
 
+// What reaches the caller of a call that executed.
+void Spoil(Fault::Kind kind, Decision* decision) {
+  if (kind == Fault::Kind::kExecThen5xx) {
+    decision->http_status = 502;
+    decision->body = "<html><body>502 Bad Gateway</body></html>";
+  } else if (kind == Fault::Kind::kExecThenMinusOne) {
+    decision->body = R"({"errcode":-1,"errmsg":"system busy"})";
+  } else if (kind == Fault::Kind::kExecThenGarbage) {
+    decision->body.resize(decision->body.size() / 2);
+  }
+}
+
 }  // namespace
 
 WecomCore::WecomCore(CoreOptions options)
@@ -89,6 +101,12 @@ Decision WecomCore::OnRequest(const ApiRequest& request, const Now& now) {
   switch (call.fault.kind) {
     case Fault::Kind::kNone:
     case Fault::Kind::kReject:
+    case Fault::Kind::kExecThen5xx:
+    case Fault::Kind::kExecThenMinusOne:
+    case Fault::Kind::kExecThenGarbage:
+      break;
+    case Fault::Kind::kExecThenReset:
+      decision.ending = Ending::kReset;
       break;
     case Fault::Kind::kExecThenClose:
     case Fault::Kind::kDelayExec:
@@ -118,6 +136,7 @@ Decision WecomCore::OnRequest(const ApiRequest& request, const Now& now) {
       error.failed() ? ErrorMessage(error, request.ip, call.id, call.wrong_json) : "ok";
   for (auto& field : call.answer) answer[field.key()] = std::move(field.value());
   decision.body = json::serialize(answer);
+  Spoil(call.fault.kind, &decision);
   decision.entry = std::move(call.entry);
   return decision;
 }

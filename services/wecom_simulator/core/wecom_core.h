@@ -51,6 +51,7 @@ struct ApiRequest {
 enum class Ending {
   kAnswer,  // the body leaves at answer_at_raw_ns
   kClose,   // the connection is closed then, without an answer
+  kReset,   // it is reset then
   kHold,    // nothing comes; closed then, which is the hold bound
 };
 

@@ -261,6 +261,16 @@ TEST(HttpServerTest, ClosesWithoutAnAnswerWhenTheHandlerSaysSo) {
   EXPECT_NE(peer.last_error(), ETIMEDOUT);
 }
 
+TEST(HttpServerTest, ResetsTheConnectionWhenTheHandlerSaysSo) {
+  const auto server =
+      StartServer([](Request, Responder send) { send({.ending = Response::Ending::kReset}); });
+  RawSocket peer = RawSocket::Connect(server->port());
+  ASSERT_TRUE(peer.Send(kGet));
+
+  EXPECT_THAT(peer.ReadToEnd(), IsEmpty());
+  EXPECT_EQ(peer.last_error(), ECONNRESET);
+}
+
 TEST(HttpServerTest, HoldsTheConnectionUntilThePeerCloses) {
   Inbox inbox;
   const auto server = StartServer(inbox.handler());

@@ -543,6 +543,40 @@ TEST_F(WecomCoreTest, ExecThenTimeoutIsHeldToTheHoldBound) {
   EXPECT_EQ(OpenPost("add_msg_template", Create("\"wm1\"")).ending, Ending::kAnswer);
 }
 
+TEST_F(WecomCoreTest, WhatExecutesMayBeAnsweredBySomethingElse) {
+  const struct {
+    const char* kind;
+    Ending ending;
+    int http_status;
+    const char* body;  // what of it the answer has; the true one names a msgid
+  } kCases[] = {
+      {"EXEC_THEN_RST", Ending::kReset, 200, "msgid"},
+      {"EXEC_THEN_5XX", Ending::kAnswer, 502, "<html>"},
+      {"EXEC_THEN_-1", Ending::kAnswer, 200, "\"errcode\":-1"},
+      {"EXEC_THEN_GARBAGE", Ending::kAnswer, 200, "{\"errcode\":0"},
+  };
+  size_t executed = 0;
+  for (const auto& each : kCases) {
+    SCOPED_TRACE(each.kind);
+    Control("/control/faults", {{"api", "add_msg_template"}, {"kind", each.kind}, {"next", 1}});
+    const Decision decision = OpenPost("add_msg_template", Create("\"wm1\""));
+    EXPECT_EQ(decision.ending, each.ending);
+    EXPECT_EQ(decision.http_status, each.http_status);
+    EXPECT_THAT(decision.body, HasSubstr(each.body));
+    EXPECT_EQ(decision.entry.verdict, "executed");
+    EXPECT_EQ(decision.entry.fault, each.kind);
+    core_->OnAnswered(decision.request_id, now_);
+    ++executed;
+    EXPECT_EQ(Control("/control/truth", {{"corp_id", "ww"}}).at("sends").as_array().size(),
+              executed);
+  }
+  Control("/control/faults",
+          {{"api", "add_msg_template"}, {"kind", "EXEC_THEN_GARBAGE"}, {"next", 1}});
+  json::error_code error;
+  json::parse(OpenPost("add_msg_template", Create("\"wm1\"")).body, error);
+  EXPECT_TRUE(error);
+}
+
 TEST_F(WecomCoreTest, ADelayedExecutionIsWithinTheHoldBoundAndListedOneLagLater) {
   Control("/control/faults", {{"api", "add_msg_template"}, {"kind", "DELAY_EXEC"}, {"next", 1}});
   const Decision decision = OpenPost("add_msg_template", Create("\"wm1\""));
