@@ -95,7 +95,8 @@ grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
                                            const Request* request, Response* response, Ask ask) {
   const std::string& corp = request->corp();
   if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  if (!lanes_.Owns(corp)) return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
+  if (!lanes_.Owns(corp))
+    return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
   auto* reactor = context->DefaultReactor();
   edge_.definitions->WhenCurrent([this, reactor, corp, ask](const absl::Status& current) {
     if (!current.ok()) return reactor->Finish(rpc::ToGrpcStatus(current, "DEFINITIONS_NOT_READ"));

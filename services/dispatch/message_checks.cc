@@ -47,8 +47,8 @@ void CheckWecomId(absl::string_view field, absl::string_view id,
   bool good = !id.empty() && id.size() <= kIdBytesMax;
   for (const char c : id) good = good && absl::ascii_isgraph(static_cast<unsigned char>(c));
   if (!good) {
-    wrong->push_back({std::string(field), absl::StrCat("write 1 to ", kIdBytesMax,
-                                                       " visible ASCII characters")});
+    wrong->push_back({std::string(field),
+                      absl::StrCat("write 1 to ", kIdBytesMax, " visible ASCII characters")});
   }
 }
 
@@ -78,8 +78,9 @@ void CheckDeadline(const v1::Message& message, int64_t now_ns, std::vector<Field
   if (!readable || DeadlineNs(message) <= now_ns) {
     wrong->push_back({"deadline", "is not in the future; write a later one, or none"});
   } else if (urgent && DeadlineNs(message) > now_ns + kDeadlineMaxNs) {
-    wrong->push_back({"deadline", "of an urgent message is more than a day away; write an earlier "
-                                  "one, or another class"});
+    wrong->push_back({"deadline",
+                      "of an urgent message is more than a day away; write an earlier "
+                      "one, or another class"});
   }
 }
 
@@ -101,8 +102,8 @@ class Preparation {
   void Add(uint32_t index, const v1::Message& message) {
     std::vector<FieldViolation> wrong;
     if (!IsKey(message.key())) {
-      wrong.push_back({"key", absl::StrCat("write 1 to ", kKeyBytesMax,
-                                           " characters of a-z A-Z 0-9 . _ : -")});
+      wrong.push_back(
+          {"key", absl::StrCat("write 1 to ", kKeyBytesMax, " characters of a-z A-Z 0-9 . _ : -")});
     }
     CheckWecomId("customer", message.customer(), &wrong);
     CheckWecomId("sender", message.sender(), &wrong);
@@ -219,8 +220,8 @@ class Preparation {
   const int64_t now_ns_;
   std::vector<FieldViolation> content_faults_;  // by content; an empty field = good
   PreparedMessages prepared_;
-  size_t bytes_ = 0;                                      // of the last part
-  absl::flat_hash_map<uint32_t, uint32_t> content_of_;    // number in the request -> in the part
+  size_t bytes_ = 0;                                    // of the last part
+  absl::flat_hash_map<uint32_t, uint32_t> content_of_;  // number in the request -> in the part
   absl::flat_hash_map<absl::string_view, std::pair<size_t, int>> place_of_key_;  // part, message
 };
 
@@ -260,8 +261,7 @@ absl::StatusOr<std::string> FillIn(absl::string_view text,
 }
 
 PreparedMessages PrepareMessages(
-    const std::string& corp,
-    const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
+    const std::string& corp, const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
     const google::protobuf::RepeatedPtrField<v1::Message>& messages, int64_t now_wall_ns) {
   Preparation preparation(corp, contents, now_wall_ns);
   for (int i = 0; i < messages.size(); ++i) {

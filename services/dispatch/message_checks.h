@@ -15,8 +15,7 @@
 namespace tidegate::dispatch {
 
 // Adds what is wrong with a content to the list; `field` is its path and ends with a dot.
-void CheckContent(const std::string& field,
-                  const ::tidegate::dispatch::v1::ContentVariant& content,
+void CheckContent(const std::string& field, const ::tidegate::dispatch::v1::ContentVariant& content,
                   std::vector<rpc::FieldViolation>* wrong);
 
 // The good messages of one request, as records that each fit into the log.

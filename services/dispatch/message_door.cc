@@ -96,9 +96,9 @@ void MessageDoor::Take(const std::string& corp,
         if (!status.ok()) return sending->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
         if (core->messages().open() >= kOpenTouchesMax) {
           return sending->Finish(rpc::ToGrpcStatus(
-              absl::ResourceExhaustedError(absl::StrCat(
-                  "the lane has ", core->messages().open(),
-                  " touches without an end; send again when WeCom has taken some")),
+              absl::ResourceExhaustedError(
+                  absl::StrCat("the lane has ", core->messages().open(),
+                               " touches without an end; send again when WeCom has taken some")),
               "TOO_MANY_TOUCHES"));
         }
         if (sending->Judge(core->messages(), now.wall_ns)) {
@@ -122,11 +122,10 @@ void MessageDoor::Append(const std::shared_ptr<Sending>& sending, uint32_t lane)
   log_->AppendWithin({log::Topic::kCommands, lane}, std::move(records), patience_ms,
                      [sending](const absl::Status& status) {
                        if (status.ok()) return sending->Finish(grpc::Status::OK);
-                       sending->Finish(rpc::ToGrpcStatus(
-                           absl::UnavailableError(absl::StrCat("not acknowledged: ",
-                                                               status.message(),
-                                                               "; send again with the same keys")),
-                           "LOG_UNAVAILABLE"));
+                       sending->Finish(rpc::ToGrpcStatus(absl::UnavailableError(absl::StrCat(
+                                                             "not acknowledged: ", status.message(),
+                                                             "; send again with the same keys")),
+                                                         "LOG_UNAVAILABLE"));
                      });
 }
 
@@ -212,9 +211,9 @@ void MessageDoor::Watch(const v1::WatchTouchesRequest& request,
     first = false;
     return true;
   };
-  const absl::Status posted = lane.thread->runner().PostQuery(
-      [reactor, watchers, watch = std::move(watch)](const absl::Status& status,
-                                                    const Now& now) mutable {
+  const absl::Status posted =
+      lane.thread->runner().PostQuery([reactor, watchers, watch = std::move(watch)](
+                                          const absl::Status& status, const Now& now) mutable {
         if (!status.ok()) return reactor->End(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
         if (watchers->size() >= kWatchersMax) {
           return reactor->End(rpc::ToGrpcStatus(

@@ -33,11 +33,11 @@ class MessageDoor {
   };
   using Done = std::function<void(Taken)>;
   // Requires lanes->Owns(corp). Reads the arguments before it returns.
-  void Take(const std::string& corp,
-            const google::protobuf::RepeatedPtrField<::tidegate::dispatch::v1::MessageContent>&
-                contents,
-            const google::protobuf::RepeatedPtrField<::tidegate::dispatch::v1::Message>& messages,
-            absl::Time deadline, const Done& done);
+  void Take(
+      const std::string& corp,
+      const google::protobuf::RepeatedPtrField<::tidegate::dispatch::v1::MessageContent>& contents,
+      const google::protobuf::RepeatedPtrField<::tidegate::dispatch::v1::Message>& messages,
+      absl::Time deadline, const Done& done);
 
   // Answers on the lane's thread when all that was acknowledged before the call has been folded.
   using Ask = std::function<absl::Status(DispatchCore&, const Now&)>;

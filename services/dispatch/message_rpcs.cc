@@ -71,22 +71,22 @@ grpc::ServerUnaryReactor* Handler::SendMessage(grpc::CallbackServerContext* cont
   *contents.Add() = request->content();
   google::protobuf::RepeatedPtrField<v1::Message> messages;
   *messages.Add() = request->message();
-  door_.Take(corp, contents, messages, rpc::DeadlineOf(*context),
-             [reactor, response](MessageDoor::Taken taken) {
-               if (!taken.status.ok() || taken.faults.empty()) {
-                 response->set_repeat(!taken.repeats.empty());
-                 return reactor->Finish(std::move(taken.status));
-               }
-               const v1::MessageFault& fault = taken.faults.front();
-               const std::string field = absl::StrCat("message.", fault.field().substr(
-                                                                      sizeof("messages[0].") - 1));
-               if (fault.code() == grpc::StatusCode::INVALID_ARGUMENT) {
-                 return reactor->Finish(rpc::InvalidArgument({{field, fault.message()}}));
-               }
-               reactor->Finish(rpc::ToGrpcStatus(
-                   absl::AlreadyExistsError(absl::StrCat(field, " ", fault.message())),
-                   "KEY_USED"));
-             });
+  door_.Take(
+      corp, contents, messages, rpc::DeadlineOf(*context),
+      [reactor, response](MessageDoor::Taken taken) {
+        if (!taken.status.ok() || taken.faults.empty()) {
+          response->set_repeat(!taken.repeats.empty());
+          return reactor->Finish(std::move(taken.status));
+        }
+        const v1::MessageFault& fault = taken.faults.front();
+        const std::string field =
+            absl::StrCat("message.", fault.field().substr(sizeof("messages[0].") - 1));
+        if (fault.code() == grpc::StatusCode::INVALID_ARGUMENT) {
+          return reactor->Finish(rpc::InvalidArgument({{field, fault.message()}}));
+        }
+        reactor->Finish(rpc::ToGrpcStatus(
+            absl::AlreadyExistsError(absl::StrCat(field, " ", fault.message())), "KEY_USED"));
+      });
   return reactor;
 }
 
@@ -125,8 +125,8 @@ grpc::ServerBidiReactor<v1::SendMessagesRequest, v1::SendMessagesResponse>* Hand
 }
 
 grpc::Status Handler::TakeBatch(grpc::CallbackServerContext* context,
-                        const v1::SendMessagesRequest& request,
-                        std::function<void(v1::SendMessagesResponse)> done) {
+                                const v1::SendMessagesRequest& request,
+                                std::function<void(v1::SendMessagesResponse)> done) {
   if (edge_.Find(*context, request.corp()) == nullptr) return rpc::UnknownCorp();
   if (const auto wrong = SizeFaults(request, kStreamBatchMax); !wrong.empty()) {
     return rpc::InvalidArgument(wrong);
@@ -172,8 +172,8 @@ void Handler::ForwardBatch(grpc::CallbackServerContext* context,
   *hop->request.mutable_messages() = request.messages();
   hop->stub->async()->BatchSend(
       hop->context.get(), &hop->request, &hop->response,
-      [hop, replicas, owner, done = std::move(done), batch = request.batch()](
-          const grpc::Status& status) {
+      [hop, replicas, owner, done = std::move(done),
+       batch = request.batch()](const grpc::Status& status) {
         v1::SendMessagesResponse response;
         response.set_batch(batch);
         if (status.ok()) {
@@ -236,17 +236,15 @@ grpc::ServerUnaryReactor* Handler::CancelTouch(grpc::CallbackServerContext* cont
   }
   auto* reactor = context->DefaultReactor();
   const DispatchCore* core = lanes_.Of(corp).core.get();
-  door_.Cancel(corp, request->key(), rpc::DeadlineOf(*context),
-               [=](const absl::Status& status) {
-                 // On the lane's thread where it is OK.
-                 if (status.ok()) {
-                   *response->mutable_touch() =
-                       ToTouch(*core, *core->messages().Find(request->corp(), request->key()));
-                 }
-                 reactor->Finish(rpc::ToGrpcStatus(status, absl::IsNotFound(status)
-                                                               ? "TOUCH_NOT_FOUND"
-                                                               : "TOUCH_NOT_CANCELLED"));
-               });
+  door_.Cancel(corp, request->key(), rpc::DeadlineOf(*context), [=](const absl::Status& status) {
+    // On the lane's thread where it is OK.
+    if (status.ok()) {
+      *response->mutable_touch() =
+          ToTouch(*core, *core->messages().Find(request->corp(), request->key()));
+    }
+    reactor->Finish(rpc::ToGrpcStatus(
+        status, absl::IsNotFound(status) ? "TOUCH_NOT_FOUND" : "TOUCH_NOT_CANCELLED"));
+  });
   return reactor;
 }
 

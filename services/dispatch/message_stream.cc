@@ -25,9 +25,8 @@ void MessageStream::OnReadDone(bool ok) {
     self = keep_;
   }
   if (self == nullptr) return;
-  grpc::Status taken = take_(request_, [self, number](Response response) {
-    self->Answered(number, std::move(response));
-  });
+  grpc::Status taken = take_(
+      request_, [self, number](Response response) { self->Answered(number, std::move(response)); });
   std::lock_guard lock(mu_);
   if (!taken.ok()) return FinishOnce(std::move(taken));
   Pump();

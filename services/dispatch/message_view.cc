@@ -92,7 +92,8 @@ absl::Status ListTouchesOf(const DispatchCore& core, const v1::ListTouchesReques
       return absl::InvalidArgumentError("page_token is none that ListTouches gave");
     }
   }
-  const int size = request.page_size() <= 0 ? kPageDefault : std::min(request.page_size(), kPageMax);
+  const int size =
+      request.page_size() <= 0 ? kPageDefault : std::min(request.page_size(), kPageMax);
   response->set_after(core.messages().last_change());
   size_t looks = 0;
   const auto& batches = core.messages().batches();
@@ -126,9 +127,10 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
   const uint64_t kept_from =
       changes.empty() ? core.messages().last_change() + 1 : changes.front().first_number;
   if (*after != 0 && *after + 1 < kept_from) {
-    return absl::OutOfRangeError(absl::StrCat("changes before ", kept_from,
-                                              " are not kept any more; ListTouches tells the states "
-                                              "and from where to watch"));
+    return absl::OutOfRangeError(
+        absl::StrCat("changes before ", kept_from,
+                     " are not kept any more; ListTouches tells the states "
+                     "and from where to watch"));
   }
   auto it = std::upper_bound(changes.begin(), changes.end(), *after,
                              [](uint64_t number, const MessageBook::Change& change) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -28,19 +29,34 @@ struct Options {
   size_t corps = 100;
   uint64_t seed = 1;
   std::vector<int64_t> calls = {10'000, 150'000, 160'000, 300'000, 500'000, 1'000'000};
+  int64_t urgent = 333'334;
   std::vector<std::string> kinds = {"fixed", "sliding", "sliding_counting_refusals"};
 };
 
 constexpr double kFairSeconds = 900;
+constexpr int64_t kPatienceNs = int64_t{48} * 3600 * kNanosPerSecond;
+// Welcomes of a corp, one by one; and now and then as many at once as there are corps. A corp's own
+// four at once let some 60 a second through; of 100 corps these are 12,600 a minute of the 20,000
+// that the address allows. Calls of mark_tag beside them: what it allows in a minute, for as many
+// minutes.
+constexpr double kWelcomesPerSecond = 2;
+constexpr double kBurstEverySeconds = 10;
+constexpr int64_t kBulkOfMinute = 20'000;
+// As the caller of dispatch has them: for welcomes, and for the rest.
+constexpr size_t kConnections = 64;
+constexpr int64_t kCreates = 2'000;
+constexpr int64_t kTagsAtOnce = 20'000;
+constexpr int64_t kSmallCampaign = 20;
+constexpr int64_t kLargeCampaign = 1000 * kSmallCampaign;
 
 WindowKind KindOf(const std::string& name) {
   if (name == "fixed") return WindowKind::kFixed;
   return name == "sliding" ? WindowKind::kSliding : WindowKind::kSlidingCountingRefusals;
 }
 
-// Both sides: so many calls of one corp at once.
-std::string WithInFlight(int64_t in_flight) {
-  return absl::StrCat(R"({"in_flight":[{"api":"mark_tag","amount":)", in_flight, "}]}");
+// So many calls of one corp at once.
+std::string WithInFlight(int64_t in_flight, const std::string& api = "mark_tag") {
+  return absl::StrCat(R"({"in_flight":[{"api":")", api, R"(","amount":)", in_flight, "}]}");
 }
 
 double Seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
@@ -58,6 +74,7 @@ void AddRefusals(const LaneResult& result, json::object* to) {
   (*to)["rejected_by_code"] = std::move(rejected);
   (*to)["lockout_seconds"] = static_cast<double>(result.lockout_ms) / 1e3;
   (*to)["unanswered"] = result.unanswered;
+  (*to)["late"] = result.late;
 }
 
 // Every corp always has calls: what the address's limits let through.
@@ -66,6 +83,7 @@ json::object Steady(const Options& options, WindowKind kind) {
   lane.seed = options.seed;
   lane.window = kind;
   lane.corps = options.corps;
+  lane.connections = lane.urgent_connections = kConnections;
   Lane run(lane);
   const auto length = static_cast<int64_t>(options.hours * 3600e9);
   run.RunFor(length);
@@ -97,7 +115,7 @@ json::object Fair(const Options& options, WindowKind kind) {
   lane.window = kind;
   lane.corps = options.corps;
   lane.limits_json = WithInFlight(1000);
-  lane.reset_share = 0;
+  lane.reset_share = lane.late_share = 0;
   Lane run(lane);
   run.RunFor(static_cast<int64_t>(std::min(options.hours * 3600, kFairSeconds) * 1e9));
   const LaneResult& result = run.result();
@@ -118,7 +136,7 @@ json::object Makespan(const Options& options, WindowKind kind, int64_t calls) {
   lane.calls_per_corp = calls;
   lane.limits_json = WithInFlight(1000);
   Lane run(lane);
-  run.RunFor(int64_t{48} * 3600 * kNanosPerSecond);
+  run.RunFor(kPatienceNs);
   const LaneResult& result = run.result();
   const int64_t took = result.last_accepted_ns - result.first_arrival_ns;
   // A call whose answer is lost is made again, and counts again.
@@ -131,6 +149,126 @@ json::object Makespan(const Options& options, WindowKind kind, int64_t calls) {
                      {"seconds", Seconds(took)},
                      {"optimum_seconds", Seconds(optimum)}};
   if (optimum > 0) found["over_optimum"] = Seconds(took) / Seconds(optimum);
+  AddRefusals(result, &found);
+  return found;
+}
+
+// The value that a share of all does not exceed, in milliseconds.
+double Quantile(std::vector<int64_t> values, double share) {
+  if (values.empty()) return 0;
+  const auto place = static_cast<size_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(place), values.end());
+  return static_cast<double>(values[place]) * 1e-6;
+}
+
+json::object UrgentRow(const LaneOptions& lane, const LaneResult& alone) {
+  Lane run(lane);
+  run.RunFor(kPatienceNs);
+  const LaneResult& result = run.result();
+  const UrgentResult& urgent = result.urgent;
+  const auto seconds = [](const LaneResult& of) {
+    return Seconds(of.last_accepted_ns - of.first_arrival_ns);
+  };
+  json::object found{{"urgent_calls", urgent.arrived},
+                     {"urgent_missed", urgent.arrived - urgent.executed},
+                     {"urgent_p50_ms", Quantile(urgent.released_ns, 0.5)},
+                     {"urgent_p999_ms", Quantile(urgent.released_ns, 0.999)},
+                     {"urgent_max_ms", Quantile(urgent.released_ns, 1)},
+                     {"first_byte_p999_ms", Quantile(urgent.first_byte_ns, 0.999)},
+                     {"urgent_connections", lane.urgent_connections},
+                     {"bulk_calls", lane.calls_per_corp * static_cast<int64_t>(lane.corps)},
+                     {"bulk_fulfilled", result.fulfilled},
+                     {"bulk_seconds", seconds(result)},
+                     {"bulk_seconds_alone", seconds(alone)},
+                     {"bulk_inflation", seconds(result) / seconds(alone)}};
+  AddRefusals(result, &found);
+  return found;
+}
+
+// Welcomes while calls of mark_tag of all corps take all that the address allows, beside the same
+// calls without welcomes: with connections of their own, and with those of the rest.
+json::array Urgent(const Options& options, WindowKind kind) {
+  LaneOptions lane;
+  lane.seed = options.seed;
+  lane.window = kind;
+  lane.corps = options.corps;
+  lane.connections = kConnections;
+  const auto corps = static_cast<int64_t>(options.corps);
+  const double per_second = kWelcomesPerSecond * static_cast<double>(corps);
+  const double per_minute = 60 * (per_second + static_cast<double>(corps) / kBurstEverySeconds);
+  const auto minutes =
+      static_cast<int64_t>(std::ceil(static_cast<double>(options.urgent) / per_minute));
+  lane.calls_per_corp = minutes * kBulkOfMinute / corps;
+  Lane alone(lane);
+  alone.RunFor(kPatienceNs);
+  lane.urgent = {.calls = options.urgent,
+                 .per_second = per_second,
+                 .burst = corps,
+                 .burst_every_seconds = kBurstEverySeconds};
+  json::array rows;
+  for (const size_t connections : {kConnections, size_t{0}}) {
+    lane.urgent_connections = connections;
+    rows.push_back(UrgentRow(lane, alone.result()));
+  }
+  return rows;
+}
+
+// Two campaigns of one corp, and ten: one is a thousand times as large as the others, which come
+// two seconds after it.
+json::object Campaigns(const Options& options, WindowKind kind, size_t campaigns) {
+  LaneOptions lane;
+  lane.seed = options.seed;
+  lane.window = kind;
+  lane.calls_per_corp = 0;
+  lane.reset_share = lane.late_share = 0;
+  lane.campaigns.push_back({.calls = kLargeCampaign});
+  while (lane.campaigns.size() < campaigns) {
+    lane.campaigns.push_back({.calls = kSmallCampaign, .at_seconds = 2});
+  }
+  Lane run(lane);
+  run.RunFor(30 * kNanosPerSecond);
+  const auto& served = run.result().served_by_campaign;
+  json::object found{{"campaigns", campaigns},
+                     {"sizes", absl::StrCat(kLargeCampaign, ":", kSmallCampaign)},
+                     {"served", json::value_from(served)},
+                     {"jain_campaigns", Jain(served)}};
+  AddRefusals(run.result(), &found);
+  return found;
+}
+
+// What a corp's calls at once let through: N calls in N * latency / calls at once.
+json::object Concurrency(const Options& options, WindowKind kind, const std::string& api,
+                         int64_t known, int64_t of_wecom) {
+  LaneOptions lane;
+  lane.seed = options.seed;
+  lane.window = kind;
+  lane.limits_json = WithInFlight(known, api);
+  lane.wecom_limits_json = WithInFlight(of_wecom, api);
+  lane.reset_share = lane.late_share = lane.stall_seconds = 0;
+  const bool creates = api == "add_msg_template";
+  lane.calls_per_corp = creates ? 0 : kTagsAtOnce;
+  if (creates) lane.campaigns = {{.calls = kCreates}};
+  Lane run(lane);
+  run.RunFor(kPatienceNs);
+  const LaneResult& result = run.result();
+  const double seconds = Seconds(result.last_accepted_ns - result.first_arrival_ns);
+  const double latency = Seconds(result.answered_ns) / static_cast<double>(result.answered);
+  const auto calls = static_cast<double>(result.accepted);
+  const double best = calls * latency / static_cast<double>(of_wecom);
+  json::object found{{"api", api},
+                     {"known", known},
+                     {"at_once", of_wecom},
+                     {"calls", result.accepted},
+                     {"fulfilled", result.fulfilled},
+                     {"latency_ms", latency * 1e3},
+                     {"seconds", seconds},
+                     {"best_seconds", best},
+                     {"over_best", seconds / best},
+                     {"ceilings_learnt", result.ceilings.size()},
+                     {"refused_first", result.ceilings.empty() ? 0 : result.ceilings.front()}};
+  int64_t most = 0;
+  for (size_t i = 1; i < result.ceilings.size(); ++i) most = std::max(most, result.ceilings[i]);
+  found["refused_of_a_later_ceiling"] = most;
   AddRefusals(result, &found);
   return found;
 }
@@ -148,6 +286,12 @@ json::object Measure(const Options& options, const std::string& name) {
     makespans.push_back(Makespan(options, kind, calls));
   }
   found["makespan"] = std::move(makespans);
+  Progress(absl::StrCat(name, ": ", options.urgent, " welcomes beside tags"));
+  found["urgent"] = Urgent(options, kind);
+  found["campaigns"] = json::array{Campaigns(options, kind, 2), Campaigns(options, kind, 10)};
+  found["concurrency"] = json::array{Concurrency(options, kind, "mark_tag", 5, 5),
+                                     Concurrency(options, kind, "add_msg_template", 4, 4),
+                                     Concurrency(options, kind, "mark_tag", 10, 5)};
   found["took_seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return found;
@@ -163,6 +307,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.01, 1000.0));
   app.add_option("--corps", options.corps)->check(CLI::Range(1, 10'000));
   app.add_option("--calls", options.calls, "of one corp, whose end is awaited; may be repeated");
+  app.add_option("--urgent", options.urgent, "welcomes beside tags at the full limit")
+      ->check(CLI::Range(1, 100'000'000));
   app.add_option("--kind", options.kinds, "of WeCom's windows; may be repeated")
       ->check(CLI::IsMember({"fixed", "sliding", "sliding_counting_refusals"}));
   app.add_option("--seed", options.seed);

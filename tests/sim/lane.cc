@@ -1,88 +1,51 @@
 #include "tests/sim/lane.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "boost/json.hpp"
 #include "common/base/check.h"
-#include "tests/sim/network.h"
-#include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/header.pb.h"
 
 namespace tidegate::sim {
 
-namespace json = boost::json;
 using wecom_simulator::Ending;
 using wecom_simulator::Scope;
 
 namespace {
 
-constexpr char kAgent[] = "1000002";
-constexpr char kAddress[] = "192.0.2.1";
 constexpr char kApi[] = "mark_tag";
-// A call whose answer is lost holds its customer for a while; so many have to be at hand.
-constexpr size_t kCustomers = 20'000;
-constexpr size_t kCustomersOfCorpMin = 500;
-// Wishes of a corp that the core knows: enough that none of its turns is lost.
-constexpr int64_t kWishesAhead = 60;
 constexpr int64_t kFairnessWindowNs = 10 * kNanosPerSecond;
-constexpr size_t kBatchMax = 256;
-
-std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number); }
+constexpr size_t kBatchMax = 1000;
+// A welcome that is not executed by then is dropped, on both sides.
+constexpr int64_t kWelcomeOverNs = 25 * kNanosPerSecond;
 
 }  // namespace
 
+double Jain(const std::vector<int64_t>& got) {
+  double sum = 0;
+  double squares = 0;
+  for (const int64_t each : got) {
+    sum += static_cast<double>(each);
+    squares += static_cast<double>(each) * static_cast<double>(each);
+  }
+  return sum * sum / (static_cast<double>(got.size()) * squares);
+}
+
 Lane::Lane(const LaneOptions& options)
-    : options_(options), random_(options.seed), start_ns_(1'000 * kNanosPerSecond) {
+    : options_(options),
+      random_(options.seed),
+      urgent_random_(options.seed ^ 0x7EC0DEu),
+      start_ns_(1'000 * kNanosPerSecond) {
   now_ = {.wall_ns = 1'790'000'000 * kNanosPerSecond, .raw_ns = start_ns_, .boot_ns = start_ns_};
   window_ends_ns_ = start_ns_ + kFairnessWindowNs;
   limits_ = options_.limits_json.empty() ? wecom_table::DefaultLimits()
                                          : *wecom_table::ParseLimits(options_.limits_json);
-  wecom_simulator::CoreOptions wecom;
-  wecom.seed = options_.seed;
-  wecom.window = options_.window;
-  const std::string& of_wecom =
-      options_.wecom_limits_json.empty() ? options_.limits_json : options_.wecom_limits_json;
-  if (!of_wecom.empty()) wecom.limits = *wecom_simulator::ParseLimits(of_wecom);
-  wecom.latency_median_ms = options_.served_median_ms;
-  wecom.latency_p99_ms = options_.served_p99_ms;
-  wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
+  connections_[0].most = options_.connections;
+  connections_[1].most = options_.urgent_connections;
+  SeedWecom();
   dispatch::DispatchOptions dispatch;
-  customers_of_corp_ = std::max(kCustomers / options_.corps, kCustomersOfCorpMin);
-  json::array customers;
-  for (size_t c = 0; c < customers_of_corp_; ++c) {
-    customers.push_back({{"external_userid", CustomerOf(c)}, {"member", "m"}});
-  }
-  for (size_t i = 0; i < options_.corps; ++i) {
-    Corp& corp = corps_.emplace_back();
-    corp.id = absl::StrCat("ww", i);
-    const auto own = options_.calls_of.find(i);
-    corp.left = own != options_.calls_of.end() ? own->second : options_.calls_per_corp;
-    wanted_ = corp.left < 0 || wanted_ < 0 ? -1 : wanted_ + corp.left;
-    corp_of_[corp.id] = i;
-    dispatch.agent_ids[corp.id] = kAgent;
-    const auto seeded = wecom_->OnControl(
-        "/control/seed",
-        {{"corp_id", corp.id},
-         {"apps", {{{"agent_id", kAgent}, {"secret", absl::StrCat("secret of ", i)}}}},
-         {"members", {"m"}},
-         {"tags", {"t"}},
-         {"customers", customers}},
-        now_);
-    CHECK(seeded.ok());
-  }
-  if (options_.reset_share > 0) {
-    CHECK(
-        wecom_
-            ->OnControl(
-                "/control/faults",
-                {{"api", kApi}, {"kind", "EXEC_THEN_CLOSE"}, {"probability", options_.reset_share}},
-                now_)
-            .ok());
-  }
+  for (const Corp& corp : corps_) dispatch.agent_ids[corp.id] = kAgent;
   core_ = std::make_unique<dispatch::DispatchCore>(std::move(dispatch), &limits_);
   core_->OnCalls([this](std::vector<dispatch::CallToMake> calls) { Send(std::move(calls)); });
   ::tidegate::log::v1::Fence fence;
@@ -96,6 +59,14 @@ Lane::Lane(const LaneOptions& options)
   result_.accepted_by_corp.resize(options_.corps);
   result_.last_accepted_by_corp_ns.resize(options_.corps);
   for (size_t i = 0; i < corps_.size(); ++i) Feed(i);
+  for (size_t i = 0; i < options_.campaigns.size(); ++i) {
+    left_of_campaign_.push_back(options_.campaigns[i].calls);
+    result_.served_by_campaign.push_back(0);
+    Push(start_ns_ + static_cast<int64_t>(options_.campaigns[i].at_seconds * 1e9), Kind::kLaunch,
+         i);
+  }
+  if (options_.urgent.calls > 0) NextWelcome();
+  if (options_.urgent.burst > 0) Push(start_ns_, Kind::kBurst);
   Push(now_.raw_ns, Kind::kTick);
 }
 
@@ -109,13 +80,12 @@ std::vector<wecom_simulator::LimitRow> Lane::limits() const {
 
 // ---- Time ----
 
-void Lane::Push(int64_t at_ns, Kind kind, size_t wire) {
-  const bool of_wire = kind != Kind::kTick && kind != Kind::kAppended;
+void Lane::Push(int64_t at_ns, Kind kind, size_t number) {
   events_.push({.at_ns = at_ns,
-                .number = events_made_++,
+                .made = events_made_++,
                 .kind = kind,
-                .wire = wire,
-                .generation = of_wire ? wires_[wire].generation : 0});
+                .number = number,
+                .generation = IsOfWire(kind) ? wires_[number].generation : 0});
 }
 
 void Lane::RunFor(int64_t ns) {
@@ -130,12 +100,18 @@ void Lane::RunFor(int64_t ns) {
     now_.wall_ns += passed;
     ++result_.events;
     Handle(event);
-    if (wanted_ >= 0 && result_.fulfilled >= wanted_) break;
+    if (Done()) break;
   }
   const auto status = wecom_->OnControl("/control/status", {}, now_);
   CHECK(status.ok());
   result_.lockout_ms = status->at("lockout_ms_total").to_number<int64_t>();
   result_.lockouts = status->at("lockouts").to_number<int64_t>();
+}
+
+bool Lane::Done() const {
+  if (wanted_ < 0 || result_.fulfilled < wanted_) return false;
+  if (result_.urgent.arrived < options_.urgent.calls) return false;
+  return welcomed_.empty() || now_.raw_ns >= last_welcome_ns_ + kWelcomeOverNs;
 }
 
 void Lane::Handle(const Event& event) {
@@ -145,27 +121,37 @@ void Lane::Handle(const Event& event) {
       return Turn();
     case Kind::kAppended:
       return Applied();
+    case Kind::kWelcome:
+      Welcome();
+      NextWelcome();
+      return Turn();
+    case Kind::kBurst:
+      Burst();
+      return Turn();
+    case Kind::kLaunch:
+      Launch(event.number);
+      return Turn();
     default:
       // Whoever gave up, or was answered after that, has gone.
-      if (event.generation == wires_[event.wire].generation) HandleOfWire(event);
+      if (event.generation == wires_[event.number].generation) HandleOfWire(event);
   }
 }
 
 void Lane::HandleOfWire(const Event& event) {
+  Wire& made = wires_[event.number];
   switch (event.kind) {
-    case Kind::kTick:
-    case Kind::kAppended:
-      return;
     case Kind::kArrives:
-      return Arrive(event.wire);
+      return Arrive(event.number);
     case Kind::kLeaves:
-      wecom_->OnAnswered(wires_[event.wire].decision.request_id, now_);
-      wires_[event.wire].at_wecom = false;
-      return FreeWire(event.wire);
+      wecom_->OnAnswered(made.decision.request_id, now_);
+      made.at_wecom = false;
+      return FreeWire(event.number);
     case Kind::kAnswered:
-      return Answer(event.wire, wires_[event.wire].decision.ending == Ending::kAnswer);
+      return Answer(event.number, made.decision.ending == Ending::kAnswer);
     case Kind::kGivesUp:
-      return Answer(event.wire, false);
+      return Answer(event.number, false);
+    default:
+      CHECK(false);
   }
 }
 
@@ -185,7 +171,10 @@ void Lane::Turn() {
     if (!decision.has_value()) break;
     batch_.push_back(*std::move(decision));
   }
-  if (!batch_.empty()) return Push(now_.raw_ns + options_.append_ns, Kind::kAppended);
+  if (!batch_.empty()) {
+    const int64_t decided_ns = options_.decision_ns * static_cast<int64_t>(batch_.size());
+    return Push(now_.raw_ns + decided_ns + options_.append_ns, Kind::kAppended);
+  }
   core_->EndBatch();
   const auto next = core_->NextTickRawNs(now_);
   if (!next.has_value()) return;
@@ -208,143 +197,17 @@ void Lane::Applied() {
   Turn();
 }
 
-void Lane::Feed(size_t number) {
-  Corp& corp = corps_[number];
-  while (corp.wishes < kWishesAhead && corp.left != 0) {
-    ::tidegate::log::v1::Command command;
-    command.set_corp(corp.id);
-    command.set_member("m");
-    command.set_customer(CustomerOf(corp.next_customer++ % customers_of_corp_));
-    command.mutable_mark_tag()->add_add("t");
-    log::StoredRecord stored;
-    stored.offset = commands_++;
-    stored.record.value = command.SerializeAsString();
-    ::tidegate::log::v1::RecordHeader header;
-    header.mutable_source();
-    core_->Fold({log::Topic::kCommands, 0}, stored, header);
-    ++corp.wishes;
-    if (corp.left > 0) --corp.left;
-  }
-}
-
-// ---- The wire ----
-
-int64_t Lane::NetworkNs() {
-  const double sigma = std::log(options_.network_p99_ms / options_.network_median_ms) / 2.3263;
-  return static_cast<int64_t>(Lognormal(&random_, options_.network_median_ms, sigma) *
-                              static_cast<double>(kNanosPerMilli));
-}
-
-int64_t Lane::Through(int64_t at_ns) const {
-  if (options_.stall_seconds <= 0) return at_ns;
-  const auto every = static_cast<int64_t>(options_.stall_every_seconds * 1e9);
-  const auto stall = static_cast<int64_t>(options_.stall_seconds * 1e9);
-  return start_ns_ + AfterStall(at_ns - start_ns_, every, stall);
-}
-
-size_t Lane::NewWire() {
-  if (free_wires_.empty()) {
-    wires_.emplace_back();
-    return wires_.size() - 1;
-  }
-  const size_t wire = free_wires_.back();
-  free_wires_.pop_back();
-  wires_[wire] = Wire{.generation = wires_[wire].generation + 1};
-  return wire;
-}
-
-void Lane::FreeWire(size_t wire) {
-  if (wires_[wire].over && !wires_[wire].at_wecom) free_wires_.push_back(wire);
-}
-
-void Lane::FetchToken(Corp* corp) {
-  const auto decision = wecom_->OnRequest(
-      {"GET", "/cgi-bin/gettoken",
-       absl::StrCat("corpid=", corp->id, "&corpsecret=secret%20of%20", corp->id.substr(2)), "",
-       kAddress},
-      now_);
-  wecom_->OnAnswered(decision.request_id, now_);
-  const auto answer = json::parse(decision.body).as_object();
-  CHECK(answer.at("errcode").to_number<int>() == 0);
-  corp->token = std::string(answer.at("access_token").as_string());
-}
-
-void Lane::Send(std::vector<dispatch::CallToMake> calls) {
-  for (dispatch::CallToMake& call : calls) {
-    const size_t wire = NewWire();
-    Wire& made = wires_[wire];
-    made.corp = corp_of_.at(call.corp);
-    made.call = std::move(call);
-    made.sent_ns = now_.raw_ns;
-    made.at_wecom = true;
-    Push(Through(now_.raw_ns + NetworkNs()), Kind::kArrives, wire);
-    Push(now_.raw_ns + limits_.http_deadline_ns, Kind::kGivesUp, wire);
-  }
-}
-
-void Lane::Arrive(size_t wire) {
-  Wire& made = wires_[wire];
-  Corp& corp = corps_[made.corp];
-  if (corp.token.empty()) FetchToken(&corp);
-  made.decision =
-      wecom_->OnRequest({"POST", absl::StrCat("/cgi-bin/externalcontact/", made.call.api),
-                         absl::StrCat("access_token=", corp.token), made.call.body, kAddress},
-                        now_);
-  if (result_.first_arrival_ns < 0) result_.first_arrival_ns = now_.raw_ns;
-  const auto& entry = made.decision.entry;
-  if (entry.verdict == "executed") {
-    ++result_.accepted;
-    ++result_.accepted_by_corp[made.corp];
-    ++corp.in_window;
-    result_.last_accepted_ns = now_.raw_ns;
-    result_.last_accepted_by_corp_ns[made.corp] = now_.raw_ns;
-  } else {
-    ++result_.rejected[entry.errcode];
-    // What a token's end costs is one refusal.
-    if (entry.errcode == 42001 || entry.errcode == 40014) corp.token.clear();
-  }
-  Push(made.decision.answer_at_raw_ns, Kind::kLeaves, wire);
-  Push(Through(made.decision.answer_at_raw_ns + NetworkNs()), Kind::kAnswered, wire);
-}
-
-void Lane::Answer(size_t wire, bool answered) {
-  Wire& made = wires_[wire];
-  // The first of answer and patience's end.
-  if (made.over) return;
-  made.over = true;
-  Corp& corp = corps_[made.corp];
-  auto answer = std::make_unique<dispatch::CallAnswer>();
-  answer->call_id = made.call.call_id;
-  answer->attempt = made.call.attempt;
-  answer->bytes_written = true;
-  answer->answered = answered;
-  answer->http_status = made.decision.http_status;
-  if (answered) answer->body = made.decision.body;
-  answer->completed = now_;
-  answers_.push_back(std::move(answer));
-  if (!answered) ++result_.unanswered;
-  if (answered && made.decision.entry.verdict == "executed") {
-    ++result_.fulfilled;
-    --corp.wishes;
-    Feed(made.corp);
-  }
-  FreeWire(wire);
-  Turn();
-}
-
 void Lane::EndWindow() {
-  double sum = 0;
-  double squares = 0;
+  int64_t sum = 0;
+  std::vector<int64_t> got;
   for (Corp& corp : corps_) {
-    const auto got = static_cast<double>(corp.in_window);
-    sum += got;
-    squares += got * got;
-    corp.in_window = 0;
+    got.push_back(std::exchange(corp.in_window, 0));
+    sum += got.back();
   }
   window_ends_ns_ += kFairnessWindowNs;
   // A window in which hardly anything may leave says nothing.
-  if (sum < 10 * static_cast<double>(corps_.size())) return;
-  const double jain = sum * sum / (static_cast<double>(corps_.size()) * squares);
+  if (sum < 10 * static_cast<int64_t>(corps_.size())) return;
+  const double jain = Jain(got);
   result_.jain_sum += jain;
   ++result_.jain_windows;
   result_.jain_min = std::min(result_.jain_min, jain);

@@ -5,8 +5,12 @@
 //   Lane lane(options);
 //   lane.RunFor(24 * 3600 * kNanosPerSecond);
 //   lane.result().accepted ...
+//
+// lane.cc has the time and the lane's thread, lane_work.cc what is wanted, lane_wire.cc the way to
+// WeCom and back.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -14,8 +18,10 @@
 #include <memory>
 #include <queue>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "common/base/clock.h"
 #include "common/base/seeded_random.h"
 #include "common/wecom_table/limits.h"
@@ -24,19 +30,38 @@
 
 namespace tidegate::sim {
 
+inline constexpr char kAgent[] = "1000002";
+
+// Welcomes, each of a corp chosen at random: calls that have 20 s.
+struct UrgentOptions {
+  int64_t calls = 0;
+  double per_second = 100;  // one by one, at random times
+  int64_t burst = 0;        // so many more at once, from the first moment on
+  double burst_every_seconds = 10;
+};
+
+// A campaign of the first corp.
+struct CampaignOptions {
+  int64_t calls = 0;  // each to one customer, by a member of its own
+  double at_seconds = 0;
+};
+
 struct LaneOptions {
   uint64_t seed = 1;
   wecom_simulator::WindowKind window = wecom_simulator::WindowKind::kSliding;
   size_t corps = 1;
-  // Calls that each corp wants to make; -1: without end.
+  // Calls of mark_tag that each corp wants to make; -1: without end.
   int64_t calls_per_corp = -1;
   // Of single corps, by number, instead of that.
   std::map<size_t, int64_t> calls_of;
+  UrgentOptions urgent;
+  std::vector<CampaignOptions> campaigns;
   // Limits file of both sides; "" = documented.
   std::string limits_json;
   // Of WeCom alone, where it allows less than the product knows.
   std::string wecom_limits_json;
-  int64_t append_ns = 300'000;  // from a decision to its durability
+  int64_t append_ns = 300'000;   // from a decision to its durability
+  int64_t decision_ns = 15'000;  // of the thread's time, for each record
   // Each way, lognormal.
   double network_median_ms = 15;
   double network_p99_ms = 40;
@@ -46,32 +71,61 @@ struct LaneOptions {
   double stall_seconds = 3;
   double stall_every_seconds = 300;
   double reset_share = 0.0005;  // of calls that are executed and never answered
+  // Of calls that WeCom holds back, for up to its hold bound, before it counts and executes them;
+  // after 5 s nobody waits for their answer any more.
+  double late_share = 0.0002;
+  // Calls at once on the way to WeCom, and those of welcomes apart; 0: without bound, and welcomes
+  // together with the rest.
+  size_t connections = 0;
+  size_t urgent_connections = 0;
 };
 
+struct UrgentResult {
+  int64_t arrived = 0;
+  int64_t executed = 0;  // by WeCom, which takes no code that is older than 20 s
+  // From each event to the release of its first call, and to that call's first byte.
+  std::vector<int64_t> released_ns;
+  std::vector<int64_t> first_byte_ns;
+};
+
+// Of what is not urgent, unless it says otherwise.
 struct LaneResult {
   int64_t accepted = 0;             // by WeCom
   int64_t fulfilled = 0;            // and known to be
-  std::map<int, int64_t> rejected;  // by errcode
-  int64_t unanswered = 0;
-  int64_t lockout_ms = 0;  // as WeCom counted it
+  std::map<int, int64_t> rejected;  // by errcode; of all calls
+  int64_t unanswered = 0;           // of all calls
+  int64_t late = 0;                 // held back by WeCom; of all calls
+  int64_t lockout_ms = 0;           // as WeCom counted it
   int64_t first_arrival_ns = -1;
   int64_t last_accepted_ns = 0;
   int64_t events = 0;
   std::vector<int64_t> accepted_by_corp;
   std::vector<int64_t> last_accepted_by_corp_ns;
   int64_t lockouts = 0;
+  // Of calls that were answered, from the first byte to the answer.
+  int64_t answered = 0;
+  int64_t answered_ns = 0;
+  // 45033, by what was learnt of it: a call that was on its way at the first one says nothing new.
+  std::vector<int64_t> ceilings;
   // Of every 10 s in which all corps had calls: Jain's index of what they got.
   double jain_sum = 0;
   int64_t jain_windows = 0;
   double jain_min = 1;
+  // Calls released of each campaign while all of them had some left.
+  std::vector<int64_t> served_by_campaign;
+  UrgentResult urgent;
 };
+
+// Jain's index of fairness (1984); 1 = all have got the same. `got` is not empty nor all 0.
+double Jain(const std::vector<int64_t>& got);
 
 class Lane {
  public:
   explicit Lane(const LaneOptions& options);
   ~Lane();
 
-  // Until that much time has passed, or every call is known to be accepted.
+  // Until that much time has passed, or every call is known to be accepted and every welcome has
+  // ended.
   void RunFor(int64_t ns);
   const LaneResult& result() const { return result_; }
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
@@ -79,26 +133,41 @@ class Lane {
   std::vector<wecom_simulator::LimitRow> limits() const;
 
  private:
-  enum class Kind : uint8_t { kTick, kAppended, kArrives, kLeaves, kAnswered, kGivesUp };
+  enum class Kind : uint8_t {
+    kTick,
+    kAppended,
+    kWelcome,
+    kBurst,
+    kLaunch,  // number: of the campaign
+    // number: of the wire
+    kArrives,
+    kLeaves,
+    kAnswered,
+    kGivesUp
+  };
   struct Event {
     int64_t at_ns;
-    uint64_t number;  // equal times in the order of their making
+    uint64_t made;  // equal times in the order of their making
     Kind kind;
-    size_t wire;
+    size_t number;
     uint64_t generation;  // of the wire
     bool operator>(const Event& other) const {
-      return at_ns != other.at_ns ? at_ns > other.at_ns : number > other.number;
+      return at_ns != other.at_ns ? at_ns > other.at_ns : made > other.made;
     }
   };
   // A call on its way, and what WeCom made of it.
   struct Wire {
     dispatch::CallToMake call;
     size_t corp = 0;
-    int64_t sent_ns = 0;
+    std::string code;   // of a welcome
+    bool bulk = false;  // one of those that are wanted
+    int64_t released_ns = 0;
+    int64_t first_byte_ns = -1;
+    bool held_back = false;
     wecom_simulator::Decision decision;
     uint64_t generation = 0;
     bool over = false;      // for the sender
-    bool at_wecom = false;  // WeCom still has it
+    bool at_wecom = false;  // on its way there, or there
   };
   struct Corp {
     std::string id;
@@ -106,18 +175,40 @@ class Lane {
     int64_t wishes = 0;
     int64_t left = 0;
     size_t next_customer = 0;
+    size_t next_welcomed = 0;
     int64_t in_window = 0;
   };
+  struct Connections {
+    size_t most = 0;  // 0: without bound
+    size_t busy = 0;
+    std::deque<std::pair<size_t, uint64_t>> waiting;  // wire, generation
+  };
 
-  void Push(int64_t at_ns, Kind kind, size_t wire = 0);
+  void Push(int64_t at_ns, Kind kind, size_t number = 0);
+  static bool IsOfWire(Kind kind) { return kind >= Kind::kArrives; }
   void Handle(const Event& event);
   void HandleOfWire(const Event& event);
+  bool Done() const;
   void Turn();
   void Applied();
-  void Send(std::vector<dispatch::CallToMake> calls);
-  void Arrive(size_t wire);
-  void Answer(size_t wire, bool answered);
+
+  void SeedWecom();
   void Feed(size_t corp);
+  void Welcome();
+  void NextWelcome();
+  void Burst();
+  void Launch(size_t campaign);
+  // The campaign of a call, by its customer.
+  size_t CampaignOf(const dispatch::CallToMake& call) const;
+  void CountServed(size_t campaign);
+
+  void Send(std::vector<dispatch::CallToMake> calls);
+  Connections& ConnectionsOf(const Wire& wire);
+  void Start(size_t wire);
+  void Arrive(size_t wire);
+  void Count(const Wire& wire);
+  void Answer(size_t wire, bool answered);
+  void CountAnswer(const Wire& wire);
   void FetchToken(Corp* corp);
   void EndWindow();
   size_t NewWire();
@@ -128,6 +219,7 @@ class Lane {
 
   const LaneOptions options_;
   SeededRandom random_;
+  SeededRandom urgent_random_;
   wecom_table::Limits limits_;
   std::unique_ptr<wecom_simulator::WecomCore> wecom_;
   std::unique_ptr<dispatch::DispatchCore> core_;
@@ -138,15 +230,28 @@ class Lane {
   int64_t start_ns_;
   Now now_;
 
+  // Welcomes that WeCom has not executed, by code.
+  struct Welcomed {
+    int64_t at_ns = 0;
+    bool released = false;
+    bool first_byte = false;
+  };
+  absl::flat_hash_map<std::string, Welcomed> welcomed_;
+  int64_t last_welcome_ns_ = 0;
+  std::vector<int64_t> left_of_campaign_;
+
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t events_made_ = 0;
   std::vector<Wire> wires_;
   std::vector<size_t> free_wires_;
+  std::array<Connections, 2> connections_;  // of the rest, of welcomes
   std::deque<std::unique_ptr<dispatch::CallAnswer>> answers_;
   std::vector<core::Decision> batch_;  // being appended
   int64_t tick_at_ns_ = -1;
   uint64_t seq_ = 0;
   uint64_t commands_ = 0;
+  uint64_t revisions_ = 0;
+  int64_t ceiling_learnt_ns_ = -1;
   int64_t window_ends_ns_;
   LaneResult result_;
 };

@@ -84,6 +84,7 @@ TEST(PitfallsTest, ManyMoreCorpsThanAnyCacheAreEachKept) {
   options.corps = 400;
   options.limits_json = LimitsOf(2, 5000, 1'000'000, 5);
   options.reset_share = 0;
+  options.late_share = 0;
   Lane lane(options);
   lane.RunFor(kMinute);
   EXPECT_EQ(RateRefusals(lane.result()), 0);
@@ -99,6 +100,7 @@ TEST(PitfallsTest, ALockoutIsNotHammeredAndIsLeftByOneCall) {
   options.limits_json = LimitsOf(100, 5000, 1'000'000, 4);
   options.wecom_limits_json = LimitsOf(50, 5000, 1'000'000, 4);
   options.reset_share = 0;
+  options.late_share = 0;
   options.stall_seconds = 0;
   Lane lane(options);
   lane.RunFor(20 * kMinute);
@@ -116,6 +118,7 @@ TEST(PitfallsTest, CallsAtOnceAreLimitedAndUsedToTheFull) {
   LaneOptions options;
   options.stall_seconds = 0;
   options.reset_share = 0;
+  options.late_share = 0;
   Lane lane(options);  // mark_tag: 5 at once
   lane.RunFor(kMinute);
   EXPECT_EQ(RateRefusals(lane.result()), 0);
@@ -131,6 +134,7 @@ TEST(PitfallsTest, OneLongCorpEndsInTimeBesideManyShortOnes) {
   options.limits_json = LimitsOf(100, 1000, 200, 100);
   options.stall_seconds = 0;
   options.reset_share = 0;
+  options.late_share = 0;
   Lane lane(options);
   lane.RunFor(60 * kMinute);
   ASSERT_EQ(lane.result().fulfilled, 39'000);
@@ -151,6 +155,7 @@ TEST(PitfallsTest, AtTheStepOfTheHourNothingIsHeldBack) {
     options.calls_per_corp = calls;
     options.stall_seconds = 0;
     options.reset_share = 0;
+    options.late_share = 0;
     options.limits_json =
         R"({"limits":[{"api":"*","scope":"corp","amount":100,"window_ms":600},
                       {"api":"*","scope":"corp","amount":1500,"window_ms":36000}],

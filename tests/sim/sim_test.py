@@ -19,6 +19,19 @@ GOOD = {
          "over_optimum": 1.0135, "rejected": 0, "lockout_seconds": 0.0},
         {"calls": 500_000, "fulfilled": 500_000, "seconds": 11_100.0, "optimum_seconds": 11_040.0,
          "over_optimum": 1.0054, "rejected": 0, "lockout_seconds": 0.0}],
+    "urgent": [
+        {"urgent_calls": 1000, "urgent_missed": 0, "urgent_p999_ms": 9.3, "first_byte_p999_ms": 71.2,
+         "urgent_connections": 64, "bulk_calls": 200, "bulk_fulfilled": 200,
+         "bulk_inflation": 1.01, "rejected": 0},
+        {"urgent_calls": 1000, "urgent_missed": 0, "urgent_p999_ms": 378.2,
+         "first_byte_p999_ms": 968.7, "urgent_connections": 0, "bulk_calls": 200,
+         "bulk_fulfilled": 200, "bulk_inflation": 1.01, "rejected": 0}],
+    "campaigns": [{"campaigns": 2, "sizes": "20000:20", "jain_campaigns": 0.9993}],
+    "concurrency": [
+        {"api": "mark_tag", "known": 5, "at_once": 5, "calls": 100, "fulfilled": 100,
+         "over_best": 1.01, "refused_of_a_later_ceiling": 0, "rejected": 0},
+        {"api": "mark_tag", "known": 10, "at_once": 5, "calls": 100, "fulfilled": 100,
+         "over_best": 0.8, "refused_of_a_later_ceiling": 2, "rejected": 9}],
 }
 
 
@@ -56,6 +69,28 @@ class FailuresTest(unittest.TestCase):
         self.result["makespan"][0]["fulfilled"] -= 1
         self.assertEqual(self.told(), ["sliding, 10000 calls: 9999 fulfilled"])
 
+    def test_a_welcome_that_is_late_missed_or_in_the_way(self):
+        for key, value in (("urgent_missed", 1), ("urgent_p999_ms", 50.1), ("bulk_inflation", 1.06),
+                           ("bulk_fulfilled", 199), ("rejected", 1)):
+            self.result = copy.deepcopy(GOOD)
+            self.result["urgent"][0][key] = value
+            self.assertEqual(len(self.told()), 1, key)
+
+    def test_what_shared_connections_cost_is_shown_and_not_judged(self):
+        self.result["urgent"][1]["urgent_p999_ms"] = 5000.0
+        self.assertEqual(self.told(), [])
+
+    def test_an_unfair_share_of_campaigns(self):
+        self.result["campaigns"][0]["jain_campaigns"] = 0.98
+        self.assertEqual(self.told(), ["sliding: Jain's index of 2 campaigns 0.9800, wanted 0.99"])
+
+    def test_calls_at_once_that_are_refused_or_not_used(self):
+        for index, key, value in ((0, "rejected", 1), (0, "over_best", 1.03), (0, "fulfilled", 99),
+                                  (1, "refused_of_a_later_ceiling", 11)):
+            self.result = copy.deepcopy(GOOD)
+            self.result["concurrency"][index][key] = value
+            self.assertEqual(len(self.told()), 1, (index, key))
+
     def test_the_record_says_what_was_run(self):
         options = sim.parse(["dispatch", "--seed", "7", "--hours", "2"])
         found = sim.record(options, sim.tree(), [self.result])
@@ -65,7 +100,7 @@ class FailuresTest(unittest.TestCase):
 
     def test_the_table_has_a_line_for_each(self):
         lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
-        self.assertEqual(len(lines), 2 + 2 + 2 * 3)
+        self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 2 + 1 + 2))
 
 
 class YardstickTest(unittest.TestCase):

@@ -9,11 +9,12 @@
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/endpoints.h"
 #include "common/wecom_table/errors.h"
+#include "services/dispatch/core/flows.h"
 
 namespace tidegate::dispatch {
 namespace {
 
-// Calls in flight are bounded by the buckets; this bounds sockets.
+// Calls in flight are bounded by the buckets; this bounds sockets, of welcomes and of the rest.
 constexpr size_t kConnectionsMax = 64;
 
 }  // namespace
@@ -24,11 +25,12 @@ absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const std::stri
                                                                  const Clock* clock,
                                                                  OnAnswer on_answer) {
   std::unique_ptr<WecomCaller> caller(new WecomCaller(corps, limits, clock, std::move(on_answer)));
-  ASSIGN_OR_RETURN(
-      caller->client_,
-      http::Client::Create({.base_url = base_url,
-                            .connections_max = kConnectionsMax,
-                            .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)}));
+  const http::ClientOptions options{
+      .base_url = base_url,
+      .connections_max = kConnectionsMax,
+      .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)};
+  ASSIGN_OR_RETURN(caller->client_, http::Client::Create(options));
+  ASSIGN_OR_RETURN(caller->urgent_client_, http::Client::Create(options));
   return caller;
 }
 
@@ -42,9 +44,10 @@ WecomCaller::WecomCaller(const config::Corps* corps, const wecom_table::Limits* 
       clock);
 }
 
-WecomCaller::~WecomCaller() {
-  // The client ends all calls first; their callbacks still use the tokens.
-  client_.reset();
+WecomCaller::~WecomCaller() = default;
+
+http::Client* WecomCaller::ClientOf(const CallToMake& call) {
+  return call.api == ApiOf(FlowKind::kWelcome) ? urgent_client_.get() : client_.get();
 }
 
 void WecomCaller::FetchToken(const wecom::AppKey& app,
@@ -66,7 +69,7 @@ void WecomCaller::FetchToken(const wecom::AppKey& app,
   call.target = absl::StrCat("/cgi-bin/gettoken?corpid=", wecom::PercentEncode(app.corp),
                              "&corpsecret=", wecom::PercentEncode(*secret));
   call.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
-  client_->Send(std::move(call), [done = std::move(done)](http::HttpResult result) {
+  urgent_client_->Send(std::move(call), [done = std::move(done)](http::HttpResult result) {
     done(wecom::ParseTokenAnswer(result.status, result.body));
   });
 }
@@ -103,32 +106,32 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
     return clock->Read().boot_ns <= deadline;
   };
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
-  client_->Send(std::move(request),
-                [this, app, token, call_id = call.call_id, attempt = call.attempt, api = call.api,
-                 creates](http::HttpResult result) {
-                  auto answer = std::make_unique<CallAnswer>();
-                  answer->call_id = call_id;
-                  answer->attempt = attempt;
-                  answer->bytes_written = result.bytes_written;
-                  answer->answered = result.status.ok();
-                  answer->http_status = result.http_status;
-                  answer->completed = clock_->Read();
-                  if (result.completed_raw_ns != 0) {
-                    // The moment the answer was read, whenever this callback runs.
-                    const int64_t since = answer->completed.raw_ns - result.completed_raw_ns;
-                    answer->completed.raw_ns -= since;
-                    answer->completed.boot_ns -= since;
-                    answer->completed.wall_ns -= since;
-                  }
-                  if (answer->answered) {
-                    const auto parsed = wecom_table::ParseAnswer(api, result.body);
-                    if (parsed.ok() && wecom_table::IsTokenError(parsed->errcode))
-                      tokens_->Invalidate(app, token);
-                  }
-                  answer->body = std::move(result.body);
-                  TIDEGATE_CRASH_POINT_IF(creates && answer->answered, "S11");
-                  on_answer_(std::move(answer));
-                });
+  ClientOf(call)->Send(std::move(request),
+                       [this, app, token, call_id = call.call_id, attempt = call.attempt,
+                        api = call.api, creates](http::HttpResult result) {
+                         auto answer = std::make_unique<CallAnswer>();
+                         answer->call_id = call_id;
+                         answer->attempt = attempt;
+                         answer->bytes_written = result.bytes_written;
+                         answer->answered = result.status.ok();
+                         answer->http_status = result.http_status;
+                         answer->completed = clock_->Read();
+                         if (result.completed_raw_ns != 0) {
+                           // The moment the answer was read, whenever this callback runs.
+                           const int64_t since = answer->completed.raw_ns - result.completed_raw_ns;
+                           answer->completed.raw_ns -= since;
+                           answer->completed.boot_ns -= since;
+                           answer->completed.wall_ns -= since;
+                         }
+                         if (answer->answered) {
+                           const auto parsed = wecom_table::ParseAnswer(api, result.body);
+                           if (parsed.ok() && wecom_table::IsTokenError(parsed->errcode))
+                             tokens_->Invalidate(app, token);
+                         }
+                         answer->body = std::move(result.body);
+                         TIDEGATE_CRASH_POINT_IF(creates && answer->answered, "S11");
+                         on_answer_(std::move(answer));
+                       });
 }
 
 }  // namespace tidegate::dispatch

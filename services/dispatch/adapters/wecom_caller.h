@@ -36,13 +36,17 @@ class WecomCaller {
               OnAnswer on_answer);
   void FetchToken(const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done);
   void Send(CallToMake call, const std::string& token);
+  // Welcomes never wait for a connection behind the rest.
+  http::Client* ClientOf(const CallToMake& call);
 
   const config::Corps* const corps_;
   const wecom_table::Limits* const limits_;
   const Clock* const clock_;
   const OnAnswer on_answer_;
+  // What is declared later ends earlier, and calls back into the others while it does.
   std::unique_ptr<wecom::TokenCache> tokens_;
   std::unique_ptr<http::Client> client_;
+  std::unique_ptr<http::Client> urgent_client_;  // welcomes, tokens
 };
 
 }  // namespace tidegate::dispatch

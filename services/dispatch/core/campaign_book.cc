@@ -326,16 +326,16 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
     QueueCreate(key, batch);
   }
   for (const uint32_t index : plan.skipped_no_sender) {
-    outbox->push_back(TouchEvent({.corp = key.first,
-                                  .campaign = key.second,
-                                  .id = absl::StrCat(key.second, "/",
-                                                     campaign.audience[index].customer),
-                                  .customer = campaign.audience[index].customer,
-                                  .kind = "touch_skipped",
-                                  .reason = "no_sender",
-                                  .member = "",
-                                  .time_ns = 0},
-                                 partitions_));
+    outbox->push_back(
+        TouchEvent({.corp = key.first,
+                    .campaign = key.second,
+                    .id = absl::StrCat(key.second, "/", campaign.audience[index].customer),
+                    .customer = campaign.audience[index].customer,
+                    .kind = "touch_skipped",
+                    .reason = "no_sender",
+                    .member = "",
+                    .time_ns = 0},
+                   partitions_));
   }
   QueueProgress(key);
 }

@@ -87,11 +87,11 @@ struct CampaignCallState {
   Phase phase = Phase::kPlanned;
   uint32_t attempts = 0;
   std::string msgid;
-  std::vector<uint8_t> statuses;  // TouchStatus of each customer
-  bool final = false;             // every status is an end, and told to others
-  bool decided = false;           // something about it was decided in this batch
-  bool held = false;              // touches of it are being skipped: no attempt in this batch
-  int64_t not_before_raw_ns = 0;  // of the next attempt
+  std::vector<uint8_t> statuses;      // TouchStatus of each customer
+  bool final = false;                 // every status is an end, and told to others
+  bool decided = false;               // something about it was decided in this batch
+  bool held = false;                  // touches of it are being skipped: no attempt in this batch
+  int64_t not_before_raw_ns = 0;      // of the next attempt
   int64_t deadline_wall_ns = kNever;  // of the first attempt of an urgent message
 
   uint32_t reads = 0;  // result reads so far

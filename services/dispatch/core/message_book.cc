@@ -105,9 +105,9 @@ size_t MessageBook::KeyHash::operator()(const KeyView& view) const {
 }
 
 size_t MessageBook::KeyHash::operator()(const KeyRef& ref) const {
-  return absl::HashOf(absl::string_view(ref.batch->corp),
-                      absl::string_view(
-                          ref.batch->messages.messages(static_cast<int>(ref.index)).key()));
+  return absl::HashOf(
+      absl::string_view(ref.batch->corp),
+      absl::string_view(ref.batch->messages.messages(static_cast<int>(ref.index)).key()));
 }
 
 bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyView& b) const {
@@ -116,8 +116,8 @@ bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyView& b) const {
 }
 
 bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyRef& b) const {
-  return (*this)(
-      a, {.corp = b.batch->corp, .key = b.batch->messages.messages(static_cast<int>(b.index)).key()});
+  return (*this)(a, {.corp = b.batch->corp,
+                     .key = b.batch->messages.messages(static_cast<int>(b.index)).key()});
 }
 
 std::optional<Ref> MessageBook::Find(absl::string_view corp, absl::string_view key) const {
@@ -171,8 +171,12 @@ void MessageBook::Fold(uint64_t position, const std::string& corp, const Message
 MessageBook::GroupName MessageBook::NameOf(absl::string_view corp, absl::string_view sender,
                                            const MessageContent& content,
                                            MessageClass message_class) {
-  return {corp,           static_cast<int>(message_class), sender,
-          content.text(), content.link_url(),              content.link_title()};
+  return {corp,
+          static_cast<int>(message_class),
+          sender,
+          content.text(),
+          content.link_url(),
+          content.link_title()};
 }
 
 int64_t MessageBook::LingerNs(MessageClass message_class) const {
@@ -222,8 +226,7 @@ bool MessageBook::MaySkip(const Ref& ref, const CampaignBook& campaigns) const {
   if (touch.decided) return false;
   if (touch.state == MessageState::kWaiting) return true;
   if (touch.state != MessageState::kQueued) return false;
-  const QueuedMessage& message =
-      BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+  const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
   return campaigns.MaySkipTouch(NameOfCall(BatchOf(ref).corp, message.message_class(), touch.call));
 }
 
@@ -239,8 +242,7 @@ LedgerRecord MessageBook::SkipRecord(const std::string& corp, const std::vector<
     Touch& touch = At(ref);
     touch.decided = true;
     if (touch.state == MessageState::kWaiting) continue;
-    const QueuedMessage& message =
-        BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+    const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
     campaigns->Hold(NameOfCall(corp, message.message_class(), touch.call));
   }
   return record;
@@ -374,14 +376,12 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
   const CampaignKey key = KeyOf(packed.call());
   std::vector<Ref> refs = RefsOf(packed.messages());
   const Batch& first_batch = BatchOf(refs.front());
-  const QueuedMessage& first =
-      first_batch.messages.messages(static_cast<int>(refs.front().index));
+  const QueuedMessage& first = first_batch.messages.messages(static_cast<int>(refs.front().index));
   const MessageContent& content = first_batch.messages.contents(static_cast<int>(first.content()));
-  CampaignBook::MessageCall call{
-      .sender = first.sender(),
-      .content = {.text = content.text(),
-                  .link_url = content.link_url(),
-                  .link_title = content.link_title()}};
+  CampaignBook::MessageCall call{.sender = first.sender(),
+                                 .content = {.text = content.text(),
+                                             .link_url = content.link_url(),
+                                             .link_title = content.link_title()}};
   for (uint32_t place = 0; place < refs.size(); ++place) {
     const QueuedMessage& message =
         BatchOf(refs[place]).messages.messages(static_cast<int>(refs[place].index));
@@ -405,8 +405,7 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
   const bool cancelled = skipped.reason() == "cancelled";
   std::vector<Ref> refs = RefsOf(skipped.messages());
   for (const Ref& ref : refs) {
-    const QueuedMessage& message =
-        BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+    const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
     const Touch& touch = At(ref);
     const std::string campaign = CampaignOf(message.message_class());
     if (touch.state == MessageState::kQueued) {

@@ -176,9 +176,9 @@ class MessageBook {
   void SetDue(GroupNumber number, int64_t due_ns);
   int64_t LingerNs(::tidegate::log::v1::MessageClass message_class) const;
   // Takes them out of what is decided next; their calls are held back until then.
-  ::tidegate::log::v1::LedgerRecord SkipRecord(const std::string& corp, const std::vector<Ref>& refs,
-                                               const char* reason, CampaignBook* campaigns,
-                                               const Now& now);
+  ::tidegate::log::v1::LedgerRecord SkipRecord(const std::string& corp,
+                                               const std::vector<Ref>& refs, const char* reason,
+                                               CampaignBook* campaigns, const Now& now);
   // Of one corp.
   void Move(const std::string& corp, std::vector<Ref> refs, MessageState state, int64_t time_ns);
 

@@ -400,7 +400,7 @@ void WecomCore::RunAdds(const Now& now) {
   }
 }
 
-void WecomCore::AddCustomer(CorpState& state, const PlannedAdd& add, const Now& now) {
+std::string WecomCore::AddCustomer(CorpState& state, const PlannedAdd& add, const Now& now) {
   Follow& follow = state.corp.customers[add.customer][add.member];
   // The code of the half event serves the whole add, so once it is used there is no other.
   const auto half = codes_.find(follow.half_code);
@@ -410,9 +410,9 @@ void WecomCore::AddCustomer(CorpState& state, const PlannedAdd& add, const Now& 
   follow = {};
   follow.tags = std::move(tags);
   follow.added_raw_ns = now.raw_ns;
-  const std::string code =
-      welcomed ? "" : NewWelcomeCode(state.corp, add.member, add.customer, now);
+  std::string code = welcomed ? "" : NewWelcomeCode(state.corp, add.member, add.customer, now);
   Emit(state, "add_external_contact", add.member, add.customer, add.state, code, now);
+  return code;
 }
 
 std::string WecomCore::NewWelcomeCode(const Corp& corp, const std::string& member,

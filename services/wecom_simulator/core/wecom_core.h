@@ -165,7 +165,8 @@ class WecomCore {
   void Release(uint64_t request_id);
   int64_t Latency(const std::string& api);
   void RunAdds(const Now& now);
-  void AddCustomer(CorpState& state, const PlannedAdd& add, const Now& now);
+  // The welcome code; empty if there is none.
+  std::string AddCustomer(CorpState& state, const PlannedAdd& add, const Now& now);
   void Emit(CorpState& state, const std::string& change_type, const std::string& member,
             const std::string& customer, const std::string& channel, const std::string& code,
             const Now& now);

@@ -241,8 +241,10 @@ absl::StatusOr<json::object> WecomCore::Event(const json::object& arguments, con
     return absl::ResourceExhaustedError("too many customers and callbacks pending");
   }
   Follow* follow = corp.FindFollow(member, customer);
+  json::object answer;
   if (kind == "add_external_contact") {
-    AddCustomer(*state, {corp.id, customer, member, channel}, now);
+    const std::string code = AddCustomer(*state, {corp.id, customer, member, channel}, now);
+    if (!code.empty()) answer["welcome_code"] = code;
   } else if (kind == "add_half_external_contact") {
     if (follow != nullptr) return absl::InvalidArgumentError("the member has this customer");
     Follow& half = corp.customers[customer][member];
@@ -251,6 +253,7 @@ absl::StatusOr<json::object> WecomCore::Event(const json::object& arguments, con
     half.added_raw_ns = now.raw_ns;
     half.half_code = NewWelcomeCode(corp, member, customer, now);
     Emit(*state, kind, member, customer, channel, half.half_code, now);
+    answer["welcome_code"] = half.half_code;
   } else if (kind == "del_follow_user" || kind == "del_external_contact") {
     if (follow == nullptr) return absl::NotFoundError("the member does not have this customer");
     follow->relation =
@@ -262,7 +265,7 @@ absl::StatusOr<json::object> WecomCore::Event(const json::object& arguments, con
         "kind must be add_external_contact, add_half_external_contact, del_follow_user or "
         "del_external_contact");
   }
-  return json::object{};
+  return answer;
 }
 
 absl::StatusOr<json::object> WecomCore::SetFault(const json::object& arguments) {

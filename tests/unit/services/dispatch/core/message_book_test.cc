@@ -182,9 +182,15 @@ TEST_F(MessageBookTest, AKeyIsKnownFor24Hours) {
 }
 
 TEST_F(MessageBookTest, UrgentMessagesGoByDeadline) {
-  Send({{.key = "a", .customer = "wm1", .text = "later", .message_class = MESSAGE_CLASS_URGENT,
+  Send({{.key = "a",
+         .customer = "wm1",
+         .text = "later",
+         .message_class = MESSAGE_CLASS_URGENT,
          .deadline_ns = now_.wall_ns + 60 * kSecond},
-        {.key = "b", .customer = "wm2", .text = "sooner", .message_class = MESSAGE_CLASS_URGENT,
+        {.key = "b",
+         .customer = "wm2",
+         .text = "sooner",
+         .message_class = MESSAGE_CLASS_URGENT,
          .deadline_ns = now_.wall_ns + 30 * kSecond}});
   After(20 * kNanosPerMilli);
   EXPECT_EQ(Settle().size(), 2u);

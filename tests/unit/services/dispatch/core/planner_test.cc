@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "common/base/seeded_random.h"
 
 namespace tidegate::dispatch {
 namespace {
@@ -58,6 +60,45 @@ TEST(PlannerTest, IsTheSameWheneverItIsMade) {
   auto other = audience;
   other[0].owner = "m9";
   EXPECT_NE(MakePlan("spring", audience, 2).hash, MakePlan("spring", other, 2).hash);
+}
+
+// A plan is made again at every replay of the ledger, and must be the one whose hash stands there.
+TEST(PlannerTest, GroupsAndHashesAsWrittenDown) {
+  SeededRandom random(5);
+  std::vector<AudienceCustomer> audience;
+  for (int i = 0; i < 40'000; ++i) {
+    const uint64_t owner = random.Below(30);
+    // One of them has more than a call takes, some customers have nobody.
+    audience.push_back({.customer = absl::StrCat("wm", i * 7919 % 40'009),
+                        .owner = owner == 29  ? ""
+                                 : owner > 12 ? "busy"
+                                              : absl::StrCat("m", owner)});
+  }
+  for (const uint32_t variants : {1u, 2u, 3u}) {
+    std::map<std::pair<std::string, uint32_t>, std::vector<uint32_t>> groups;
+    for (uint32_t i = 0; i < audience.size(); ++i) {
+      const auto& [customer, owner] = audience[i];
+      if (!owner.empty()) groups[{owner, VariantOf("spring", customer, variants)}].push_back(i);
+    }
+    std::string text;
+    std::vector<uint32_t> in_order;
+    for (const auto& [group, customers] : groups) {
+      for (size_t at = 0; at < customers.size(); ++at) {
+        if (at % 10'000 == 0) absl::StrAppend(&text, group.first, "\n", group.second, "\n");
+        absl::StrAppend(&text, audience[customers[at]].customer, "\n");
+        in_order.push_back(customers[at]);
+      }
+    }
+    const Plan plan = MakePlan("spring", audience, variants);
+    EXPECT_EQ(plan.hash, Sha256(text)) << variants;
+    std::vector<uint32_t> planned;
+    for (const PlannedBatch& call : plan.calls) {
+      EXPECT_LE(call.customers.size(), 10'000u);
+      planned.insert(planned.end(), call.customers.begin(), call.customers.end());
+    }
+    EXPECT_EQ(planned, in_order) << variants;
+    EXPECT_EQ(planned.size() + plan.skipped_no_sender.size(), audience.size());
+  }
 }
 
 TEST(PlannerTest, SplitsVariantsEvenlyAndIndependently) {

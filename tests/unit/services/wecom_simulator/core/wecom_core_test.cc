@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "common/base/hash.h"
 
 namespace tidegate::wecom_simulator {
 namespace {
@@ -95,26 +94,22 @@ class WecomCoreTest : public testing::Test {
                 absl::StrCat(R"({"chat_type":"single","start_time":)", second - 1000,
                              R"(,"end_time":)", second + 10, more, "}"));
   }
-  // The welcome code of the next due callback, read from the core's own XML builder's fields.
   std::string AddAndTakeCode(const std::string& customer) {
-    Control("/control/event", {{"corp_id", "ww"},
-                               {"kind", "add_external_contact"},
-                               {"external_userid", customer},
-                               {"member", "amy"},
-                               {"state", "ch"}});
+    const json::object added = Control("/control/event", {{"corp_id", "ww"},
+                                                          {"kind", "add_external_contact"},
+                                                          {"external_userid", customer},
+                                                          {"member", "amy"},
+                                                          {"state", "ch"}});
     const auto due = core_->TakeDueCallbacks(now_);
     EXPECT_EQ(due.size(), 1u);
     core_->OnCallbackDone(due.at(0).id, 200, now_);
-    ++codes_;
-    return absl::StrCat(
-        "WC", Sha256Hex(absl::StrCat(core_->options().seed, "|code|ww|", codes_)).substr(0, 40));
+    return Text(added.at("welcome_code").as_string());
   }
 
   Now now_{.wall_ns = 1'800'000'000 * kNanosPerSecond, .raw_ns = 5 * kNanosPerSecond};
   std::unique_ptr<WecomCore> core_;
   std::string token_;
   Decision last_;
-  int codes_ = 0;
 };
 
 TEST_F(WecomCoreTest, OneTokenPerAppUntilItExpires) {

@@ -1,0 +1,210 @@
+// What is wanted: tags without end, welcomes, campaigns.
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "boost/json.hpp"
+#include "common/base/check.h"
+#include "tests/sim/lane.h"
+#include "tidegate/log/v1/audiences.pb.h"
+#include "tidegate/log/v1/commands.pb.h"
+#include "tidegate/log/v1/definitions.pb.h"
+#include "tidegate/log/v1/header.pb.h"
+
+namespace tidegate::sim {
+
+namespace json = boost::json;
+using ::tidegate::log::v1::Command;
+using ::tidegate::log::v1::RecordHeader;
+
+namespace {
+
+// A call whose answer is lost holds its customer for a while; so many have to be at hand.
+constexpr size_t kCustomers = 20'000;
+constexpr size_t kCustomersOfCorpMin = 1'000;
+// Wishes of a corp that the core knows: enough that none of its turns is lost.
+constexpr int64_t kWishesAhead = 60;
+constexpr int64_t kWelcomeNs = 20 * kNanosPerSecond;
+
+std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number); }
+// Of a campaign; its member has the same number.
+std::string CustomerOf(size_t campaign, int64_t number) {
+  return absl::StrFormat("wc%03dx%024d", campaign, number);
+}
+std::string MemberOf(size_t campaign, int64_t number) {
+  return absl::StrCat("m", campaign, "x", number);
+}
+
+template <typename Message>
+log::StoredRecord Stored(const Message& message, uint64_t offset) {
+  log::StoredRecord stored;
+  stored.offset = offset;
+  stored.record.value = message.SerializeAsString();
+  return stored;
+}
+
+RecordHeader OfOurs() {
+  RecordHeader header;
+  header.mutable_source();
+  return header;
+}
+
+}  // namespace
+
+void Lane::SeedWecom() {
+  wecom_simulator::CoreOptions wecom;
+  wecom.seed = options_.seed;
+  wecom.window = options_.window;
+  const std::string& of_wecom =
+      options_.wecom_limits_json.empty() ? options_.limits_json : options_.wecom_limits_json;
+  if (!of_wecom.empty()) wecom.limits = *wecom_simulator::ParseLimits(of_wecom);
+  wecom.latency_median_ms = options_.served_median_ms;
+  wecom.latency_p99_ms = options_.served_p99_ms;
+  wecom.broken = wecom.over_quota = wecom.fail_list = 0;
+  wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
+  customers_of_corp_ = std::max(kCustomers / options_.corps, kCustomersOfCorpMin);
+  json::array customers;
+  for (size_t c = 0; c < customers_of_corp_; ++c) {
+    customers.push_back({{"external_userid", CustomerOf(c)}, {"member", "m"}});
+  }
+  for (size_t i = 0; i < options_.corps; ++i) {
+    Corp& corp = corps_.emplace_back();
+    corp.id = absl::StrCat("ww", i);
+    corp_of_[corp.id] = i;
+    const auto own = options_.calls_of.find(i);
+    corp.left = own != options_.calls_of.end() ? own->second : options_.calls_per_corp;
+    wanted_ = corp.left < 0 || wanted_ < 0 ? -1 : wanted_ + corp.left;
+    json::array members = {"m"};
+    json::array of_corp = customers;
+    for (size_t k = 0; i == 0 && k < options_.campaigns.size(); ++k) {
+      for (int64_t n = 0; n < options_.campaigns[k].calls; ++n) {
+        members.emplace_back(MemberOf(k, n));
+        of_corp.push_back({{"external_userid", CustomerOf(k, n)}, {"member", MemberOf(k, n)}});
+      }
+      if (wanted_ >= 0) wanted_ += options_.campaigns[k].calls;
+    }
+    const auto seeded = wecom_->OnControl(
+        "/control/seed",
+        {{"corp_id", corp.id},
+         {"apps", {{{"agent_id", kAgent}, {"secret", absl::StrCat("secret of ", i)}}}},
+         {"members", std::move(members)},
+         {"tags", {"t"}},
+         {"customers", std::move(of_corp)}},
+        now_);
+    CHECK(seeded.ok());
+  }
+  if (options_.reset_share <= 0) return;
+  for (const char* api : {"mark_tag", "send_welcome_msg", "add_msg_template"}) {
+    CHECK(
+        wecom_
+            ->OnControl(
+                "/control/faults",
+                {{"api", api}, {"kind", "EXEC_THEN_CLOSE"}, {"probability", options_.reset_share}},
+                now_)
+            .ok());
+  }
+}
+
+void Lane::Feed(size_t number) {
+  Corp& corp = corps_[number];
+  while (corp.wishes < kWishesAhead && corp.left != 0) {
+    Command command;
+    command.set_corp(corp.id);
+    command.set_member("m");
+    command.set_customer(CustomerOf(corp.next_customer++ % customers_of_corp_));
+    command.mutable_mark_tag()->add_add(std::string("t"));
+    core_->Fold({log::Topic::kCommands, 0}, Stored(command, commands_++), OfOurs());
+    ++corp.wishes;
+    if (corp.left > 0) --corp.left;
+  }
+}
+
+// ---- Welcomes ----
+
+void Lane::Welcome() {
+  if (result_.urgent.arrived == options_.urgent.calls) return;
+  ++result_.urgent.arrived;
+  Corp& corp = corps_[urgent_random_.Below(corps_.size())];
+  Command command;
+  command.set_corp(corp.id);
+  command.set_member("m");
+  command.set_customer(CustomerOf(corp.next_welcomed++ % customers_of_corp_));
+  const auto added = wecom_->OnControl("/control/event",
+                                       {{"corp_id", corp.id},
+                                        {"kind", "add_external_contact"},
+                                        {"external_userid", command.customer()},
+                                        {"member", command.member()}},
+                                       now_);
+  CHECK(added.ok());
+  const std::string code(added->at("welcome_code").as_string());
+  command.mutable_welcome()->set_welcome_code(code);
+  command.mutable_welcome()->set_text("welcome");
+  command.mutable_welcome()->set_expires_ns(now_.wall_ns + kWelcomeNs);
+  welcomed_[code] = {.at_ns = now_.raw_ns};
+  last_welcome_ns_ = now_.raw_ns;
+  core_->Fold({log::Topic::kCommands, 0}, Stored(command, commands_++), OfOurs());
+}
+
+void Lane::NextWelcome() {
+  if (result_.urgent.arrived == options_.urgent.calls) return;
+  const double seconds = -std::log(1.0 - urgent_random_.Unit()) / options_.urgent.per_second;
+  Push(now_.raw_ns + static_cast<int64_t>(seconds * 1e9), Kind::kWelcome);
+}
+
+void Lane::Burst() {
+  for (int64_t i = 0; i < options_.urgent.burst; ++i) Welcome();
+  if (result_.urgent.arrived == options_.urgent.calls) return;
+  Push(now_.raw_ns + static_cast<int64_t>(options_.urgent.burst_every_seconds * 1e9), Kind::kBurst);
+}
+
+// ---- Campaigns ----
+
+void Lane::Launch(size_t number) {
+  const std::string name = absl::StrCat("campaign", number);
+  ::tidegate::log::v1::Proposal proposal;
+  proposal.set_corp(corps_[0].id);
+  proposal.set_expected_revision(revisions_++);
+  proposal.set_request_id(name);
+  proposal.set_time_ns(now_.wall_ns);
+  auto* definition = proposal.add_definitions();
+  definition->set_id(name);
+  definition->mutable_campaign()->set_intent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);
+  definition->mutable_campaign()->add_variants()->set_text("hello");
+  definition->mutable_campaign()->mutable_variants(0)->set_link_url("https://example.com");
+  definition->mutable_campaign()->mutable_variants(0)->set_link_title("hello");
+  core_->Fold({log::Topic::kDefinitions, 0}, Stored(proposal, revisions_), OfOurs());
+  ::tidegate::log::v1::AudienceChunk chunk;
+  chunk.set_corp(corps_[0].id);
+  chunk.set_audience(name);
+  chunk.set_round(1);
+  chunk.set_shards(1);
+  chunk.mutable_manifest()->set_chunks(1);
+  for (int64_t n = 0; n < options_.campaigns[number].calls; ++n) {
+    auto* customer = chunk.add_customers();
+    customer->set_customer(CustomerOf(number, n));
+    customer->set_owner(MemberOf(number, n));
+  }
+  core_->Fold({log::Topic::kAudiences, 0}, Stored(chunk, number), OfOurs());
+}
+
+size_t Lane::CampaignOf(const dispatch::CallToMake& call) const {
+  const auto body = json::parse(call.body);
+  const std::string customer(body.at("external_userid").at(0).as_string());
+  size_t campaign = 0;
+  CHECK(absl::SimpleAtoi(customer.substr(2, 3), &campaign));
+  return campaign;
+}
+
+void Lane::CountServed(size_t campaign) {
+  bool all_have_work = true;
+  for (size_t i = 0; i < left_of_campaign_.size(); ++i) {
+    const bool begun = i == campaign || left_of_campaign_[i] < options_.campaigns[i].calls;
+    all_have_work &= begun && left_of_campaign_[i] > 0;
+  }
+  --left_of_campaign_[campaign];
+  if (all_have_work) ++result_.served_by_campaign[campaign];
+}
+
+}  // namespace tidegate::sim
