@@ -15,7 +15,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/base/build_info.h"
@@ -97,13 +96,6 @@ const std::vector<std::string>& PeersOf(const config::Settings& settings,
   if (service == "tagging") return peers.tagging;
   if (service == "segmentation") return peers.segmentation;
   return peers.dispatch;
-}
-
-// "dispatch" -> "tidegate.dispatch.v1.DispatchService".
-std::string ProtoNameOf(const std::string& service) {
-  std::string name = service;
-  name[0] = absl::ascii_toupper(static_cast<unsigned char>(name[0]));
-  return absl::StrCat("tidegate.", service, ".v1.", name, "Service");
 }
 
 // SIGTERM and SIGINT. During a start, and again during a drain, a signal ends the process at once,
@@ -274,8 +266,10 @@ absl::Status Process::StartGrpc() {
   std::vector<grpc::Service*> handlers;
   std::vector<std::string> names;
   for (const auto& running : running_) {
-    handlers.push_back(running->service->handler());
-    names.push_back(ProtoNameOf(running->name));
+    for (const Service::RpcHandler& handler : running->service->rpc_handlers()) {
+      handlers.push_back(handler.service);
+      names.push_back(handler.name);
+    }
   }
   ASSIGN_OR_RETURN(auto credentials, rpc::ServerCredentials(settings_.listen.tls));
   ASSIGN_OR_RETURN(grpc_, rpc::ServerRunner::Start(settings_.listen.grpc, handlers, credentials,

@@ -25,7 +25,12 @@ class Service {
  public:
   virtual ~Service() = default;
 
-  virtual grpc::Service* handler() = 0;
+  // What it answers by gRPC, with full names as in "tidegate.dispatch.v1.DispatchService".
+  struct RpcHandler {
+    std::string name;
+    grpc::Service* service;
+  };
+  virtual std::vector<RpcHandler> rpc_handlers() = 0;
   // gRPC runs, nothing else does: finds the services that this one asks.
   virtual void Connect(const ChannelsTo&) {}
   // Recovers and begins to work; returns at once. See Ready().

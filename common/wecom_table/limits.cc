@@ -221,6 +221,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     settle.Millis("skew_ms", 0, &limits.settle.skew_ns, kSettleMillisMax);
     settle.Factor("factor", &limits.settle.factor);
     settle.Millis("list_gap_ms", 0, &limits.settle.list_gap_ns, kSettleMillisMax);
+    settle.Millis("park_after_ms", 1, &limits.settle.park_after_ns, kSettleMillisMax);
     RETURN_IF_ERROR(settle.Finish());
   }
   if (const json::value* value = reader.Find("results")) {

@@ -34,6 +34,8 @@ struct Settle {
   int64_t skew_ns = 5 * kNanosPerSecond;       // between our clock and WeCom's
   double factor = 1.5;
   int64_t list_gap_ns = 10 * kNanosPerSecond;  // between the two clean listings
+  // A doubt that listings cannot settle for so long is left to an operator (reliability 3.5).
+  int64_t park_after_ns = int64_t{30} * 60 * kNanosPerSecond;
 };
 
 struct Results {

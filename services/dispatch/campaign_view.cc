@@ -126,9 +126,13 @@ std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignSt
     const bool settling =
         call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
     doubt.set_state(call.phase == Phase::kParked ? "parked" : settling ? "settling" : "listing");
-    if (call.doubt.has_value()) {
-      doubt.set_age_seconds(static_cast<double>(now.wall_ns - call.doubt->opened_wall_ns) * 1e-9);
-    }
+    const int64_t since_ns =
+        call.doubt.has_value() ? call.doubt->opened_wall_ns : call.attempt_wall_ns;
+    doubt.set_age_seconds(static_cast<double>(now.wall_ns - since_ns) * 1e-9);
+    doubt.set_sender(call.sender);
+    doubt.set_marker(call.marker);
+    doubt.set_evidence(call.evidence);
+    doubt.set_first_actor(call.first_actor);
     doubts.push_back(std::move(doubt));
   }
   return doubts;

@@ -1,6 +1,5 @@
 #include "services/dispatch/handler.h"
 
-#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -410,44 +409,6 @@ void Handler::WatchElsewhere(const grpc::CallbackServerContext& context,
   reader->Start([&](grpc::ClientContext* client, auto* read) {
     stub->async()->WatchCampaign(client, &request, read);
   });
-}
-
-grpc::ServerUnaryReactor* Handler::ListBuckets(grpc::CallbackServerContext* context,
-                                               const v1::ListBucketsRequest* request,
-                                               v1::ListBucketsResponse* response) {
-  return AskLane(
-      context, request, response, [=](const CorpDefinitions&, DispatchCore& core, const Now& now) {
-        for (const BucketRow& row : core.buckets().Rows(request->corp(), now.raw_ns)) {
-          auto* bucket = response->add_buckets();
-          bucket->set_api(row.api);
-          bucket->set_scope(row.scope);
-          bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
-          bucket->set_capacity(row.capacity);
-          bucket->set_tokens(row.tokens);
-          bucket->set_lockout_seconds(
-              static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
-        }
-        return absl::OkStatus();
-      });
-}
-
-grpc::ServerUnaryReactor* Handler::ListDoubts(grpc::CallbackServerContext* context,
-                                              const v1::ListDoubtsRequest* request,
-                                              v1::ListDoubtsResponse* response) {
-  return AskLane(
-      context, request, response, [=](const CorpDefinitions&, DispatchCore& core, const Now& now) {
-        std::vector<v1::Doubt> doubts;
-        for (const auto& [key, campaign] : core.campaigns().campaigns()) {
-          if (key.first != request->corp()) continue;
-          for (v1::Doubt& doubt : ToDoubts(key.second, campaign, now))
-            doubts.push_back(std::move(doubt));
-        }
-        std::sort(doubts.begin(), doubts.end(), [](const v1::Doubt& a, const v1::Doubt& b) {
-          return a.age_seconds() > b.age_seconds();
-        });
-        for (v1::Doubt& doubt : doubts) *response->add_doubts() = std::move(doubt);
-        return absl::OkStatus();
-      });
 }
 
 grpc::ServerUnaryReactor* Handler::GetWriteBack(grpc::CallbackServerContext* context,

@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/grpc/checks.h"
 #include "common/grpc/edge.h"
 #include "services/dispatch/adapters/audience_preview.h"
 #include "services/dispatch/campaign_watch.h"
@@ -60,14 +62,17 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   grpc::ServerWriteReactor<::tidegate::dispatch::v1::WatchCampaignResponse>* WatchCampaign(
       grpc::CallbackServerContext* context,
       const ::tidegate::dispatch::v1::WatchCampaignRequest* request) override;
-  grpc::ServerUnaryReactor* ListBuckets(
-      grpc::CallbackServerContext* context,
-      const ::tidegate::dispatch::v1::ListBucketsRequest* request,
-      ::tidegate::dispatch::v1::ListBucketsResponse* response) override;
   grpc::ServerUnaryReactor* ListDoubts(
       grpc::CallbackServerContext* context,
       const ::tidegate::dispatch::v1::ListDoubtsRequest* request,
       ::tidegate::dispatch::v1::ListDoubtsResponse* response) override;
+  grpc::ServerUnaryReactor* GetDoubt(grpc::CallbackServerContext* context,
+                                     const ::tidegate::dispatch::v1::GetDoubtRequest* request,
+                                     ::tidegate::dispatch::v1::GetDoubtResponse* response) override;
+  grpc::ServerUnaryReactor* ResolveDoubt(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ResolveDoubtRequest* request,
+      ::tidegate::dispatch::v1::ResolveDoubtResponse* response) override;
   grpc::ServerUnaryReactor* GetWriteBack(
       grpc::CallbackServerContext* context,
       const ::tidegate::dispatch::v1::GetWriteBackRequest* request,
@@ -131,7 +136,20 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   // Answers with what `ask` fills in once all that was acknowledged before has been taken in.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* AskFolded(grpc::CallbackServerContext* context, const Request* request,
-                                      Response* response, MessageDoor::Ask ask);
+                                      Response* response, MessageDoor::Ask ask) {
+    const std::string& corp = request->corp();
+    if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+    if (!lanes_.Owns(corp)) {
+      return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
+    }
+    auto* reactor = context->DefaultReactor();
+    door_.WhenFolded(
+        corp, rpc::DeadlineOf(*context), std::move(ask), [reactor](const absl::Status& status) {
+          reactor->Finish(
+              rpc::ToGrpcStatus(status, absl::IsNotFound(status) ? "NOT_FOUND" : "LANE_NOT_READY"));
+        });
+    return reactor;
+  }
   void ReplyWhenTaken(const std::string& corp, const std::string& campaign, uint64_t revision,
                       absl::Time deadline, std::function<void(absl::Status)> done);
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/partitioner.h"
 #include "common/grpc/replicas.h"
@@ -27,6 +28,13 @@ struct Lane {
   std::unique_ptr<runtime::PartitionThread> thread;
 };
 
+// Has the lane decide something and waits until it shows. `make` gives the input; once more four
+// times a second, since an input is gone if its record was void. `ready` and `done` run on the
+// lane's thread. `done`: OK once ready; DEADLINE_EXCEEDED, UNAVAILABLE. `clock` outlives the wait.
+void PostUntil(Lane* lane, const Clock* clock, absl::Time deadline,
+               std::function<std::unique_ptr<core::LocalInput>()> make, std::function<bool()> ready,
+               std::function<void(absl::Status)> done);
+
 // Which lane a corp is in, and whether this replica owns it. Thread-safe; constant.
 class Lanes {
  public:
@@ -41,6 +49,7 @@ class Lanes {
   Lane& Of(const std::string& corp) const {
     return (*owned_)[replicas_->own().PlaceOf(NumberOf(corp))];
   }
+  std::vector<Lane>& owned() const { return *owned_; }
 
  private:
   const uint32_t count_;

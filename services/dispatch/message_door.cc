@@ -151,38 +151,37 @@ void MessageDoor::WhenFolded(const std::string& corp, absl::Time deadline, Ask a
 
 void MessageDoor::Cancel(const std::string& corp, const std::string& key, absl::Time deadline,
                          std::function<void(absl::Status)> done) {
-  Lane& lane = lanes_->Of(corp);
-  runtime::PartitionRunner* runner = &lane.thread->runner();
-  runtime::WaitList* waiting = lane.waiting.get();
-  const int64_t deadline_raw_ns =
-      clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
+  Lane* lane = &lanes_->Of(corp);
+  const Clock* const clock = clock_;
+  const auto cancel = [=](const DispatchCore& core, const MessageBook::Ref& ref) {
+    const auto touch = [&core, ref]() -> const MessageBook::Touch& {
+      return core.messages().BatchOf(ref).touches[ref.index];
+    };
+    PostUntil(
+        lane, clock, deadline,
+        [corp, key] {
+          auto wish = std::make_unique<CancelMessage>();
+          wish->corp = corp;
+          wish->key = key;
+          return wish;
+        },
+        [&core, touch, ref] {
+          return !touch().decided && !core.messages().MaySkip(ref, core.campaigns());
+        },
+        [touch, done](absl::Status waited) {
+          if (waited.ok() && touch().state != MessageState::kCancelled) {
+            waited = absl::FailedPreconditionError(
+                "the touch was attempted or has ended; GetTouch tells where it stands");
+          }
+          done(std::move(waited));
+        });
+  };
   WhenFolded(
       corp, deadline,
-      [=](DispatchCore& core, const Now& now) -> absl::Status {
-        const auto found = core.messages().Find(corp, key);
-        if (!found.has_value()) return NoTouch();
-        const MessageBook::Ref ref = *found;
-        const auto touch = [&core, ref]() -> const MessageBook::Touch& {
-          return core.messages().BatchOf(ref).touches[ref.index];
-        };
-        waiting->Add(
-            now, deadline_raw_ns,
-            [&core, touch, ref, runner, corp, key] {
-              if (HasEnded(touch().state)) return true;
-              if (touch().decided) return false;
-              if (!core.messages().MaySkip(ref, core.campaigns())) return true;
-              auto cancel = std::make_unique<CancelMessage>();
-              cancel->corp = corp;
-              cancel->key = key;
-              return !runner->PostLocal(std::move(cancel)).ok();
-            },
-            [touch, done](absl::Status waited, const Now&) {
-              if (waited.ok() && touch().state != MessageState::kCancelled) {
-                waited = absl::FailedPreconditionError(
-                    "the touch was attempted or has ended; GetTouch tells where it stands");
-              }
-              done(std::move(waited));
-            });
+      [=](DispatchCore& core, const Now&) -> absl::Status {
+        const auto ref = core.messages().Find(corp, key);
+        if (!ref.has_value()) return NoTouch();
+        cancel(core, *ref);
         return absl::OkStatus();
       },
       [done](absl::Status status) {

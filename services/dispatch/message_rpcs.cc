@@ -189,24 +189,6 @@ void Handler::ForwardBatch(grpc::CallbackServerContext* context,
 
 // ---- What became of them ----
 
-template <typename Request, typename Response>
-grpc::ServerUnaryReactor* Handler::AskFolded(grpc::CallbackServerContext* context,
-                                             const Request* request, Response* response,
-                                             MessageDoor::Ask ask) {
-  const std::string& corp = request->corp();
-  if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  if (!lanes_.Owns(corp)) {
-    return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
-  }
-  auto* reactor = context->DefaultReactor();
-  door_.WhenFolded(corp, rpc::DeadlineOf(*context), std::move(ask),
-                   [reactor](const absl::Status& status) {
-                     reactor->Finish(rpc::ToGrpcStatus(
-                         status, absl::IsNotFound(status) ? "TOUCH_NOT_FOUND" : "LANE_NOT_READY"));
-                   });
-  return reactor;
-}
-
 grpc::ServerUnaryReactor* Handler::GetTouch(grpc::CallbackServerContext* context,
                                             const v1::GetTouchRequest* request,
                                             v1::GetTouchResponse* response) {

@@ -52,6 +52,8 @@ std::pair<v1::TouchState, const char*> StateOf(MessageState state) {
       return {v1::TOUCH_STATE_FAILED, "fail_list"};
     case MessageState::kRefused:
       return {v1::TOUCH_STATE_FAILED, "refused"};
+    case MessageState::kAbandoned:
+      return {v1::TOUCH_STATE_FAILED, "abandoned"};
     case MessageState::kUnconfirmed:
       return {v1::TOUCH_STATE_UNCONFIRMED, ""};
     case MessageState::kExpired:

@@ -62,6 +62,8 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
     lane.core->OnCalls([caller = caller.get()](std::vector<CallToMake> calls) {
       for (CallToMake& call : calls) caller->Make(std::move(call));
     });
+    lane.core->OnBlocks(
+        [caller = caller.get()](const BlockList& blocks) { caller->SetBlocks(blocks); });
     service->callers_.push_back(std::move(caller));
   }
   return service;
@@ -106,6 +108,8 @@ Service::Service(const Config& config, const process::Environment& environment)
   }
   handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, &config_.limits,
                                        environment.log, config_.lanes, &lanes_);
+  quota_handler_ = std::make_unique<QuotaHandler>(environment.edge(), environment.clock,
+                                                  &config_.limits, config_.lanes, &lanes_);
 }
 
 void Service::Connect(const process::ChannelsTo& channels_to) {

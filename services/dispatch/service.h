@@ -15,6 +15,7 @@
 #include "services/dispatch/config.h"
 #include "services/dispatch/handler.h"
 #include "services/dispatch/lane.h"
+#include "services/dispatch/quota_handler.h"
 
 namespace tidegate::dispatch {
 
@@ -34,7 +35,10 @@ class Service final : public process::Service {
   void Drain(absl::Duration patience) override;
   void Stop() override;
 
-  grpc::Service* handler() override { return handler_.get(); }
+  std::vector<RpcHandler> rpc_handlers() override {
+    return {{::tidegate::dispatch::v1::DispatchService::service_full_name(), handler_.get()},
+            {::tidegate::dispatch::v1::QuotaService::service_full_name(), quota_handler_.get()}};
+  }
   std::vector<const runtime::PartitionRunner*> runners() const override;
   void PublishMetrics() override;
 
@@ -49,6 +53,7 @@ class Service final : public process::Service {
   std::vector<Lane> lanes_;
   std::unique_ptr<AudiencePreview> preview_;
   std::unique_ptr<Handler> handler_;
+  std::unique_ptr<QuotaHandler> quota_handler_;
   std::vector<std::unique_ptr<WecomCaller>> callers_;  // destroyed first: they post to the lanes
 };
 

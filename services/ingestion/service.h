@@ -24,7 +24,9 @@ class Service final : public process::Service {
   absl::Status Open() override;
   void Close() override { server_.reset(); }
 
-  grpc::Service* handler() override { return &handler_; }
+  std::vector<RpcHandler> rpc_handlers() override {
+    return {{::tidegate::ingestion::v1::IngestionService::service_full_name(), &handler_}};
+  }
   void PublishMetrics() override;
   // With the bound port, after Open().
   std::string address() const override { return server_ == nullptr ? "" : server_->address(); }

@@ -23,7 +23,10 @@ class Service final : public process::Service {
   void Start() override;
   void Stop() override;
 
-  grpc::Service* handler() override { return handler_.get(); }
+  std::vector<RpcHandler> rpc_handlers() override {
+    return {
+        {::tidegate::segmentation::v1::SegmentationService::service_full_name(), handler_.get()}};
+  }
   std::vector<const runtime::PartitionRunner*> runners() const override;
 
  private:

@@ -23,7 +23,9 @@ class Service final : public process::Service {
   void Start() override;
   void Stop() override;
 
-  grpc::Service* handler() override { return &handler_; }
+  std::vector<RpcHandler> rpc_handlers() override {
+    return {{::tidegate::tagging::v1::TaggingService::service_full_name(), &handler_}};
+  }
   std::vector<const runtime::PartitionRunner*> runners() const override;
 
  private:

@@ -96,7 +96,7 @@ class CampaignTest : public ProductTest {
     v1::ListBucketsRequest request;
     request.set_corp(kCorp);
     v1::ListBucketsResponse response;
-    EXPECT_TRUE(Call(*dispatch_, &DispatchService::Stub::ListBuckets, request, &response).ok());
+    EXPECT_TRUE(Call(*quota_, &v1::QuotaService::Stub::ListBuckets, request, &response).ok());
     for (const v1::Bucket& bucket : response.buckets()) {
       EXPECT_GE(bucket.tokens(), 0) << bucket.ShortDebugString();
       EXPECT_LE(bucket.tokens(), bucket.capacity()) << bucket.ShortDebugString();

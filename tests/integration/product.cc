@@ -145,6 +145,7 @@ void ProductTest::StartServer() {
   tagging_ = tagging::v1::TaggingService::NewStub(channel_);
   segmentation_ = segmentation::v1::SegmentationService::NewStub(channel_);
   dispatch_ = dispatch::v1::DispatchService::NewStub(channel_);
+  quota_ = dispatch::v1::QuotaService::NewStub(channel_);
 }
 
 http::HttpResult ProductTest::Http(const std::string& address, const std::string& method,

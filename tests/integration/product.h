@@ -18,6 +18,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "tests/support/process.h"
 #include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
+#include "tidegate/dispatch/v1/quota_service.grpc.pb.h"
 #include "tidegate/ingestion/v1/ingestion_service.grpc.pb.h"
 #include "tidegate/segmentation/v1/segmentation_service.grpc.pb.h"
 #include "tidegate/tagging/v1/tagging_service.grpc.pb.h"
@@ -82,6 +83,7 @@ class ProductTest : public ::testing::Test {
   std::unique_ptr<tagging::v1::TaggingService::Stub> tagging_;
   std::unique_ptr<segmentation::v1::SegmentationService::Stub> segmentation_;
   std::unique_ptr<dispatch::v1::DispatchService::Stub> dispatch_;
+  std::unique_ptr<dispatch::v1::QuotaService::Stub> quota_;
 };
 
 // A request id that no other call of this process has.

@@ -74,6 +74,11 @@ void WecomCaller::FetchToken(const wecom::AppKey& app,
   });
 }
 
+void WecomCaller::SetBlocks(const BlockList& blocks) {
+  std::lock_guard lock(blocks_mu_);
+  blocks_ = blocks;
+}
+
 void WecomCaller::Make(CallToMake call) {
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
   tokens_->Get(
@@ -101,9 +106,13 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
   request.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
   // A create travels alone on a connection of its own: no older answer can be taken for its.
   request.reusable_connection = !creates;
-  request.may_write = [clock = clock_, deadline = call.send_deadline_boot_ns, creates] {
+  request.may_write = [this, deadline = call.send_deadline_boot_ns, corp = call.corp,
+                       campaign = call.campaign, creates] {
     TIDEGATE_CRASH_POINT_IF(creates, "S7");
-    return clock->Read().boot_ns <= deadline;
+    const Now now = clock_->Read();
+    if (now.boot_ns > deadline) return false;
+    std::lock_guard lock(blocks_mu_);
+    return !blocks_.Holds(corp, campaign, now.wall_ns);
   };
   const wecom::AppKey app{.corp = call.corp, .agent_id = call.agent_id};
   ClientOf(call)->Send(std::move(request),

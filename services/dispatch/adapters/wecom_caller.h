@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
@@ -10,6 +11,7 @@
 #include "common/http/client.h"
 #include "common/wecom/tokens.h"
 #include "common/wecom_table/limits.h"
+#include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/call_types.h"
 
 namespace tidegate::dispatch {
@@ -30,6 +32,9 @@ class WecomCaller {
   ~WecomCaller();
 
   void Make(CallToMake call);
+  // From now on no first byte of what is blocked is written, of calls that wait for a token or a
+  // connection neither: they end as not written.
+  void SetBlocks(const BlockList& blocks);
 
  private:
   WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits, const Clock* clock,
@@ -43,6 +48,8 @@ class WecomCaller {
   const wecom_table::Limits* const limits_;
   const Clock* const clock_;
   const OnAnswer on_answer_;
+  std::mutex blocks_mu_;
+  BlockList blocks_;  // guarded by blocks_mu_
   // What is declared later ends earlier, and calls back into the others while it does.
   std::unique_ptr<wecom::TokenCache> tokens_;
   std::unique_ptr<http::Client> client_;

@@ -30,6 +30,7 @@ struct CallToMake {
   uint32_t attempt = 0;
   std::string body;
   int64_t send_deadline_boot_ns = 0;  // no first byte after this
+  std::string campaign;               // of a create
 };
 
 // What the shell saw of a call.
@@ -56,6 +57,12 @@ struct AttemptEnd {
 // A former owner of the lane is known to have ended.
 struct FormerOwnerEnded : core::LocalInput {
   std::string owner;  // as in its fence
+};
+
+// An operator says what became of a parked call, or sets or ends a block. `time_ns` of the record
+// is the decision's.
+struct OperatorWish : core::LocalInput {
+  ::tidegate::log::v1::LedgerRecord record;
 };
 
 // Somebody wants a message not to be sent.

@@ -42,6 +42,7 @@ enum TouchStatus : uint8_t {
   kTouchUnconfirmed = 6,
   kTouchExpired = 7,    // of messages: never attempted
   kTouchCancelled = 8,  // of messages: never attempted
+  kTouchAbandoned = 9,  // in a call that an operator gave up
 };
 inline constexpr uint8_t kNotOnThisPage = 255;
 // No touch is open.
@@ -105,6 +106,11 @@ struct CampaignCallState {
   int64_t results_close_wall_ns = kNever;  // of messages; campaigns have one for all
 
   std::optional<DoubtState> doubt;
+  // Of a parked call, for the operator: what listings had told, when the attempt was, and who has
+  // said that it was not executed.
+  std::string evidence;
+  int64_t attempt_wall_ns = 0;
+  std::string first_actor;
 };
 
 // A campaign whose name begins with this holds the calls of an internal service's messages: it has
@@ -172,6 +178,11 @@ class CampaignBook {
   // When a doubt may be settled or parked, or results close; nothing = never.
   std::optional<int64_t> NextRawNs(const Now& now) const;
 
+  // An operator's word about a parked call; nothing: it is not parked, or not at this attempt, or
+  // has been spoken of in this batch, or by this actor before.
+  std::optional<::tidegate::log::v1::LedgerRecord> DecideResolved(
+      const ::tidegate::log::v1::DoubtResolved& resolved);
+
   // Fills in what an answer says beyond its class: msgid, fail_list, statuses, matches.
   void DescribeAnswer(const ::tidegate::log::v1::Attempt& attempt,
                       const wecom_table::Answer& answer,
@@ -192,6 +203,7 @@ class CampaignBook {
   // No former owner is running any more, since this moment at the latest.
   void OnFormerOwnersDead(int64_t raw_ns);
   void OnSettled(const ::tidegate::log::v1::Settled& settled);
+  void OnResolved(const ::tidegate::log::v1::DoubtResolved& resolved);
   void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
   void Rebuild(bool raw_restarted, int64_t raw_now_ns);
@@ -236,7 +248,7 @@ class CampaignBook {
   bool ListsAt(const CallRef& ref, int64_t raw_ns);
   bool ReadsAt(const CallRef& ref, int64_t raw_ns);
   // When the doubt may be settled, or is to be parked.
-  static int64_t SettleRawNs(const DoubtState& doubt);
+  int64_t SettleRawNs(const DoubtState& doubt) const;
   CallQueue* TidyListings(const std::string& corp);
   CallQueue* TidyReads(FlowKind kind, const std::string& corp, const Now& now);
   WantedCall CreateCall(const CampaignKey& key, uint32_t batch);

@@ -11,6 +11,8 @@
 namespace tidegate::dispatch {
 
 using ::tidegate::log::v1::Attempt;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
+using ::tidegate::log::v1::DoubtResolved;
 using ::tidegate::log::v1::LedgerRecord;
 using ::tidegate::log::v1::Outcome;
 using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
@@ -20,13 +22,6 @@ using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
 using ::tidegate::log::v1::SETTLEMENT_PARKED;
 
 using Phase = CampaignCallState::Phase;
-
-namespace {
-
-// A doubt that listing cannot settle for so long is left to an operator (reliability 3.5).
-constexpr int64_t kParkAfterNs = int64_t{30} * 60 * kNanosPerSecond;
-
-}  // namespace
 
 void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
                              int64_t settle_from_raw_ns) {
@@ -54,12 +49,13 @@ void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns)
   doubt.next_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
 #endif
   // Not to be listed before its owner's end is known; parked if that does not come.
-  if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + kParkAfterNs;
+  if (doubt.waits_for_owner) doubt.next_raw_ns = settle_from_raw_ns + limits_->settle.park_after_ns;
   QueueDoubt(ref);
 }
 
-int64_t CampaignBook::SettleRawNs(const DoubtState& doubt) {
-  return doubt.listing > 2 ? doubt.next_raw_ns : doubt.opened_raw_ns + kParkAfterNs;
+int64_t CampaignBook::SettleRawNs(const DoubtState& doubt) const {
+  return doubt.listing > 2 ? doubt.next_raw_ns
+                           : doubt.opened_raw_ns + limits_->settle.park_after_ns;
 }
 
 void CampaignBook::QueueDoubt(const CallRef& ref) {
@@ -240,9 +236,66 @@ void CampaignBook::OnSettled(const Settled& settled) {
       break;
     default:
       call->phase = Phase::kParked;
+      call->evidence = settled.evidence();
+      call->attempt_wall_ns = wall_ns;
       break;
   }
   QueueProgress(ref.first);
+}
+
+// ---- The operator's word ----
+
+std::optional<LedgerRecord> CampaignBook::DecideResolved(const DoubtResolved& resolved) {
+  CampaignCallState* call = MutableCall(resolved.call());
+  if (call == nullptr || call->phase != Phase::kParked || call->decided) return std::nullopt;
+  if (call->attempts != resolved.attempt() || call->first_actor == resolved.actor()) {
+    return std::nullopt;
+  }
+  call->decided = true;
+  LedgerRecord record;
+  *record.mutable_doubt_resolved() = resolved;
+  return record;
+}
+
+void CampaignBook::OnResolved(const DoubtResolved& resolved) {
+  CampaignCallState* call = MutableCall(resolved.call());
+  if (call == nullptr || call->phase != Phase::kParked) return;
+  const CallRef ref{KeyOf(resolved.call()), resolved.call().batch()};
+  CampaignState& campaign = campaigns_[ref.first];
+  call->decided = false;
+  switch (resolved.settlement()) {
+    case SETTLEMENT_ACCEPTED:
+      ++campaign.doubts_accepted;
+      call->phase = Phase::kAccepted;
+      call->msgid = resolved.msgid();
+      call->found_by_list = true;
+      campaign.last_accepted_wall_ns =
+          std::max(campaign.last_accepted_wall_ns, call->attempt_wall_ns);
+      call->results_close_wall_ns = resolved.time_ns() + limits_->results.close_after_ns;
+      ScheduleRead(ref, 0);
+      break;
+    case SETTLEMENT_NOT_EXECUTED:
+      if (call->first_actor.empty()) {
+        call->first_actor = resolved.actor();
+        return;
+      }
+      ++campaign.doubts_not_executed;
+      call->phase = Phase::kPlanned;
+      call->first_actor.clear();
+      call->not_before_raw_ns = 0;
+      QueueCreate(ref.first, ref.second);
+      break;
+    default:
+      call->phase = Phase::kRefused;
+      std::replace(call->statuses.begin(), call->statuses.end(), static_cast<uint8_t>(kTouchOpen),
+                   static_cast<uint8_t>(kTouchAbandoned));
+      result_queue_.push_back(ref);
+      break;
+  }
+  // It has work to do again.
+  campaign.phase = CAMPAIGN_PHASE_RUNNING;
+  QueueProgress(ref.first);
+  ChangedCreates(ref.first);
 }
 
 }  // namespace tidegate::dispatch

@@ -140,6 +140,9 @@ std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, con
     if (const auto* ended = dynamic_cast<const FormerOwnerEnded*>(input.local)) {
       return DecideOwnerEnded(*ended, now);
     }
+    if (const auto* wish = dynamic_cast<const OperatorWish*>(input.local)) {
+      return DecideWish(*wish, now);
+    }
     if (const auto* cancel = dynamic_cast<const CancelMessage*>(input.local)) {
       const auto record = messages_.DecideCancel(cancel->corp, cancel->key, &campaigns_, now);
       if (!record.has_value()) return std::nullopt;
@@ -159,6 +162,31 @@ std::optional<core::Decision> DispatchCore::DecideOwnerEnded(const FormerOwnerEn
   record.mutable_former_owner_dead()->set_owner(ended.owner);
   SetStamp(now, record.mutable_former_owner_dead()->mutable_stamp());
   return Encode(record);
+}
+
+std::optional<core::Decision> DispatchCore::DecideWish(const OperatorWish& wish, const Now& now) {
+  LedgerRecord record = wish.record;
+  switch (record.body_case()) {
+    case LedgerRecord::kDoubtResolved: {
+      record.mutable_doubt_resolved()->set_time_ns(now.wall_ns);
+      const auto decided = campaigns_.DecideResolved(record.doubt_resolved());
+      if (!decided.has_value()) return std::nullopt;
+      return Encode(*decided);
+    }
+    case LedgerRecord::kSendingBlocked:
+      record.mutable_sending_blocked()->set_time_ns(now.wall_ns);
+      return Encode(record);
+    case LedgerRecord::kSendingUnblocked:
+      record.mutable_sending_unblocked()->set_time_ns(now.wall_ns);
+      return Encode(record);
+    default:
+      CHECK(false);
+  }
+  return std::nullopt;
+}
+
+void DispatchCore::ReconsiderAll() {
+  for (Scheduler::Flow flow = 0; flow < flows_.size(); ++flow) changed_flows_.insert(flow);
 }
 
 std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
@@ -200,7 +228,7 @@ void DispatchCore::OfferChanged(const Now& now) {
     const FlowName& name = *flows_[flow];
     const auto head =
         IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
-    if (head.has_value()) {
+    if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
       scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns);
     } else {
       scheduler_.Withdraw(flow);
@@ -209,6 +237,8 @@ void DispatchCore::OfferChanged(const Now& now) {
 }
 
 std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
+  if (now.wall_ns >= blocks_.NextEndNs(blocks_seen_wall_ns_)) ReconsiderAll();
+  blocks_seen_wall_ns_ = now.wall_ns;
   OfferChanged(now);
   while (const auto flow = scheduler_.Next(now.raw_ns)) {
     const FlowName& name = *flows_[*flow];
@@ -239,13 +269,15 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
   attempt->set_send_deadline_boot_ns(send_deadline_boot_ns);
   SetStamp(now, attempt->mutable_stamp());
   attempt->set_agent_id(options_.agent_ids.at(call.corp));
+  const bool creates = attempt->target().has_campaign_call();
   CallToMake to_make{.corp = call.corp,
                      .agent_id = attempt->agent_id(),
                      .api = call.api,
                      .call_id = call.call_id,
                      .attempt = call.attempt,
                      .body = std::move(call.body),
-                     .send_deadline_boot_ns = send_deadline_boot_ns};
+                     .send_deadline_boot_ns = send_deadline_boot_ns,
+                     .campaign = creates ? attempt->target().campaign_call().campaign() : ""};
   TIDEGATE_CRASH_POINT_IF(attempt->target().has_campaign_call(), "S5");
 #if TIDEGATE_MUTANT == 2
   calls_to_make_.push_back(std::move(to_make));
@@ -384,6 +416,20 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       if (former_owners_.empty()) {
         campaigns_.OnFormerOwnersDead(record.former_owner_dead().stamp().raw_ns());
       }
+      break;
+    case LedgerRecord::kDoubtResolved:
+      campaigns_.OnResolved(record.doubt_resolved());
+      TellMessages(record.doubt_resolved().call(), record.doubt_resolved().time_ns());
+      break;
+    case LedgerRecord::kSendingBlocked:
+      blocks_.Apply(record.sending_blocked());
+      blocks_changed_ = true;
+      ReconsiderAll();
+      break;
+    case LedgerRecord::kSendingUnblocked:
+      blocks_.Apply(record.sending_unblocked());
+      blocks_changed_ = true;
+      ReconsiderAll();
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
@@ -531,6 +577,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   campaigns_.AddStateTo(hash);
   commands_.AddStateTo(hash);
   messages_.AddStateTo(hash);
+  blocks_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
@@ -550,6 +597,7 @@ void DispatchCore::EndBatch() {
 }
 
 void DispatchCore::Release(const Now&) {
+  if (on_blocks_ && std::exchange(blocks_changed_, false)) on_blocks_(blocks_);
   if (calls_to_make_.empty() || !on_calls_) return;
   std::vector<CallToMake> calls;
   calls.swap(calls_to_make_);
@@ -561,6 +609,9 @@ std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
   for (const auto at :
        {campaigns_.NextRawNs(now), commands_.NextRawNs(now), messages_.NextRawNs(now)}) {
     if (at.has_value()) next = std::min(next, *at);
+  }
+  if (const int64_t end = blocks_.NextEndNs(now.wall_ns); end != kNever && !draining_) {
+    next = std::min(next, now.raw_ns + (end - now.wall_ns));
   }
   if (next == kNever) return std::nullopt;
   return next;

@@ -19,6 +19,7 @@
 #include "common/core/core.h"
 #include "common/definitions/definitions_fold.h"
 #include "common/wecom_table/limits.h"
+#include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/bucket_set.h"
 #include "services/dispatch/core/call_types.h"
 #include "services/dispatch/core/campaign_book.h"
@@ -70,6 +71,11 @@ class DispatchCore : public core::Core {
   void OnCalls(std::function<void(std::vector<CallToMake>)> on_calls) {
     on_calls_ = std::move(on_calls);
   }
+  // Told of every change of what is blocked, before calls are handed out; set before the runner
+  // starts.
+  void OnBlocks(std::function<void(const BlockList&)> on_blocks) {
+    on_blocks_ = std::move(on_blocks);
+  }
   // While draining no attempt is decided; answers are taken on.
   void SetDraining() { draining_ = true; }
   size_t open_attempts() const { return open_attempts_.size(); }
@@ -80,6 +86,7 @@ class DispatchCore : public core::Core {
   const CampaignBook& campaigns() const { return campaigns_; }
   const CommandBook& commands() const { return commands_; }
   const MessageBook& messages() const { return messages_; }
+  const BlockList& blocks() const { return blocks_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The offset after the last command that was folded.
@@ -105,6 +112,9 @@ class DispatchCore : public core::Core {
   std::optional<core::Decision> DecideTick(const Now& now);
   // The call that leaves next, if one may.
   std::optional<WantedCall> NextCall(const Now& now);
+  std::optional<core::Decision> DecideWish(const OperatorWish& wish, const Now& now);
+  // Blocks were set or have ended: every flow is asked again.
+  void ReconsiderAll();
   core::Decision DecideAttempt(WantedCall call, const Now& now);
   // A book tells that the flow's first call may be another one.
   void NoteChanged(const FlowName& name);
@@ -127,6 +137,9 @@ class DispatchCore : public core::Core {
   CampaignBook campaigns_;
   CommandBook commands_;
   MessageBook messages_;
+  BlockList blocks_;
+  bool blocks_changed_ = true;       // since they were told to the shell
+  int64_t blocks_seen_wall_ns_ = 0;  // when flows were held against them
   uint64_t commands_position_ = 0;
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id
   std::string boot_id_;
@@ -146,6 +159,7 @@ class DispatchCore : public core::Core {
   std::vector<CallToMake> calls_to_make_;
   bool draining_ = false;
   std::function<void(std::vector<CallToMake>)> on_calls_;
+  std::function<void(const BlockList&)> on_blocks_;
 };
 
 }  // namespace tidegate::dispatch

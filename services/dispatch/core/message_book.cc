@@ -75,6 +75,8 @@ MessageState StateOf(const CampaignCallState& call, uint8_t status) {
       return MessageState::kRefused;
     case kTouchUnconfirmed:
       return MessageState::kUnconfirmed;
+    case kTouchAbandoned:
+      return MessageState::kAbandoned;
     case kTouchExpired:
       return MessageState::kExpired;
     case kTouchCancelled:

@@ -44,6 +44,7 @@ enum class MessageState : uint8_t {
   kFailList,
   kRefused,
   kUnconfirmed,
+  kAbandoned,
   kExpired,
   kCancelled,
 };

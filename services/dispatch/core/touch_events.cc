@@ -37,6 +37,8 @@ std::pair<std::string, std::string> TouchKindOf(uint8_t status) {
       return {"touch_failed", "fail_list"};
     case kTouchRefused:
       return {"touch_failed", "refused"};
+    case kTouchAbandoned:
+      return {"touch_failed", "abandoned"};
     case kTouchExpired:
       return {"touch_skipped", "expired"};
     case kTouchCancelled:

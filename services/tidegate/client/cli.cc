@@ -49,7 +49,10 @@ class CommandTree {
     AddRule();
     AddSegment();
     AddCampaign();
+    AddMessage();
     AddReadings();
+    AddBlock();
+    AddDoubt();
     AddJournal();
     AddGenerate();
     AddVersion();
@@ -338,14 +341,109 @@ class CommandTree {
                     "List the buckets with what is left", "  tidegate quota list --corp ww1",
                     [this](const Client& client) { return QuotaList(client, corp_); }),
             &corp_);
-    AddCorp(AddVerb(AddNoun("doubt", "Calls that may or may not have taken effect"), "list",
-                    "List open and parked doubts", "  tidegate doubt list --corp ww1 --output json",
-                    [this](const Client& client) { return DoubtList(client, corp_); }),
-            &corp_);
     AddCorp(AddVerb(AddNoun("writeback", "Tags and welcomes on their way to WeCom"), "status",
                     "Show how many are wanted and done", "  tidegate writeback status --corp ww1",
                     [this](const Client& client) { return WritebackStatus(client, corp_); }),
             &corp_);
+  }
+
+  void AddMessage() {
+    CLI::App* const send = AddVerb(
+        AddNoun("message", "Single messages, as internal services send them"), "send",
+        "Send one message to some customers of a member",
+        "  tidegate message send --corp ww1 --sender m1 --customer wm1 --customer wm2 \\\n"
+        "    --content 'Your order is there|https://example.com/o|Order' --key-prefix order-17",
+        [this](const Client& client) { return MessageSend(client, message_); });
+    AddCorp(send, &message_.corp);
+    send->add_option("--sender", message_.sender, "userid of the member who sends")->required();
+    send->add_option("--customer", message_.customers, "external_userid; again for more")
+        ->allow_extra_args(false)
+        ->required();
+    send->add_option("--content", message_.content, "TEXT|LINK_URL|LINK_TITLE")->required();
+    send->add_option("--class", message_.message_class, "urgent, interactive or bulk")
+        ->capture_default_str();
+    send->add_option("--within", message_.within_s,
+                     "No attempt later than so many seconds from now; required of urgent");
+    send->add_option("--key-prefix", message_.key_prefix,
+                     "Keys are PREFIX:CUSTOMER; a repeat with the same sends nothing twice");
+    AddTouch();
+  }
+
+  void AddTouch() {
+    CLI::App* const noun = AddNoun("touch", "What became of single messages");
+    for (CLI::App* const command :
+         {AddVerb(noun, "get", "Show one", "  tidegate touch get --corp ww1 --key order-17:wm1",
+                  [this](const Client& client) { return TouchGet(client, touch_); }),
+          AddVerb(noun, "cancel", "End one that was not attempted",
+                  "  tidegate touch cancel --corp ww1 --key order-17:wm1",
+                  [this](const Client& client) { return TouchCancel(client, touch_); })}) {
+      AddCorp(command, &touch_.corp);
+      command->add_option("--key", touch_.key, "Key of the message")->required();
+    }
+    AddCorp(AddVerb(noun, "list", "List all, in the order of acknowledgement",
+                    "  tidegate touch list --corp ww1 --output json",
+                    [this](const Client& client) { return TouchList(client, corp_); }),
+            &corp_);
+    CLI::App* const watch =
+        AddVerb(noun, "watch", "Tell every change until interrupted",
+                "  tidegate touch watch --corp ww1 --prefix order-17: --wait 60",
+                [this](const Client& client) { return TouchWatch(client, touch_); });
+    AddCorp(watch, &touch_.corp);
+    watch->add_option("--prefix", touch_.key_prefix, "Only keys that begin with it");
+    watch->add_option("--after", touch_.after, "Number of the last change seen");
+  }
+
+  void AddBlock() {
+    CLI::App* const noun = AddNoun("block", "The kill switch: what must not leave");
+    CLI::App* const set = AddVerb(
+        noun, "set", "Begin no further call of a corp, a campaign or everything",
+        "  tidegate block set --corp ww1 --campaign spring --reason 'wrong price' --actor li\n"
+        "  tidegate block set --corp '*' --reason 'incident 7' --actor li --for 3600",
+        [this](const Client& client) { return BlockSet(client, block_); });
+    set->add_option("--for", block_.for_s, "Ends by itself after so many seconds");
+    CLI::App* const end = AddVerb(
+        noun, "end", "Let it leave again",
+        "  tidegate block end --corp ww1 --campaign spring --reason 'price is right' --actor li",
+        [this](const Client& client) { return BlockEnd(client, block_); });
+    for (CLI::App* const command : {set, end}) {
+      command->add_option("--corp", block_.corp, "Corp id, or * for everything")->required();
+      command->add_option("--campaign", block_.campaign, "Campaign id; all calls if absent");
+      command->add_option("--reason", block_.reason, "Why, for the audit trail")->required();
+      command->add_option("--actor", block_.actor, "Who says so")->required();
+    }
+    AddCorp(AddVerb(noun, "list", "List what is blocked", "  tidegate block list --corp ww1",
+                    [this](const Client& client) { return BlockShow(client, corp_); }),
+            &corp_);
+  }
+
+  void AddDoubt() {
+    CLI::App* const noun = AddNoun("doubt", "Calls that may or may not have taken effect");
+    AddCorp(AddVerb(noun, "list", "List open and parked doubts",
+                    "  tidegate doubt list --corp ww1 --output json",
+                    [this](const Client& client) { return DoubtList(client, corp_); }),
+            &corp_);
+    CLI::App* const show =
+        AddVerb(noun, "show", "Show one with what is known",
+                "  tidegate doubt show --corp ww1 --call 0123456789abcdef0123456789abcdef",
+                [this](const Client& client) { return DoubtShow(client, doubt_); });
+    CLI::App* const resolve = AddVerb(
+        noun, "resolve", "Say what became of a parked call",
+        "  tidegate doubt resolve --corp ww1 --call ID --attempt 1 --as accepted --msgid MSGID \\\n"
+        "    --actor li --reason 'task is in the admin console'\n"
+        "  tidegate doubt resolve --corp ww1 --call ID --attempt 1 --as not-executed --actor li "
+        "\\\n"
+        "    --reason 'no task has its marker'\n"
+        "\nnot-executed sends again: it takes two actors. abandoned never sends it.",
+        [this](const Client& client) { return DoubtResolve(client, doubt_); });
+    for (CLI::App* const command : {show, resolve}) {
+      AddCorp(command, &doubt_.corp);
+      command->add_option("--call", doubt_.call_id, "Call id")->required();
+    }
+    resolve->add_option("--attempt", doubt_.attempt, "Attempt in doubt")->required();
+    resolve->add_option("--as", doubt_.as, "accepted, not-executed or abandoned")->required();
+    resolve->add_option("--msgid", doubt_.msgid, "Task id at WeCom; of accepted");
+    resolve->add_option("--actor", doubt_.actor, "Who says so")->required();
+    resolve->add_option("--reason", doubt_.reason, "Why, for the audit trail")->required();
   }
 
   void AddJournal() {
@@ -417,6 +515,10 @@ class CommandTree {
   CampaignOptions campaign_;
   JournalExportOptions journal_;
   GenerateOptions generate_;
+  MessageSendOptions message_;
+  TouchOptions touch_;
+  BlockOptions block_;
+  DoubtOptions doubt_;
   std::string corp_;  // of the verbs that need no more
 };
 

@@ -1,11 +1,14 @@
-// quota list, doubt list, writeback status: what dispatch has left, is unsure of, and has yet to
-// do.
+// quota list, block set|end|list, writeback status: what dispatch has left, must not do, and has
+// yet to do.
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/base/status_macros.h"
 #include "services/tidegate/client/output.h"
 #include "services/tidegate/client/verbs.h"
 #include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
+#include "tidegate/dispatch/v1/quota_service.grpc.pb.h"
 
 namespace tidegate::client {
 namespace {
@@ -17,7 +20,7 @@ std::string Seconds(double seconds) { return seconds == 0 ? "-" : absl::StrForma
 }  // namespace
 
 absl::Status QuotaList(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
   dispatch::ListBucketsRequest request;
   request.set_corp(corp);
   dispatch::ListBucketsResponse response;
@@ -35,21 +38,70 @@ absl::Status QuotaList(const Client& client, const std::string& corp) {
   return absl::OkStatus();
 }
 
-absl::Status DoubtList(const Client& client, const std::string& corp) {
-  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
-  dispatch::ListDoubtsRequest request;
-  request.set_corp(corp);
-  dispatch::ListDoubtsResponse response;
+namespace {
+
+template <typename Request>
+Request ChangeOf(const BlockOptions& options) {
+  Request request;
+  request.set_corp(options.corp);
+  request.set_campaign_id(options.campaign);
+  request.set_reason(options.reason);
+  request.set_actor(options.actor);
+  return request;
+}
+
+std::string Scope(const BlockOptions& options) {
+  if (options.corp == "*") return "everything";
+  return options.campaign.empty()
+             ? options.corp
+             : absl::StrCat("campaign ", options.campaign, " of ", options.corp);
+}
+
+}  // namespace
+
+absl::Status BlockSet(const Client& client, const BlockOptions& options) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  auto request = ChangeOf<dispatch::BlockRequest>(options);
+  if (options.for_s > 0) {
+    const absl::Time until = absl::Now() + absl::Seconds(options.for_s);
+    request.mutable_until()->set_seconds(absl::ToUnixSeconds(until));
+  }
+  dispatch::BlockResponse response;
   RETURN_IF_ERROR(client.connection->Call(
-      [&](grpc::ClientContext* context) { return stub->ListDoubts(context, request, &response); }));
+      [&](grpc::ClientContext* context) { return stub->Block(context, request, &response); }));
+  Print(client, ToJson(request), absl::StrCat("nothing of ", Scope(options), " leaves any more\n"));
+  return absl::OkStatus();
+}
+
+absl::Status BlockEnd(const Client& client, const BlockOptions& options) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  const auto request = ChangeOf<dispatch::UnblockRequest>(options);
+  dispatch::UnblockResponse response;
+  RETURN_IF_ERROR(client.connection->Call(
+      [&](grpc::ClientContext* context) { return stub->Unblock(context, request, &response); }));
+  Print(client, ToJson(request), absl::StrCat(Scope(options), " may leave again\n"));
+  return absl::OkStatus();
+}
+
+absl::Status BlockShow(const Client& client, const std::string& corp) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  dispatch::ListBlocksRequest request;
+  request.set_corp(corp);
+  dispatch::ListBlocksResponse response;
+  RETURN_IF_ERROR(client.connection->Call(
+      [&](grpc::ClientContext* context) { return stub->ListBlocks(context, request, &response); }));
   std::vector<std::vector<std::string>> rows;
-  for (const dispatch::Doubt& doubt : response.doubts()) {
-    rows.push_back({doubt.call_id(), absl::StrCat(doubt.attempt()), doubt.campaign_id(),
-                    absl::StrCat(doubt.touches()), doubt.state(),
-                    absl::StrFormat("%.1fs", doubt.age_seconds())});
+  for (const dispatch::SendingBlock& block : response.blocks()) {
+    const std::string until =
+        block.has_until()
+            ? absl::FormatTime(absl::RFC3339_sec, absl::FromUnixSeconds(block.until().seconds()),
+                               absl::UTCTimeZone())
+            : "-";
+    rows.push_back({block.corp(), block.campaign_id().empty() ? "*" : block.campaign_id(),
+                    block.actor(), until, block.reason()});
   }
   Print(client, ToJson(response),
-        RenderTable({"CALL", "ATTEMPT", "CAMPAIGN", "TOUCHES", "STATE", "AGE"}, rows));
+        RenderTable({"CORP", "CAMPAIGN", "ACTOR", "UNTIL", "REASON"}, rows));
   return absl::OkStatus();
 }
 

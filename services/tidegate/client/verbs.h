@@ -2,6 +2,7 @@
 // process (its exit code: ExitCodeOf). Not for flags: cli.cc fills the options.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -69,8 +70,54 @@ absl::Status CampaignReport(const Client& client, const CampaignOptions& options
 absl::Status CampaignWatch(const Client& client, const CampaignOptions& options);
 absl::Status CampaignList(const Client& client, const std::string& corp);
 
+struct MessageSendOptions {
+  std::string corp;
+  std::string sender;
+  std::vector<std::string> customers;
+  std::string content;  // TEXT|LINK_URL|LINK_TITLE
+  std::string message_class = "bulk";
+  double within_s = 0;     // deadline from now; 0 = none
+  std::string key_prefix;  // keys are PREFIX:CUSTOMER; empty = a random one
+};
+absl::Status MessageSend(const Client& client, const MessageSendOptions& options);
+
+struct TouchOptions {
+  std::string corp;
+  std::string key;
+  uint64_t after = 0;      // of watch
+  std::string key_prefix;  // of watch
+};
+absl::Status TouchGet(const Client& client, const TouchOptions& options);
+absl::Status TouchList(const Client& client, const std::string& corp);
+absl::Status TouchCancel(const Client& client, const TouchOptions& options);
+// Goes on until it is interrupted.
+absl::Status TouchWatch(const Client& client, const TouchOptions& options);
+
 absl::Status QuotaList(const Client& client, const std::string& corp);
+
+struct BlockOptions {
+  std::string corp;      // "*" = everything
+  std::string campaign;  // empty = the whole corp
+  std::string reason;
+  std::string actor;
+  double for_s = 0;  // ends by itself; 0 = never
+};
+absl::Status BlockSet(const Client& client, const BlockOptions& options);
+absl::Status BlockEnd(const Client& client, const BlockOptions& options);
+absl::Status BlockShow(const Client& client, const std::string& corp);
+
 absl::Status DoubtList(const Client& client, const std::string& corp);
+struct DoubtOptions {
+  std::string corp;
+  std::string call_id;
+  int attempt = 0;
+  std::string as;  // accepted, not-executed, abandoned
+  std::string msgid;
+  std::string actor;
+  std::string reason;
+};
+absl::Status DoubtShow(const Client& client, const DoubtOptions& options);
+absl::Status DoubtResolve(const Client& client, const DoubtOptions& options);
 absl::Status WritebackStatus(const Client& client, const std::string& corp);
 
 struct GenerateOptions {

@@ -113,13 +113,14 @@ absl::Status ParseInFlight(const json::value& value, Limits* limits) {
 absl::Status ParseSettle(const json::value& value, Limits* limits) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Bad("settle", "must be an object");
-  RETURN_IF_ERROR(OnlyKeys(
-      *object, {"user_timeout_ms", "hold_ms", "list_lag_ms", "skew_ms", "factor", "list_gap_ms"},
-      "settle"));
+  RETURN_IF_ERROR(OnlyKeys(*object,
+                           {"user_timeout_ms", "hold_ms", "list_lag_ms", "skew_ms", "factor",
+                            "list_gap_ms", "park_after_ms"},
+                           "settle"));
   RETURN_IF_ERROR(ReadNumber(*object, "hold_ms", 1, "settle", &limits->hold_ms));
   RETURN_IF_ERROR(ReadNumber(*object, "list_lag_ms", 0, "settle", &limits->list_lag_ms));
   int64_t of_the_product = 0;
-  for (const char* key : {"user_timeout_ms", "skew_ms", "list_gap_ms"}) {
+  for (const char* key : {"user_timeout_ms", "skew_ms", "list_gap_ms", "park_after_ms"}) {
     RETURN_IF_ERROR(ReadNumber(*object, key, 0, "settle", &of_the_product));
   }
   if (const json::value* factor = object->if_contains("factor"); factor != nullptr) {
@@ -131,13 +132,14 @@ absl::Status ParseSettle(const json::value& value, Limits* limits) {
 }
 
 // What only the product uses is still checked: one file, one meaning.
-absl::Status CheckResults(const json::value& value) {
+absl::Status CheckNumbers(const json::value& value, const char* place,
+                          const std::vector<const char*>& keys) {
   const json::object* object = value.if_object();
-  if (object == nullptr) return Bad("results", "must be an object");
-  RETURN_IF_ERROR(OnlyKeys(*object, {"first_poll_ms", "poll_ms", "close_after_ms"}, "results"));
+  if (object == nullptr) return Bad(place, "must be an object");
+  RETURN_IF_ERROR(OnlyKeys(*object, {keys.begin(), keys.end()}, place));
   int64_t of_the_product = 0;
-  for (const char* key : {"first_poll_ms", "poll_ms", "close_after_ms"}) {
-    RETURN_IF_ERROR(ReadNumber(*object, key, 0, "results", &of_the_product));
+  for (const char* key : keys) {
+    RETURN_IF_ERROR(ReadNumber(*object, key, 0, place, &of_the_product));
   }
   return absl::OkStatus();
 }
@@ -172,9 +174,10 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (error) return Bad("file", absl::StrCat("not JSON: ", error.message()));
   const json::object* object = parsed.if_object();
   if (object == nullptr) return Bad("file", "must be a JSON object");
-  RETURN_IF_ERROR(OnlyKeys(
-      *object, {"limits", "in_flight", "http_deadline_ms", "settle", "results", "slots_per_window"},
-      "file"));
+  RETURN_IF_ERROR(OnlyKeys(*object,
+                           {"limits", "in_flight", "http_deadline_ms", "settle", "results",
+                            "messages", "slots_per_window"},
+                           "file"));
   Limits limits = DefaultLimits();
   int64_t http_deadline_ms = 0;
   RETURN_IF_ERROR(ReadNumber(*object, "http_deadline_ms", 1, "file", &http_deadline_ms));
@@ -190,7 +193,11 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
     RETURN_IF_ERROR(ParseSettle(*part, &limits));
   }
   if (const json::value* part = object->if_contains("results"); part != nullptr) {
-    RETURN_IF_ERROR(CheckResults(*part));
+    RETURN_IF_ERROR(CheckNumbers(*part, "results", {"first_poll_ms", "poll_ms", "close_after_ms"}));
+  }
+  if (const json::value* part = object->if_contains("messages"); part != nullptr) {
+    RETURN_IF_ERROR(CheckNumbers(*part, "messages",
+                                 {"urgent_linger_ms", "interactive_linger_ms", "bulk_linger_ms"}));
   }
   return limits;
 }

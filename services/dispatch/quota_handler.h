@@ -1,0 +1,62 @@
+// RPC edge of what may be sent and what must not.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/grpc/edge.h"
+#include "services/dispatch/lane.h"
+#include "tidegate/dispatch/v1/quota_service.grpc.pb.h"
+
+namespace tidegate::dispatch {
+
+// Thread-safe. Nothing is owned; all outlive the handler.
+class QuotaHandler final : public ::tidegate::dispatch::v1::QuotaService::CallbackService {
+ public:
+  // As Handler.
+  QuotaHandler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
+               uint32_t lanes_in_all, std::vector<Lane>* lanes)
+      : edge_(edge), clock_(clock), limits_(limits), lanes_(lanes_in_all, edge.replicas, lanes) {}
+
+  grpc::ServerUnaryReactor* ListBuckets(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListBucketsRequest* request,
+      ::tidegate::dispatch::v1::ListBucketsResponse* response) override;
+  grpc::ServerUnaryReactor* Peek(grpc::CallbackServerContext* context,
+                                 const ::tidegate::dispatch::v1::PeekRequest* request,
+                                 ::tidegate::dispatch::v1::PeekResponse* response) override;
+  grpc::ServerUnaryReactor* ForecastCompletion(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ForecastCompletionRequest* request,
+      ::tidegate::dispatch::v1::ForecastCompletionResponse* response) override;
+  grpc::ServerUnaryReactor* Block(grpc::CallbackServerContext* context,
+                                  const ::tidegate::dispatch::v1::BlockRequest* request,
+                                  ::tidegate::dispatch::v1::BlockResponse* response) override;
+  grpc::ServerUnaryReactor* Unblock(grpc::CallbackServerContext* context,
+                                    const ::tidegate::dispatch::v1::UnblockRequest* request,
+                                    ::tidegate::dispatch::v1::UnblockResponse* response) override;
+  grpc::ServerUnaryReactor* ListBlocks(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::ListBlocksRequest* request,
+      ::tidegate::dispatch::v1::ListBlocksResponse* response) override;
+
+ private:
+  // Answers with what `ask` fills in on the lane's thread, at the replica that owns it.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const Request* request,
+                                    Response* response,
+                                    std::function<void(DispatchCore&, const Now&)> ask);
+  // Sets or ends a block in the lanes that it concerns, here and at other replicas.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Change(grpc::CallbackServerContext* context, const Request* request,
+                                   Response* response,
+                                   const ::tidegate::log::v1::LedgerRecord& record);
+
+  const rpc::Edge edge_;
+  const Clock* const clock_;
+  const wecom_table::Limits* const limits_;
+  const Lanes lanes_;
+};
+
+}  // namespace tidegate::dispatch
