@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -152,9 +153,17 @@ def parse(arguments):
     return options
 
 
+def commit():
+    """Of what is proven; outside a repository a test runs all the same."""
+    try:
+        return tree()
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "unknown", "clean": False}
+
+
 def main(arguments=None):
     options = parse(arguments)
-    proven = tree()
+    proven = commit()
     try:
         rounds = Chaos(options).run()
     except NoKafka as error:
