@@ -19,6 +19,9 @@ JournalFilter::Verdict JournalFilter::Admit(const RecordHeader& header) {
   }
 #if TIDEGATE_MUTANT == 21
   const bool counts = header.kind() != RECORD_KIND_UNSPECIFIED;
+#elif TIDEGATE_MUTANT == 24
+  const bool counts = header.kind() != RECORD_KIND_UNSPECIFIED && epoch_ != 0 &&
+                      header.epoch() == epoch_ && header.seq() > seq_;
 #else
   const bool counts = header.kind() != RECORD_KIND_UNSPECIFIED && epoch_ != 0 &&
                       header.epoch() == epoch_ && header.seq() == seq_ + 1;

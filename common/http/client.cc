@@ -164,6 +164,7 @@ class Connection {
   error_code SetOptions(absl::Duration user_timeout) {
     error_code error;
     socket().set_option(tcp::no_delay(true), error);
+    if (TIDEGATE_MUTANT == 5) return error;
     if (!error) socket().set_option(net::socket_base::linger(true, 0), error);
     const unsigned millis = static_cast<unsigned>(absl::ToInt64Milliseconds(user_timeout));
     if (!error && setsockopt(socket().native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &millis,
@@ -429,6 +430,12 @@ class AsioClient : public Client {
       beast_http::async_read(stream, exchange->connection->buffer(), *exchange->parser,
                              [this, exchange](error_code error, size_t) {
                                if (exchange->finished) return;
+#if TIDEGATE_MUTANT == 25
+                               if (error && exchange->call.reusable_connection) {
+                                 exchange->connection->Close();
+                                 return Connect(exchange);
+                               }
+#endif
                                if (error) return Fail(exchange, ReadErrorStatus(error));
                                OnAnswer(exchange);
                              });

@@ -444,7 +444,7 @@ class EmbeddedLog::Store {
     }
     if (writes.Count() == 0) return absl::OkStatus();
     rocksdb::WriteOptions write_options;
-    write_options.sync = true;
+    write_options.sync = TIDEGATE_MUTANT != 1;
     const rocksdb::Status status = db_->Write(write_options, &writes);
     return status.ok() ? absl::OkStatus() : Closed(status.ToString());
   }

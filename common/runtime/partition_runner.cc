@@ -449,6 +449,9 @@ void PartitionRunner::ApplyCounted(const RecordHeader& header, const log::Stored
   TIDEGATE_CRASH_POINT_IF(context.live && WritesLedger(options_), "P3");
   outbox_scratch_.clear();
   core_->Apply(record.record.key, record.record.value, context, &outbox_scratch_);
+#if TIDEGATE_MUTANT == 13
+  if (!context.live) outbox_scratch_.clear();
+#endif
   for (core::OutboxRecord& out : outbox_scratch_) outbox_.Add(std::move(out));
 }
 
@@ -598,6 +601,9 @@ void PartitionRunner::DecideLogInputs(const Now& now) {
       input.Take();
       inputs_taken_.fetch_add(1, std::memory_order_relaxed);
       if (uncovered_inputs_++ == 0) uncovered_since_raw_ns_ = now.raw_ns;
+#if TIDEGATE_MUTANT == 3
+      if (decision.has_value()) AddRecord(RECORD_KIND_COVER, {}, now, {});
+#endif
       if (decision.has_value()) AddRecord(RECORD_KIND_DECISION, std::move(*decision), now, {});
     }
   }

@@ -18,7 +18,7 @@ constexpr int64_t kSecondsMax = 9'000'000'000;
 class Limits : public pugi::xml_tree_walker {
  public:
   bool for_each(pugi::xml_node& node) override {
-    if (node.type() == pugi::node_doctype) fault_ = "has a document type";
+    if (node.type() == pugi::node_doctype && TIDEGATE_MUTANT != 12) fault_ = "has a document type";
     if (++nodes_ > kNodesMax) fault_ = "has too many nodes";
     if (depth() > kDepthMax) fault_ = "is nested too deep";
     return fault_ == nullptr;

@@ -90,7 +90,7 @@ void TokenCache::Get(const AppKey& app, Got got) {
     return got(absl::ResourceExhaustedError("too many calls wait for a token"), 0);
   }
   entry.waiting.push_back(std::move(got));
-  if (entry.fetching) return;
+  if (entry.fetching && TIDEGATE_MUTANT != 16) return;
   entry.fetching = true;
   lock.unlock();
   fetch_(app, [this, app](TokenAnswer answer) { Fetched(app, std::move(answer)); });

@@ -33,6 +33,7 @@ bool Contains(const int (&codes)[N], int code) {
 AnswerClass ClassifyCreate(const AnswerFacts& facts) {
   if (!facts.answered || !facts.body_parsed || facts.http_status != 200) return AnswerClass::kDoubt;
   if (facts.errcode == 0) return facts.has_result_id ? AnswerClass::kAccepted : AnswerClass::kDoubt;
+  if (TIDEGATE_MUTANT == 17 && facts.errcode == -1) return AnswerClass::kNotExecuted;
   if (Contains(kPassingRefusals, facts.errcode)) return AnswerClass::kNotExecuted;
   if (Contains(kDefiniteRefusals, facts.errcode)) return AnswerClass::kRefused;
   return AnswerClass::kDoubt;  // -1, system failures, unknown codes

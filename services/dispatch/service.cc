@@ -148,7 +148,7 @@ void Service::Drain(absl::Duration patience) {
       progress->changed.wait_for(lock, std::chrono::milliseconds(500),
                                  [&] { return progress->answered; });
       TIDEGATE_CRASH_POINT_IF(progress->answered && progress->open > 0, "D1");
-      if (progress->answered && progress->open == 0) break;
+      if (progress->answered && (progress->open == 0 || TIDEGATE_MUTANT == 19)) break;
       // An answer is at most one HTTP deadline away.
       progress->changed.wait_for(lock, std::chrono::milliseconds(20));
     }

@@ -56,6 +56,8 @@ int main(int argc, char** argv) {
   app.add_option("--broken", core.broken, "Share of customers ending as status 2");
   app.add_option("--over-quota", core.over_quota, "Share of customers ending as status 3");
   app.add_option("--fail-list", core.fail_list, "Share of customers in fail_list");
+  app.add_option("--list-page", core.list_page_max, "Most tasks that a listing answers at once")
+      ->check(CLI::PositiveNumber);
   app.add_option("--distributing-ms", core.distributing_ms, "41063 for so long after a create");
   app.add_option("--token-seconds", core.token_seconds, "Life of an access token");
   app.add_option("--welcome-seconds", core.welcome_seconds, "Life of a welcome code");

@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -73,8 +74,9 @@ class Chaos:
             else:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-chaos-"))
             os.mkdir(os.path.join(folder, "run"), 0o700)
-            build = linked(os.path.join(folder, "build"), self._options.build, CRASHING)
-            plan = kill_plan.make(kills, seed)
+            others = {"tidegate": self._options.binary} if self._options.binary else CRASHING
+            build = linked(os.path.join(folder, "build"), self._options.build, others)
+            plan = kill_plan.make(kills, seed, self._options.only)
             run_class = OnKafka if self._options.kafka else Embedded
             run = stack.enter_context(run_class(os.path.join(folder, "run"), build, seed, self._quiet,
                                                 plan[0]))
@@ -133,9 +135,15 @@ def parse(arguments):
     parser.add_argument("--out", metavar="DIR", help="a new folder that keeps all logs")
     parser.add_argument("--record", metavar="FILE",
                         help="write the result there too, with commit, seed and date")
+    parser.add_argument("--only", choices=("point", *(kind for kind, _ in kill_plan.OTHERS)),
+                        help="all kills of this kind")
+    parser.add_argument("--binary", metavar="FILE",
+                        help="run this in place of `tidegate`; without crash points")
     parser.add_argument("--build", default=os.path.join(REPOSITORY, "build", "dev"),
                         help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.binary and (options.kafka or options.only in (None, "point")):
+        parser.error("--binary needs --only random, hole, stop or term, and no --kafka")
     if options.kills < 1:
         parser.error("--kills must be from 1")
     if options.out and os.path.exists(options.out):
@@ -145,9 +153,17 @@ def parse(arguments):
     return options
 
 
+def commit():
+    """Of what is proven; outside a repository a test runs all the same."""
+    try:
+        return tree()
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "unknown", "clean": False}
+
+
 def main(arguments=None):
     options = parse(arguments)
-    proven = tree()
+    proven = commit()
     try:
         rounds = Chaos(options).run()
     except NoKafka as error:

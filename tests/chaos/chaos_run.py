@@ -38,7 +38,7 @@ CREATE_FAULTS = {
 OTHER_FAULTS = {
     "send_welcome_msg": {"EXEC_THEN_CLOSE": 0.05, "EXEC_THEN_5XX": 0.05},
     "mark_tag": {"EXEC_THEN_RST": 0.03},
-    "get_groupmsg_list_v2": {"LIST_ERR": 0.1},
+    "get_groupmsg_list_v2": {"LIST_ERR": 0.05},
 }
 # One refusal closes the api for a lockout, so it comes by number alone.
 LIMIT_REFUSED = "REJECT:45009"
@@ -53,6 +53,7 @@ def claimed_faults():
 
 class ChaosRun(ShortRun):
     limits = LIMITS
+    wecom_flags = ("--list-page", "50")  # so that listings have several pages
 
     def __init__(self, folder, build, seed, say, first):
         """`first`: the kill that ends the first process."""

@@ -31,6 +31,10 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(kill_plan.make(30, 1), kill_plan.make(30, 1))
         self.assertNotEqual(kill_plan.make(30, 1), kill_plan.make(30, 2))
 
+    def test_all_may_be_of_one_kind(self):
+        self.assertEqual({kill.kind for kill in kill_plan.make(5, 1, "hole")}, {"hole"})
+        self.assertEqual({kill.kind for kill in kill_plan.make(5, 1, "point")}, {"point"})
+
     def test_few_kills_are_of_several_kinds(self):
         self.assertEqual(Counter(kill.kind == "point" for kill in kill_plan.make(10, 3)),
                          {True: 6, False: 4})

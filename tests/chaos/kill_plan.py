@@ -27,14 +27,16 @@ class Kill(NamedTuple):
         return self.point or self.kind
 
 
-def make(kills, seed, points=POINTS):
-    """As many kills as asked for, shuffled. Without points (a build that has none) all are others."""
+def make(kills, seed, only=None):
+    """As many kills as asked for, shuffled; or all of one kind."""
+    if only and only != "point":
+        return [Kill(only)] * kills
     chance = random.Random(f"{seed} plan")
     planned = []
-    for number in range(round(kills * POINT_SHARE) if points else 0):
-        if number % len(points) == 0:
-            turn = chance.sample(points, len(points))
-        point = turn[number % len(points)]
+    for number in range(kills if only else round(kills * POINT_SHARE)):
+        if number % len(POINTS) == 0:
+            turn = chance.sample(POINTS, len(POINTS))
+        point = turn[number % len(POINTS)]
         hit = chance.randint(1, HIT_MAX) if point.startswith(FREQUENT) else 1
         planned.append(Kill("point", point, hit))
     weights = [kind for kind, weight in OTHERS for _ in range(weight)]

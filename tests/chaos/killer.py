@@ -14,7 +14,7 @@ WAIT_CREATE_MS = 500
 CREATE_SECONDS = 20
 HELD_SECONDS = 5
 # Around the settle wait: what arrives late must do so before the listing, or never.
-HEAL_SECONDS = (0.3, 1.0, SETTLE_SECONDS + 0.5, 2 * SETTLE_SECONDS + 1)
+HEAL_SECONDS = (0.3, 1.0, SETTLE_SECONDS + 0.5, 2 * SETTLE_SECONDS + 1, 2 * SETTLE_SECONDS + 2)
 STOP_SECONDS = (0.5, 1.5, 3.0)
 POINT_SECONDS = 15
 TRIES = 3  # of a crash point that was not met in time
@@ -22,6 +22,7 @@ POLL_SECONDS = 0.01
 ADDED_PER_KILL = 2
 # What is left of a campaign when the next one is launched.
 CALLS_LEFT = 40
+IDLE_SECONDS = 4
 CREATE_TARGET = f"/cgi-bin/externalcontact/{CREATE}?".encode()
 # So that a doubt of the kind that the point is about comes soon.
 PROVOKED = {"R1": "EXEC_THEN_CLOSE", "R2": "EXEC_THEN_CLOSE", "R3": "EXEC_THEN_CLOSE",
@@ -38,13 +39,20 @@ class Feeder(threading.Thread):
         self.error = None
 
     def run(self):
-        planned = 0
+        planned = seen = 0
+        moved = time.monotonic()
         try:
             while not self._over.is_set():
-                if planned - self._run.creates() > CALLS_LEFT:
+                creates = self._run.creates()
+                if creates > seen:
+                    seen, moved = creates, time.monotonic()
+                # All that is left may be doubts that wait for their listings.
+                idle = time.monotonic() - moved > IDLE_SECONDS
+                if planned - creates > CALLS_LEFT and not idle:
                     time.sleep(POLL_SECONDS * 10)
                     continue
                 planned += self._run.next_campaign()
+                moved = time.monotonic()
         except DemoError as error:
             self.error = error
 
@@ -156,20 +164,26 @@ class Killer:
         relay = self._run.relay
         if self._healer:
             self._healer.join()
-        self._await_create()  # it has its token
-        relay.hold(direction)
-        held = relay.await_held(text, HELD_SECONDS)
+        for _ in range(TRIES):
+            self._await_create()  # it has its token; one refused meanwhile needs another try
+            relay.hold(direction)
+            held = relay.await_held(text, HELD_SECONDS)
+            if held:
+                break
+            relay.heal()
         self.holes.append({"direction": direction, "seconds": seconds, "held": held,
                            "dead": dead})
         if dead:
-            # It heals by itself, perhaps when the next process is there.
+            # Its connections heal when it is dead; those of the next process are well.
+            self._run.kill_process()
+            relay.spare_new()
             self._healer = threading.Timer(seconds, relay.heal)
             self._healer.start()
         else:
             time.sleep(seconds)
             relay.heal()
             self._await_create()
-        self._run.kill_process()
+            self._run.kill_process()
         return True
 
     def _await_moment(self):

@@ -1,4 +1,4 @@
-"""A TCP relay in front of the simulated WeCom that can be a one-way black hole for a while.
+"""A TCP relay in front of the simulated WeCom whose connections can be one-way black holes for a while.
 
 While it holds requests, what callers send stays here, as it would stay in the caller's kernel when
 the network swallows it: one that resets its connection takes it back, as a kernel throws away what
@@ -9,6 +9,7 @@ executes and nobody hears of it.
   with Relay("127.0.0.1:7700") as relay:
       relay.hold("requests")
       ... relay.await_held(b"/add_msg_template", 5) ...
+      relay.spare_new()  # connections from now on are none, those held still are
       relay.heal()
 """
 
@@ -31,6 +32,7 @@ class Side:
         self.socket = end
         self.direction = direction  # of what is sent to this end
         self.waiting = bytearray()
+        self.held = False
         self.other = None
         self.ended = False  # it sends nothing more
         self.told = False   # that the other end sends nothing more
@@ -48,7 +50,7 @@ class Relay:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._lock = threading.Lock()  # over all below
         self._sides = set()
-        self._held = None
+        self._holding = None  # new connections too
         self._closing = False
         self.taken_back = 0       # connections reset by the caller with a request held
         self.delivered_late = 0   # requests delivered after their caller had closed
@@ -69,20 +71,28 @@ class Relay:
         return "127.0.0.1:%d" % self._listener.getsockname()[1]
 
     def hold(self, direction):
-        """`requests` or `answers`: from now on they are not delivered."""
+        """`requests` or `answers`: from now on they are not delivered, on open and new connections."""
         with self._lock:
-            self._held = direction
+            self._holding = direction
+            for side in self._sides:
+                side.held = side.direction == direction
+
+    def spare_new(self):
+        """Connections opened from now on are delivered, those that are held stay so."""
+        with self._lock:
+            self._holding = None
 
     def heal(self):
         with self._lock:
-            self._held = None
+            self._holding = None
+            for side in self._sides:
+                side.held = False
         self._wake.send(b"x")
 
     def held(self, text):
         """How many connections have `text` in what is held."""
         with self._lock:
-            return sum(text in side.waiting for side in self._sides
-                       if side.direction == self._held)
+            return sum(side.held and text in side.waiting for side in self._sides)
 
     def await_held(self, text, seconds):
         """Whether something with `text` was held in time."""
@@ -123,6 +133,7 @@ class Relay:
             to_caller, to_server = Side(caller, "answers"), Side(server, "requests")
             to_caller.other, to_server.other = to_server, to_caller
             for side in (to_caller, to_server):
+                side.held = side.direction == self._holding
                 side.socket.setblocking(False)
                 side.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sides.add(side)
@@ -143,7 +154,7 @@ class Relay:
             self._selector.unregister(side.socket)
 
     def _deliver(self, side):
-        if side.direction == self._held:
+        if side.held:
             return
         if side.waiting:
             late = side.direction == "requests" and side.other.ended

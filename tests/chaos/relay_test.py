@@ -70,6 +70,17 @@ class RelayTest(unittest.TestCase):
         self.assertEqual(served.recv(100), b"")
         self.assertEqual((self.relay.taken_back, self.relay.delivered_late), (0, 1))
 
+    def test_new_connections_can_be_spared(self):
+        caller, _ = self.connect()
+        self.relay.hold("requests")
+        caller.sendall(b"create")
+        self.assertTrue(self.relay.await_held(b"create", SECONDS))
+        self.relay.spare_new()
+        later, served = self.connect()
+        later.sendall(b"list")
+        self.assertEqual(served.recv(100), b"list")
+        self.assertEqual(self.relay.held(b"create"), 1)
+
     def test_answers_can_be_swallowed_alone(self):
         caller, served = self.connect()
         self.relay.hold("answers")
@@ -83,10 +94,9 @@ class RelayTest(unittest.TestCase):
     def test_refuses_when_nobody_is_there(self):
         self.server.close()
         host, port = self.relay.address.split(":")
-        caller = socket.create_connection((host, int(port)), SECONDS)
-        self.addCleanup(caller.close)
         with self.assertRaises(ConnectionResetError):
-            caller.recv(100)
+            with socket.create_connection((host, int(port)), SECONDS) as caller:
+                caller.recv(100)
 
 
 if __name__ == "__main__":

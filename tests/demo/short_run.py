@@ -48,6 +48,7 @@ POLL_SECONDS = 0.2
 
 class ShortRun:
     limits = LIMITS
+    wecom_flags = ()  # of the simulator, beside the usual ones
 
     def __init__(self, folder, build, seed, say=lambda text: None):
         self.folder, self._build, self._seed, self._say = folder, build, seed, say
@@ -73,7 +74,8 @@ class ShortRun:
         self._wecom = Service(self._processes, self.folder, "wecom_simulator", [
             os.path.join(self._build, "bin", "wecom_simulator"), "--seed", str(self._seed),
             "--limits", files.limits, "--witness", self.path("witness.jsonl"),
-            "--confirm-mean-ms", "500", "--confirm-never", "0", "--distributing-ms", "200"])
+            "--confirm-mean-ms", "500", "--confirm-never", "0", "--distributing-ms", "200",
+            *self.wecom_flags])
         self._wecom.start(["--address", "127.0.0.1:0"])
         self.simulator = Simulator(self._wecom.ports["address"])
         self.deployment = self._deploy(files, self._wecom.ports["address"])

@@ -177,6 +177,7 @@ Schedule::Schedule(uint64_t seed) : random_(seed) {
   options.limits = *wecom_simulator::ParseLimits(kLimits);
   options.confirm_mean_ms = 500;
   options.distributing_ms = 100;
+  options.list_page_max = 2;
   wecom_ = std::make_unique<WecomCore>(std::move(options));
   json::array members, customers;
   for (int m = 0; m < kMembers; ++m) members.emplace_back(MemberId(m));
@@ -206,6 +207,8 @@ Schedule::Schedule(uint64_t seed) : random_(seed) {
   };
   fault("add_msg_template", "EXEC_THEN_CLOSE", 0.08);
   fault("add_msg_template", "EXEC_THEN_TIMEOUT", 0.08);
+  fault("add_msg_template", "EXEC_THEN_-1", 0.05);
+  fault("add_msg_template", "EXEC_THEN_GARBAGE", 0.03);
   fault("add_msg_template", "DROP_THEN_CLOSE", 0.05);
   fault("mark_tag", "EXEC_THEN_CLOSE", 0.05);
   fault("send_welcome_msg", "EXEC_THEN_CLOSE", 0.05);

@@ -689,6 +689,7 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   if (attempt.target().has_campaign_call()) {
     outcome->set_msgid(answer.msgid);
     for (const std::string& customer : answer.fail_list) {
+      if (TIDEGATE_MUTANT == 15) break;
       if (const auto it = index_of.find(customer); it != index_of.end()) {
         outcome->add_fail_list(it->second);
       }

@@ -142,7 +142,7 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
   doubt.under_way = false;
   ++doubt.pages;
   const int64_t completed = outcome.completed().raw_ns();
-  if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED) {
+  if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED && TIDEGATE_MUTANT != 8) {
     // An error is no evidence of absence: both listings start over.
     doubt.listing = 1;
     doubt.cursor.clear();
@@ -150,7 +150,7 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
     doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
   } else {
     doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
-    doubt.cursor = outcome.next_cursor();
+    if (TIDEGATE_MUTANT != 7) doubt.cursor = outcome.next_cursor();
     doubt.next_raw_ns = completed;
     if (doubt.cursor.empty()) {
       if (doubt.listing == 2 && doubt.matches != doubt.matches_before) {

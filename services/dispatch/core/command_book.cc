@@ -39,8 +39,12 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
     return;
   }
   if (!command.has_mark_tag()) return;
+#if TIDEGATE_MUTANT == 10
+  const std::string key = absl::StrCat(command.member(), "/", command.customer());
+#else
   const std::string key =
       absl::StrCat(command.corp(), "/", command.member(), "/", command.customer());
+#endif
   Pair& pair = pairs_[key];
   pair.corp = command.corp();
   pair.member = command.member();

@@ -1,6 +1,7 @@
 #include "services/dispatch/core/dispatch_core.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -203,7 +204,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
-  if (draining_) return std::nullopt;
+  if (draining_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
 
   if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
   return std::nullopt;
@@ -257,7 +258,11 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
 }
 
 core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
+#if TIDEGATE_MUTANT == 18
+  const int64_t send_deadline_boot_ns = now.wall_ns + limits_->http_deadline_ns;
+#else
   const int64_t send_deadline_boot_ns = now.boot_ns + limits_->http_deadline_ns;
+#endif
   LedgerRecord record;
   Attempt* attempt = record.mutable_attempt();
   attempt->set_call_id(call.call_id);
@@ -328,6 +333,8 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
                    : !facts.body_parsed  ? "bad_answer"
                                          : "answer");
   outcome->set_outcome_class(ToOutcomeClass(verdict.answer_class));
+  limit_refused_ |= facts.errcode == wecom_table::kErrcodeRateLimited ||
+                    facts.errcode == wecom_table::kErrcodeTooManyAtOnce;
   if (facts.errcode == wecom_table::kErrcodeRateLimited) {
     // Which tokens are back depends on when one looks, so it is decided here.
     const auto route = buckets_.RouteOf(it->second.corp, attempt.api());
@@ -543,6 +550,10 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
       TellMessages(open.attempt.target(), fence.wall_time_ns());
     }
   }
+#if TIDEGATE_MUTANT == 22
+  std::destroy_at(&buckets_);
+  std::construct_at(&buckets_, limits_);
+#endif
   decided_calls_.clear();
   calls_to_make_.clear();
   scheduler_ = MakeScheduler();
@@ -594,6 +605,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
 void DispatchCore::EndBatch() {
   buckets_.ClearReserved();
   decided_calls_.clear();
+  limit_refused_ = false;
 }
 
 void DispatchCore::Release(const Now&) {

@@ -157,6 +157,7 @@ class DispatchCore : public core::Core {
   // Of the batch at hand.
   std::map<std::string, CallToMake> decided_calls_;  // by call id
   std::vector<CallToMake> calls_to_make_;
+  bool limit_refused_ = false;  // an answer closes a bucket, which only its apply does
   bool draining_ = false;
   std::function<void(std::vector<CallToMake>)> on_calls_;
   std::function<void(const BlockList&)> on_blocks_;

@@ -219,6 +219,7 @@ ApiError MassSends::List(const json::object& body, const Now& now, json::object*
   if (ApiError error = ReadInt(body, "filter_type", &filter); error.failed()) return error;
   if (filter < 0 || filter > 2) return {40058, "invalid filter_type"};
   if (ApiError error = ReadLimit(body, 50, 100, &limit); error.failed()) return error;
+  limit = std::min(limit, options_.list_page_max);
   const std::string name = absl::StrCat("list|", start, "|", end);
   size_t position = 0;
   if (ApiError error = ReadCursor(body, name, &position); error.failed()) return error;

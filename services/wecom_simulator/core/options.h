@@ -25,6 +25,7 @@ struct CoreOptions {
   double broken = 0.01;
   double over_quota = 0.01;
   double fail_list = 0.005;
+  int64_t list_page_max = 100;     // get_groupmsg_list_v2 answers at most so many tasks at once
   int64_t distributing_ms = 1000;  // 41063 for so long after a create
   int64_t token_seconds = 7200;
   int64_t welcome_seconds = 20;  // a welcome code works for so long, inclusive

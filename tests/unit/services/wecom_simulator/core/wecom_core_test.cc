@@ -538,6 +538,21 @@ TEST_F(WecomCoreTest, ExecThenTimeoutIsHeldToTheHoldBound) {
   EXPECT_EQ(OpenPost("add_msg_template", Create("\"wm1\"")).ending, Ending::kAnswer);
 }
 
+TEST_F(WecomCoreTest, AListingHasNoMoreTasksOnAPageThanItIsTold) {
+  CoreOptions options = Plain();
+  options.list_page_max = 2;
+  Restart(options);
+  for (int i = 0; i < 3; ++i) Post("add_msg_template", Create("\"wm1\""));
+  Advance(1000);
+  const json::object first = List();
+  EXPECT_EQ(first.at("group_msg_list").as_array().size(), 2u);
+  const std::string cursor(first.at("next_cursor").as_string());
+  ASSERT_FALSE(cursor.empty());
+  const json::object second = List(absl::StrCat(R"(,"cursor":")", cursor, "\""));
+  EXPECT_EQ(second.at("group_msg_list").as_array().size(), 1u);
+  EXPECT_EQ(second.at("next_cursor").as_string(), "");
+}
+
 TEST_F(WecomCoreTest, WhatExecutesMayBeAnsweredBySomethingElse) {
   const struct {
     const char* kind;
