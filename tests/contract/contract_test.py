@@ -124,6 +124,18 @@ class TreeTest(unittest.TestCase):
         for service in SERVICES:
             self.assertTrue(os.path.exists(os.path.join(ROOT, "services", service, "README.md")))
 
+    def test_every_pitfall_has_its_test(self):
+        rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| ([^|]*)\|$", read("docs/proofs.md"), re.M)
+        self.assertEqual(sorted({int(number) for number, _, _ in rows}), list(range(1, 40)))
+        for number, test, path in rows:
+            if test.startswith("not built: "):
+                continue
+            suite, name = test.strip("`").split(".")
+            path = path.strip(" `")
+            found = (rf"class {suite}\b.*?^    def {name}\(" if path.endswith(".py")
+                     else rf"^TEST(_F|_P)?\({suite},\s+{name}\)")
+            self.assertRegex(read(path), re.compile(found, re.M | re.S), f"pitfall {number}: {path}")
+
     def test_scripts_parse(self):
         for script in ("dev", ".ci/run"):
             subprocess.run(["bash", "-n", os.path.join(ROOT, script)], check=True)

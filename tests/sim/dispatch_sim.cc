@@ -176,6 +176,7 @@ json::object UrgentRow(const LaneOptions& lane, const LaneResult& alone) {
                      {"urgent_max_ms", Quantile(urgent.released_ns, 1)},
                      {"first_byte_p999_ms", Quantile(urgent.first_byte_ns, 0.999)},
                      {"urgent_connections", lane.urgent_connections},
+                     {"stall_seconds", lane.stall_seconds},
                      {"bulk_calls", lane.calls_per_corp * static_cast<int64_t>(lane.corps)},
                      {"bulk_fulfilled", result.fulfilled},
                      {"bulk_seconds", seconds(result)},
@@ -186,7 +187,8 @@ json::object UrgentRow(const LaneOptions& lane, const LaneResult& alone) {
 }
 
 // Welcomes while calls of mark_tag of all corps take all that the address allows, beside the same
-// calls without welcomes: with connections of their own, and with those of the rest.
+// calls without welcomes: with connections of their own, with those of the rest, and where the
+// network now and then stands still, for longer than all that dispatch may take.
 json::array Urgent(const Options& options, WindowKind kind) {
   LaneOptions lane;
   lane.seed = options.seed;
@@ -199,16 +201,21 @@ json::array Urgent(const Options& options, WindowKind kind) {
   const auto minutes =
       static_cast<int64_t>(std::ceil(static_cast<double>(options.urgent) / per_minute));
   lane.calls_per_corp = minutes * kBulkOfMinute / corps;
-  Lane alone(lane);
-  alone.RunFor(kPatienceNs);
-  lane.urgent = {.calls = options.urgent,
-                 .per_second = per_second,
-                 .burst = corps,
-                 .burst_every_seconds = kBurstEverySeconds};
+  const UrgentOptions urgent{.calls = options.urgent,
+                             .per_second = per_second,
+                             .burst = corps,
+                             .burst_every_seconds = kBurstEverySeconds};
   json::array rows;
-  for (const size_t connections : {kConnections, size_t{0}}) {
-    lane.urgent_connections = connections;
-    rows.push_back(UrgentRow(lane, alone.result()));
+  for (const double stall_seconds : {0.0, lane.stall_seconds}) {
+    LaneOptions bulk = lane;
+    bulk.stall_seconds = stall_seconds;
+    Lane alone(bulk);
+    alone.RunFor(kPatienceNs);
+    bulk.urgent = urgent;
+    bulk.urgent_connections = kConnections;
+    rows.push_back(UrgentRow(bulk, alone.result()));
+    bulk.urgent_connections = 0;
+    if (stall_seconds == 0) rows.push_back(UrgentRow(bulk, alone.result()));
   }
   return rows;
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "tidegate/log/v1/events.pb.h"
 #include "tidegate/log/v1/header.pb.h"
 
 namespace tidegate::sim {
@@ -44,18 +45,7 @@ Lane::Lane(const LaneOptions& options)
   connections_[0].most = options_.connections;
   connections_[1].most = options_.urgent_connections;
   SeedWecom();
-  dispatch::DispatchOptions dispatch;
-  for (const Corp& corp : corps_) dispatch.agent_ids[corp.id] = kAgent;
-  core_ = std::make_unique<dispatch::DispatchCore>(std::move(dispatch), &limits_);
-  core_->OnCalls([this](std::vector<dispatch::CallToMake> calls) { Send(std::move(calls)); });
-  ::tidegate::log::v1::Fence fence;
-  fence.set_owner("sim");
-  fence.set_boot_id("boot");
-  fence.set_raw_time_ns(now_.raw_ns);
-  fence.set_boot_time_ns(now_.boot_ns);
-  fence.set_wall_time_ns(now_.wall_ns);
-  fence.set_predecessor_dead(true);
-  core_->ApplyFence(fence, 1);
+  StartProcess();
   result_.accepted_by_corp.resize(options_.corps);
   result_.last_accepted_by_corp_ns.resize(options_.corps);
   for (size_t i = 0; i < corps_.size(); ++i) Feed(i);
@@ -64,6 +54,9 @@ Lane::Lane(const LaneOptions& options)
     result_.served_by_campaign.push_back(0);
     Push(start_ns_ + static_cast<int64_t>(options_.campaigns[i].at_seconds * 1e9), Kind::kLaunch,
          i);
+  }
+  for (const double at : options_.kill_at_seconds) {
+    Push(start_ns_ + static_cast<int64_t>(at * 1e9), Kind::kKill);
   }
   if (options_.urgent.calls > 0) NextWelcome();
   if (options_.urgent.burst > 0) Push(start_ns_, Kind::kBurst);
@@ -109,7 +102,7 @@ void Lane::RunFor(int64_t ns) {
 }
 
 bool Lane::Done() const {
-  if (wanted_ < 0 || result_.fulfilled < wanted_) return false;
+  if (!options_.ends_when_done || wanted_ < 0 || result_.fulfilled < wanted_) return false;
   if (result_.urgent.arrived < options_.urgent.calls) return false;
   return welcomed_.empty() || now_.raw_ns >= last_welcome_ns_ + kWelcomeOverNs;
 }
@@ -130,6 +123,9 @@ void Lane::Handle(const Event& event) {
       return Turn();
     case Kind::kLaunch:
       Launch(event.number);
+      return Turn();
+    case Kind::kKill:
+      Kill();
       return Turn();
     default:
       // Whoever gave up, or was answered after that, has gone.
@@ -155,7 +151,41 @@ void Lane::HandleOfWire(const Event& event) {
   }
 }
 
-// ---- The lane's thread ----
+// ---- The process, and the lane's thread ----
+
+void Lane::StartProcess() {
+  dispatch::DispatchOptions dispatch;
+  for (const Corp& corp : corps_) dispatch.agent_ids[corp.id] = kAgent;
+  core_ = std::make_unique<dispatch::DispatchCore>(std::move(dispatch), &limits_);
+  core_->OnCalls([this](std::vector<dispatch::CallToMake> calls) { Send(std::move(calls)); });
+  ::tidegate::log::v1::RecordHeader header;
+  header.mutable_source();
+  for (const auto& [topic, record] : inputs_) core_->Fold({topic, 0}, record, header);
+  std::vector<core::OutboxRecord> outbox;
+  for (const auto& [decision, context] : journal_) {
+    core_->Apply(decision.key, decision.value, context, &outbox);
+  }
+  ::tidegate::log::v1::Fence fence;
+  fence.set_owner(absl::StrCat("process ", ++epoch_));
+  fence.set_boot_id("boot");
+  fence.set_raw_time_ns(now_.raw_ns);
+  fence.set_boot_time_ns(now_.boot_ns);
+  fence.set_wall_time_ns(now_.wall_ns);
+  fence.set_predecessor_dead(true);
+  core_->ApplyFence(fence, epoch_);
+}
+
+void Lane::Kill() {
+  batch_.clear();
+  answers_.clear();
+  for (size_t wire = 0; wire < wires_.size(); ++wire) {
+    // What has left arrives all the same, and nobody takes its answer.
+    if (std::exchange(wires_[wire].over, true)) continue;
+    if (!wires_[wire].at_wecom) FreeWire(wire);
+  }
+  for (Connections& connections : connections_) connections = {.most = connections.most};
+  StartProcess();
+}
 
 void Lane::Turn() {
   if (!batch_.empty()) return;
@@ -189,8 +219,15 @@ void Lane::Applied() {
   batch.swap(batch_);
   std::vector<core::OutboxRecord> outbox;
   for (const core::Decision& decision : batch) {
-    core_->Apply(decision.key, decision.value,
-                 {.epoch = 1, .seq = ++seq_, .offset = seq_, .live = true}, &outbox);
+    core::ApplyContext context{.epoch = epoch_, .seq = ++seq_, .offset = seq_, .live = true};
+    core_->Apply(decision.key, decision.value, context, &outbox);
+    context.live = false;
+    if (!options_.kill_at_seconds.empty()) journal_.emplace_back(decision, context);
+  }
+  for (const core::OutboxRecord& record : outbox) {
+    ::tidegate::log::v1::CustomerEvent event;
+    CHECK(event.ParseFromString(record.value));
+    ++result_.touches[event.kind()];
   }
   core_->EndBatch();
   core_->Release(now_);
@@ -205,6 +242,9 @@ void Lane::EndWindow() {
     sum += got.back();
   }
   window_ends_ns_ += kFairnessWindowNs;
+  const bool forward = window_ends_ns_ / kFairnessWindowNs % 2 == 0;
+  const auto step_ns = static_cast<int64_t>(options_.wall_step_seconds * 1e9);
+  now_.wall_ns += forward ? step_ns : -step_ns;
   // A window in which hardly anything may leave says nothing.
   if (sum < 10 * static_cast<int64_t>(corps_.size())) return;
   const double jain = Jain(got);

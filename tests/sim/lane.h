@@ -42,8 +42,9 @@ struct UrgentOptions {
 
 // A campaign of the first corp.
 struct CampaignOptions {
-  int64_t calls = 0;  // each to one customer, by a member of its own
+  int64_t calls = 0;  // each by a member of its own
   double at_seconds = 0;
+  int64_t customers_per_call = 1;
 };
 
 struct LaneOptions {
@@ -78,6 +79,15 @@ struct LaneOptions {
   // together with the rest.
   size_t connections = 0;
   size_t urgent_connections = 0;
+
+  // For single mistakes.
+  bool ends_when_done = true;    // false: RunFor() goes on when all that was wanted has been done
+  size_t customers = 0;          // of a corp; 0: enough that a call in doubt holds nothing up
+  int64_t wrongly_refused = 0;   // the first calls of mark_tag get 45009 though no window is full
+  double unsendable_share = 0;   // of the customers of campaigns, whom WeCom puts on its fail_list
+  double wall_step_seconds = 0;  // every 10 s the wall clock goes so far forward, or back again
+  // When the process is killed, and another one reads the journal.
+  std::vector<double> kill_at_seconds;
 };
 
 struct UrgentResult {
@@ -111,6 +121,10 @@ struct LaneResult {
   double jain_sum = 0;
   int64_t jain_windows = 0;
   double jain_min = 1;
+  // Customers whom WeCom's answers to creates name as not reached; what the product tells of
+  // touches, by kind of event.
+  int64_t fail_listed = 0;
+  std::map<std::string, int64_t> touches;
   // Calls released of each campaign while all of them had some left.
   std::vector<int64_t> served_by_campaign;
   UrgentResult urgent;
@@ -129,6 +143,8 @@ class Lane {
   void RunFor(int64_t ns);
   const LaneResult& result() const { return result_; }
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
+  // What the product itself has counted.
+  const dispatch::DispatchCounters& counters() const { return core_->counters(); }
   // The limits of mark_tag, of corp and address, as WeCom has them.
   std::vector<wecom_simulator::LimitRow> limits() const;
 
@@ -139,6 +155,7 @@ class Lane {
     kWelcome,
     kBurst,
     kLaunch,  // number: of the campaign
+    kKill,
     // number: of the wire
     kArrives,
     kLeaves,
@@ -192,7 +209,12 @@ class Lane {
   void Turn();
   void Applied();
 
+  // The core of a process: knows what the log has, and owns the lane from now on.
+  void StartProcess();
+  void Kill();
+
   void SeedWecom();
+  void Fold(log::Topic topic, log::StoredRecord record);
   void Feed(size_t corp);
   void Welcome();
   void NextWelcome();
@@ -247,6 +269,10 @@ class Lane {
   std::array<Connections, 2> connections_;  // of the rest, of welcomes
   std::deque<std::unique_ptr<dispatch::CallAnswer>> answers_;
   std::vector<core::Decision> batch_;  // being appended
+  // What the log has; kept only where a process is killed.
+  std::vector<std::pair<log::Topic, log::StoredRecord>> inputs_;
+  std::vector<std::pair<core::Decision, core::ApplyContext>> journal_;
+  uint64_t epoch_ = 0;
   int64_t tick_at_ns_ = -1;
   uint64_t seq_ = 0;
   uint64_t commands_ = 0;

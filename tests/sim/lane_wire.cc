@@ -143,6 +143,7 @@ void Lane::Count(const Wire& made) {
   }
   if (welcomed_.erase(made.code) > 0) ++result_.urgent.executed;
   if (!made.bulk) return;
+  result_.fail_listed += static_cast<int64_t>(entry.fail_list.size());
   ++result_.accepted;
   ++result_.accepted_by_corp[made.corp];
   ++corp.in_window;

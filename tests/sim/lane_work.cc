@@ -17,7 +17,6 @@ namespace tidegate::sim {
 
 namespace json = boost::json;
 using ::tidegate::log::v1::Command;
-using ::tidegate::log::v1::RecordHeader;
 
 namespace {
 
@@ -29,7 +28,7 @@ constexpr int64_t kWishesAhead = 60;
 constexpr int64_t kWelcomeNs = 20 * kNanosPerSecond;
 
 std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number); }
-// Of a campaign; its member has the same number.
+// Of a campaign.
 std::string CustomerOf(size_t campaign, int64_t number) {
   return absl::StrFormat("wc%03dx%024d", campaign, number);
 }
@@ -45,13 +44,14 @@ log::StoredRecord Stored(const Message& message, uint64_t offset) {
   return stored;
 }
 
-RecordHeader OfOurs() {
-  RecordHeader header;
-  header.mutable_source();
-  return header;
-}
-
 }  // namespace
+
+void Lane::Fold(log::Topic topic, log::StoredRecord record) {
+  ::tidegate::log::v1::RecordHeader header;
+  header.mutable_source();
+  core_->Fold({topic, 0}, record, header);
+  if (!options_.kill_at_seconds.empty()) inputs_.emplace_back(topic, std::move(record));
+}
 
 void Lane::SeedWecom() {
   wecom_simulator::CoreOptions wecom;
@@ -62,9 +62,12 @@ void Lane::SeedWecom() {
   if (!of_wecom.empty()) wecom.limits = *wecom_simulator::ParseLimits(of_wecom);
   wecom.latency_median_ms = options_.served_median_ms;
   wecom.latency_p99_ms = options_.served_p99_ms;
-  wecom.broken = wecom.over_quota = wecom.fail_list = 0;
+  wecom.broken = wecom.over_quota = 0;
+  wecom.fail_list = options_.unsendable_share;
   wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
-  customers_of_corp_ = std::max(kCustomers / options_.corps, kCustomersOfCorpMin);
+  customers_of_corp_ = options_.customers > 0
+                           ? options_.customers
+                           : std::max(kCustomers / options_.corps, kCustomersOfCorpMin);
   json::array customers;
   for (size_t c = 0; c < customers_of_corp_; ++c) {
     customers.push_back({{"external_userid", CustomerOf(c)}, {"member", "m"}});
@@ -81,7 +84,10 @@ void Lane::SeedWecom() {
     for (size_t k = 0; i == 0 && k < options_.campaigns.size(); ++k) {
       for (int64_t n = 0; n < options_.campaigns[k].calls; ++n) {
         members.emplace_back(MemberOf(k, n));
-        of_corp.push_back({{"external_userid", CustomerOf(k, n)}, {"member", MemberOf(k, n)}});
+        const int64_t each = options_.campaigns[k].customers_per_call;
+        for (int64_t c = n * each; c < (n + 1) * each; ++c) {
+          of_corp.push_back({{"external_userid", CustomerOf(k, c)}, {"member", MemberOf(k, n)}});
+        }
       }
       if (wanted_ >= 0) wanted_ += options_.campaigns[k].calls;
     }
@@ -94,6 +100,15 @@ void Lane::SeedWecom() {
          {"customers", std::move(of_corp)}},
         now_);
     CHECK(seeded.ok());
+  }
+  if (options_.wrongly_refused > 0) {
+    CHECK(
+        wecom_
+            ->OnControl(
+                "/control/faults",
+                {{"api", "mark_tag"}, {"kind", "REJECT:45009"}, {"next", options_.wrongly_refused}},
+                now_)
+            .ok());
   }
   if (options_.reset_share <= 0) return;
   for (const char* api : {"mark_tag", "send_welcome_msg", "add_msg_template"}) {
@@ -115,7 +130,7 @@ void Lane::Feed(size_t number) {
     command.set_member("m");
     command.set_customer(CustomerOf(corp.next_customer++ % customers_of_corp_));
     command.mutable_mark_tag()->add_add(std::string("t"));
-    core_->Fold({log::Topic::kCommands, 0}, Stored(command, commands_++), OfOurs());
+    Fold(log::Topic::kCommands, Stored(command, commands_++));
     ++corp.wishes;
     if (corp.left > 0) --corp.left;
   }
@@ -144,7 +159,7 @@ void Lane::Welcome() {
   command.mutable_welcome()->set_expires_ns(now_.wall_ns + kWelcomeNs);
   welcomed_[code] = {.at_ns = now_.raw_ns};
   last_welcome_ns_ = now_.raw_ns;
-  core_->Fold({log::Topic::kCommands, 0}, Stored(command, commands_++), OfOurs());
+  Fold(log::Topic::kCommands, Stored(command, commands_++));
 }
 
 void Lane::NextWelcome() {
@@ -174,19 +189,20 @@ void Lane::Launch(size_t number) {
   definition->mutable_campaign()->add_variants()->set_text("hello");
   definition->mutable_campaign()->mutable_variants(0)->set_link_url("https://example.com");
   definition->mutable_campaign()->mutable_variants(0)->set_link_title("hello");
-  core_->Fold({log::Topic::kDefinitions, 0}, Stored(proposal, revisions_), OfOurs());
+  Fold(log::Topic::kDefinitions, Stored(proposal, revisions_));
   ::tidegate::log::v1::AudienceChunk chunk;
   chunk.set_corp(corps_[0].id);
   chunk.set_audience(name);
   chunk.set_round(1);
   chunk.set_shards(1);
   chunk.mutable_manifest()->set_chunks(1);
-  for (int64_t n = 0; n < options_.campaigns[number].calls; ++n) {
+  const int64_t each = options_.campaigns[number].customers_per_call;
+  for (int64_t n = 0; n < options_.campaigns[number].calls * each; ++n) {
     auto* customer = chunk.add_customers();
     customer->set_customer(CustomerOf(number, n));
-    customer->set_owner(MemberOf(number, n));
+    customer->set_owner(MemberOf(number, n / each));
   }
-  core_->Fold({log::Topic::kAudiences, 0}, Stored(chunk, number), OfOurs());
+  Fold(log::Topic::kAudiences, Stored(chunk, number));
 }
 
 size_t Lane::CampaignOf(const dispatch::CallToMake& call) const {

@@ -171,5 +171,166 @@ TEST(PitfallsTest, AtTheStepOfTheHourNothingIsHeldBack) {
   }
 }
 
+TEST(PitfallsTest, AKillForgetsNoTokens) {
+  LaneOptions options;
+  options.limits_json = LimitsOf(400, 10'000, 1'000'000, 10);
+  options.stall_seconds = 0;
+  // Before that many seconds are over, nine tenths of each window's tokens have gone.
+  options.kill_at_seconds = {9, 39, 69};
+  Lane lane(options);
+  lane.RunFor(2 * kMinute);
+  EXPECT_EQ(RateRefusals(lane.result()), 0);
+  // Ten calls of each process are in doubt for less than a minute.
+  EXPECT_GE(lane.result().accepted, 400 * 12 * 9 / 10);
+}
+
+TEST(PitfallsTest, A45009OfAnotherCauseMovesNoLimit) {
+  LaneOptions options;
+  options.limits_json =
+      R"({"limits":[{"api":"*","scope":"corp","amount":100,"window_ms":2000,"lockout_ms":5000}],
+          "in_flight":[{"api":"mark_tag","amount":4}]})";
+  options.wrongly_refused = 1;
+  options.stall_seconds = 0;
+  options.reset_share = 0;
+  options.late_share = 0;
+  Lane lane(options);
+  lane.RunFor(kMinute);
+  // It is believed once, for as long as a lockout of the limit takes; then all is as before.
+  EXPECT_LE(RateRefusals(lane.result()), 4);
+  EXPECT_GE(lane.result().accepted, 100 * (60 - 6) / 2 * 9 / 10);
+}
+
+TEST(PitfallsTest, ACeilingThatIsTooHighIsLearntAndFewCallsAreRefused) {
+  LaneOptions options;
+  options.limits_json = LimitsOf(10'000, 60'000, 1'000'000, 10);
+  options.wecom_limits_json = LimitsOf(10'000, 60'000, 1'000'000, 5);
+  options.calls_per_corp = 5'000;
+  options.stall_seconds = 0;
+  options.reset_share = 0;
+  options.late_share = 0;
+  Lane lane(options);
+  lane.RunFor(10 * kMinute);
+  const LaneResult& result = lane.result();
+  ASSERT_EQ(result.fulfilled, 5'000);
+  EXPECT_GT(RateRefusals(result), 0);
+  // One of eight; a ceiling that goes up and down by one has every second call refused.
+  EXPECT_LE(RateRefusals(result), 5'000 / 8);
+  const double latency = static_cast<double>(result.answered_ns) / 5'000 * 1e-9;
+  const double took = static_cast<double>(result.last_accepted_ns - result.first_arrival_ns) * 1e-9;
+  EXPECT_LE(took, 1.02 * 5'000 * latency / 5);
+}
+
+TEST(PitfallsTest, AnUrgentCallWaitsBehindNoBulkCall) {
+  LaneOptions options;
+  options.corps = 100;
+  options.connections = options.urgent_connections = 64;
+  options.urgent = {.calls = 2'000, .per_second = 40, .burst = 20, .burst_every_seconds = 5};
+  options.calls_per_corp = 250;
+  Lane lane(options);
+  lane.RunFor(10 * kMinute);
+  UrgentResult urgent = lane.result().urgent;
+  ASSERT_EQ(urgent.executed, 2'000);
+  EXPECT_EQ(lane.result().fulfilled, 25'000);
+  std::sort(urgent.first_byte_ns.begin(), urgent.first_byte_ns.end());
+  EXPECT_LE(urgent.first_byte_ns[urgent.first_byte_ns.size() * 999 / 1000], 50 * kNanosPerMilli);
+}
+
+// Somebody else uses the corp's quota of one api up.
+TEST(PitfallsTest, ALockoutOfAnHourHoldsBackNothingElse) {
+  LaneOptions options;
+  const auto limits = [](int64_t amount) {
+    return absl::StrCat(R"({"limits":[{"api":"mark_tag","scope":"corp","amount":)", amount,
+                        R"(,"window_ms":3600000}]})");
+  };
+  options.limits_json = limits(1'000);
+  options.wecom_limits_json = limits(500);
+  options.urgent = {.calls = 600, .per_second = 1};
+  Lane lane(options);
+  lane.RunFor(15 * kMinute);
+  EXPECT_EQ(lane.result().lockouts, 1);
+  // What was under way, and one a minute later, which tells that it is the hour.
+  EXPECT_LE(RateRefusals(lane.result()), 6);
+  EXPECT_EQ(lane.result().urgent.executed, 600);
+}
+
+TEST(PitfallsTest, AStepOfTheWallClockFreesAndHoldsBackNothing) {
+  int64_t accepted[2] = {0, 0};
+  for (const int stepping : {0, 1}) {
+    LaneOptions options;
+    options.limits_json = LimitsOf(100, 5'000, 1'000'000, 20);
+    options.wall_step_seconds = stepping * 3600;
+    Lane lane(options);
+    lane.RunFor(5 * kMinute);
+    EXPECT_EQ(RateRefusals(lane.result()), 0);
+    accepted[stepping] = lane.result().accepted;
+  }
+  EXPECT_EQ(accepted[1], accepted[0]);
+}
+
+TEST(PitfallsTest, CustomersWhoCannotBeSentToHoldUpNobody) {
+  LaneOptions options;
+  options.calls_per_corp = 0;
+  options.campaigns = {{.calls = 1'000}};
+  options.unsendable_share = 0.1;
+  options.stall_seconds = 0;
+  options.reset_share = 0;
+  options.late_share = 0;
+  Lane lane(options);
+  lane.RunFor(kMinute / 2);
+  const int64_t nobody = lane.result().rejected.at(41048);
+  EXPECT_GE(nobody, 70);
+  EXPECT_EQ(lane.result().accepted + nobody, 1'000);
+}
+
+TEST(PitfallsTest, AFailListIsTheEndOfItsCustomersAndNoReasonToRepeatTheCall) {
+  LaneOptions options;
+  options.calls_per_corp = 0;
+  options.campaigns = {{.calls = 20, .customers_per_call = 50}};
+  options.unsendable_share = 0.1;
+  options.reset_share = 0;
+  options.late_share = 0;
+  options.ends_when_done = false;
+  Lane lane(options);
+  lane.RunFor(20 * kMinute);
+  const LaneResult& result = lane.result();
+  EXPECT_EQ(result.accepted, 20);
+  EXPECT_GE(result.fail_listed, 50);
+  EXPECT_EQ(result.touches.at("touch_failed"), result.fail_listed);
+  EXPECT_EQ(result.touches.at("touch_sent"), 20 * 50 - result.fail_listed);
+}
+
+TEST(PitfallsTest, TheProductsCountersAreWhatWecomSaw) {
+  LaneOptions options;
+  options.limits_json = LimitsOf(200, 2'000, 1'000'000, 20);
+  options.calls_per_corp = 5'000;
+  options.reset_share = 0.01;
+  options.late_share = 0.01;
+  options.ends_when_done = false;  // but when that is journaled, too
+  Lane lane(options);
+  lane.RunFor(10 * kMinute);
+  const LaneResult& result = lane.result();
+  ASSERT_EQ(result.fulfilled, 5'000);
+  ASSERT_GT(result.unanswered, 0);
+  EXPECT_EQ(lane.counters().calls.at({"mark_tag", "0"}), 5'000u);
+  EXPECT_EQ(lane.counters().calls.at({"mark_tag", "no_answer"}),
+            static_cast<uint64_t>(result.unanswered));
+  // WeCom has executed those, and some of the others.
+  EXPECT_GE(result.accepted, 5'000);
+  EXPECT_LE(result.accepted, 5'000 + result.unanswered);
+}
+
+TEST(PitfallsTest, OnePairIsWrittenByOneCallAtATime) {
+  LaneOptions options;
+  options.limits_json = LimitsOf(10'000, 60'000, 1'000'000, 50);
+  options.customers = 3;
+  options.reset_share = 0.01;
+  options.late_share = 0.01;
+  Lane lane(options);
+  lane.RunFor(10 * kMinute);
+  EXPECT_GT(lane.result().accepted, 100);
+  EXPECT_GT(lane.result().late, 0);
+  EXPECT_EQ(lane.result().rejected.count(45035), 0u);
+}
+
 }  // namespace
 }  // namespace tidegate::sim

@@ -21,11 +21,14 @@ GOOD = {
          "over_optimum": 1.0054, "rejected": 0, "lockout_seconds": 0.0}],
     "urgent": [
         {"urgent_calls": 1000, "urgent_missed": 0, "urgent_p999_ms": 9.3, "first_byte_p999_ms": 71.2,
-         "urgent_connections": 64, "bulk_calls": 200, "bulk_fulfilled": 200,
+         "urgent_connections": 64, "stall_seconds": 0, "bulk_calls": 200, "bulk_fulfilled": 200,
          "bulk_inflation": 1.01, "rejected": 0},
         {"urgent_calls": 1000, "urgent_missed": 0, "urgent_p999_ms": 378.2,
-         "first_byte_p999_ms": 968.7, "urgent_connections": 0, "bulk_calls": 200,
-         "bulk_fulfilled": 200, "bulk_inflation": 1.01, "rejected": 0}],
+         "first_byte_p999_ms": 968.7, "urgent_connections": 0, "stall_seconds": 0,
+         "bulk_calls": 200, "bulk_fulfilled": 200, "bulk_inflation": 1.01, "rejected": 0},
+        {"urgent_calls": 1000, "urgent_missed": 0, "urgent_p999_ms": 1394.2,
+         "first_byte_p999_ms": 2507.8, "urgent_connections": 64, "stall_seconds": 3,
+         "bulk_calls": 200, "bulk_fulfilled": 200, "bulk_inflation": 1.01, "rejected": 0}],
     "campaigns": [{"campaigns": 2, "sizes": "20000:20", "jain_campaigns": 0.9993}],
     "concurrency": [
         {"api": "mark_tag", "known": 5, "at_once": 5, "calls": 100, "fulfilled": 100,
@@ -80,6 +83,10 @@ class FailuresTest(unittest.TestCase):
         self.result["urgent"][1]["urgent_p999_ms"] = 5000.0
         self.assertEqual(self.told(), [])
 
+    def test_with_stalls_a_missed_welcome_counts(self):
+        self.result["urgent"][2]["urgent_missed"] = 1
+        self.assertEqual(self.told(), ["sliding: 1 of 1000 welcomes missed"])
+
     def test_an_unfair_share_of_campaigns(self):
         self.result["campaigns"][0]["jain_campaigns"] = 0.98
         self.assertEqual(self.told(), ["sliding: Jain's index of 2 campaigns 0.9800, wanted 0.99"])
@@ -100,7 +107,7 @@ class FailuresTest(unittest.TestCase):
 
     def test_the_table_has_a_line_for_each(self):
         lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
-        self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 2 + 1 + 2))
+        self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 3 + 1 + 2))
 
 
 class YardstickTest(unittest.TestCase):

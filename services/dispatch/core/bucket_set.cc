@@ -1,6 +1,8 @@
 #include "services/dispatch/core/bucket_set.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 
@@ -182,20 +184,24 @@ void BucketSet::Lockout(Route route, int64_t until_ns) {
 
 int64_t BucketSet::ChooseLockout(Route route, int64_t now_ns) {
   int64_t fullest = 0;
-  int64_t shortest = kNever;
+  std::set<int64_t> lengths;
   ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
     for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
       const size_t at = place * BucketLimits::kWindows + w;
       if (at >= kind.windows.size()) return;
       const WindowLimit& limit = kind.windows[at];
-      shortest = std::min(shortest, limit.lockout_ns);
+      lengths.insert(limit.lockout_ns);
       if (buckets_.Used(id, w, now_ns) * 100 > limit.amount * 95) {
         fullest = std::max(fullest, limit.lockout_ns);
       }
     }
   });
   constexpr int64_t kWithoutLimits = 60'000'000'000;
-  return fullest > 0 ? fullest : shortest == kNever ? kWithoutLimits : shortest;
+  if (fullest > 0) return fullest;
+  if (lengths.empty()) return kWithoutLimits;
+  const int64_t lockout_ns = buckets_.lockout_until_ns(routes_[route].corp_first);
+  const bool canary = lockout_ns > 0 && now_ns >= lockout_ns;
+  return *(canary && lengths.size() > 1 ? std::next(lengths.begin()) : lengths.begin());
 }
 
 void BucketSet::LowerCeiling(Route route) { buckets_.LowerCeiling(routes_[route].corp_first); }

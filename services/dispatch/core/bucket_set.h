@@ -68,7 +68,8 @@ class BucketSet {
   // Nothing of the route leaves until then; afterwards one call, and the rest when one that ended
   // after the lockout went well.
   void Lockout(Route route, int64_t until_ns);
-  // How long a 45009 locks: as the longest window that is over 95 % used, else as the shortest.
+  // How long a 45009 locks: as the longest window that is over 95 % used, else as the shortest; and
+  // as the next longer one where it answered the call that went first after a lockout.
   int64_t ChooseLockout(Route route, int64_t now_ns);
   // 45033 answered a call that has just completed.
   void LowerCeiling(Route route);

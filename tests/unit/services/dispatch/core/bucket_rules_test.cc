@@ -111,6 +111,18 @@ TEST_F(BucketRulesTest, ALockoutLastsAsTheFullestWindowSays) {
   EXPECT_EQ(buckets_.ChooseLockout(buckets_.RouteOf("c1", "a"), 60 * kSecond), 2 * kSecond);
 }
 
+// Somebody else has used a longer window up: a call a minute would be refused for an hour.
+TEST_F(BucketRulesTest, ARefusedCanaryMeansTheNextLongerLockout) {
+  const auto route = buckets_.RouteOf("c1", "a");
+  buckets_.Lockout(route, kSecond + buckets_.ChooseLockout(route, kSecond));
+  // Sent before the lockout, answered in it.
+  EXPECT_EQ(buckets_.ChooseLockout(route, 2 * kSecond), 2 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(route, 4 * kSecond), 5 * kSecond);
+  // One that went well: the next refusal is a new one.
+  Call("c1", "a", 4 * kSecond);
+  EXPECT_EQ(buckets_.ChooseLockout(route, 60 * kSecond), 2 * kSecond);
+}
+
 TEST_F(BucketRulesTest, RowsListEveryApiOfTheCorpAndNoOther) {
   Call("c1", "a", kSecond, 3);
   Call("c1", "b", kSecond, 2);
