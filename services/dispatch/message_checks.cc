@@ -47,8 +47,8 @@ void CheckWecomId(absl::string_view field, absl::string_view id,
   bool good = !id.empty() && id.size() <= kIdBytesMax;
   for (const char c : id) good = good && absl::ascii_isgraph(static_cast<unsigned char>(c));
   if (!good) {
-    wrong->push_back({std::string(field), absl::StrCat("write 1 to ", kIdBytesMax,
-                                                       " visible ASCII characters")});
+    wrong->push_back({std::string(field),
+                      absl::StrCat("write 1 to ", kIdBytesMax, " visible ASCII characters")});
   }
 }
 
@@ -78,8 +78,9 @@ void CheckDeadline(const v1::Message& message, int64_t now_ns, std::vector<Field
   if (!readable || DeadlineNs(message) <= now_ns) {
     wrong->push_back({"deadline", "is not in the future; write a later one, or none"});
   } else if (urgent && DeadlineNs(message) > now_ns + kDeadlineMaxNs) {
-    wrong->push_back({"deadline", "of an urgent message is more than a day away; write an earlier "
-                                  "one, or another class"});
+    wrong->push_back({"deadline",
+                      "of an urgent message is more than a day away; write an earlier "
+                      "one, or another class"});
   }
 }
 
@@ -87,28 +88,30 @@ void CheckDeadline(const v1::Message& message, int64_t now_ns, std::vector<Field
 class Preparation {
  public:
   Preparation(const std::string& corp,
-              const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
+              const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents, int messages,
               int64_t now_ns)
       : corp_(corp), contents_(contents), now_ns_(now_ns) {
+    place_of_key_.reserve(static_cast<size_t>(messages));
     for (const v1::MessageContent& content : contents) {
       std::vector<FieldViolation> wrong;
       // A template is judged by what becomes of it.
       if (!content.template_()) CheckContent("content.", content.content(), &wrong);
       content_faults_.push_back(wrong.empty() ? FieldViolation() : wrong.front());
+      ToSaid(content.content(), &said_.emplace_back());
     }
   }
 
   void Add(uint32_t index, const v1::Message& message) {
     std::vector<FieldViolation> wrong;
     if (!IsKey(message.key())) {
-      wrong.push_back({"key", absl::StrCat("write 1 to ", kKeyBytesMax,
-                                           " characters of a-z A-Z 0-9 . _ : -")});
+      wrong.push_back(
+          {"key", absl::StrCat("write 1 to ", kKeyBytesMax, " characters of a-z A-Z 0-9 . _ : -")});
     }
     CheckWecomId("customer", message.customer(), &wrong);
     CheckWecomId("sender", message.sender(), &wrong);
     CheckDeadline(message, now_ns_, &wrong);
-    ::tidegate::log::v1::MessageContent said;
-    bool shared = true;
+    ::tidegate::log::v1::MessageContent filled;
+    const ::tidegate::log::v1::MessageContent* said = &filled;
     if (message.content() >= content_faults_.size()) {
       wrong.push_back({"content", absl::StrCat("is ", message.content(), ", and there are ",
                                                contents_.size(), " contents, counted from 0")});
@@ -117,11 +120,14 @@ class Preparation {
       wrong.push_back(fault);
     } else {
       const v1::MessageContent& content = contents_.Get(static_cast<int>(message.content()));
-      shared = !content.template_();
-      Say(content, message, &said, &wrong);
+      if (content.template_()) {
+        Say(content, message, &filled, &wrong);
+      } else {
+        said = &said_[message.content()];
+      }
     }
     if (!wrong.empty()) return Refuse(index, grpc::StatusCode::INVALID_ARGUMENT, wrong.front());
-    Take(index, message, said, shared);
+    Take(index, message, *said, said != &filled);
   }
 
   PreparedMessages Finish() { return std::move(prepared_); }
@@ -135,12 +141,14 @@ class Preparation {
     fault.set_message(violation.description);
   }
 
+  static void ToSaid(const v1::ContentVariant& content, ::tidegate::log::v1::MessageContent* said) {
+    said->set_text(content.text());
+    said->set_link_url(content.link_url());
+    said->set_link_title(content.link_title());
+  }
+
   static void Say(const v1::MessageContent& content, const v1::Message& message,
                   ::tidegate::log::v1::MessageContent* said, std::vector<FieldViolation>* wrong) {
-    said->set_text(content.content().text());
-    said->set_link_url(content.content().link_url());
-    said->set_link_title(content.content().link_title());
-    if (!content.template_()) return;
     v1::ContentVariant filled = content.content();
     for (auto* text : {filled.mutable_text(), filled.mutable_link_title()}) {
       auto result = FillIn(*text, message.fields());
@@ -151,8 +159,7 @@ class Preparation {
       *text = *std::move(result);
     }
     CheckContent("content.", filled, wrong);
-    said->set_text(filled.text());
-    said->set_link_title(filled.link_title());
+    ToSaid(filled, said);
   }
 
   void Take(uint32_t index, const v1::Message& message,
@@ -217,10 +224,11 @@ class Preparation {
   const std::string corp_;
   const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents_;
   const int64_t now_ns_;
-  std::vector<FieldViolation> content_faults_;  // by content; an empty field = good
+  std::vector<FieldViolation> content_faults_;             // by content; an empty field = good
+  std::vector<::tidegate::log::v1::MessageContent> said_;  // by content; of those without fields
   PreparedMessages prepared_;
-  size_t bytes_ = 0;                                      // of the last part
-  absl::flat_hash_map<uint32_t, uint32_t> content_of_;    // number in the request -> in the part
+  size_t bytes_ = 0;                                    // of the last part
+  absl::flat_hash_map<uint32_t, uint32_t> content_of_;  // number in the request -> in the part
   absl::flat_hash_map<absl::string_view, std::pair<size_t, int>> place_of_key_;  // part, message
 };
 
@@ -260,10 +268,9 @@ absl::StatusOr<std::string> FillIn(absl::string_view text,
 }
 
 PreparedMessages PrepareMessages(
-    const std::string& corp,
-    const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
+    const std::string& corp, const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
     const google::protobuf::RepeatedPtrField<v1::Message>& messages, int64_t now_wall_ns) {
-  Preparation preparation(corp, contents, now_wall_ns);
+  Preparation preparation(corp, contents, messages.size(), now_wall_ns);
   for (int i = 0; i < messages.size(); ++i) {
     preparation.Add(static_cast<uint32_t>(i), messages[i]);
   }
