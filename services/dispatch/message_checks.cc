@@ -88,14 +88,16 @@ void CheckDeadline(const v1::Message& message, int64_t now_ns, std::vector<Field
 class Preparation {
  public:
   Preparation(const std::string& corp,
-              const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
+              const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents, int messages,
               int64_t now_ns)
       : corp_(corp), contents_(contents), now_ns_(now_ns) {
+    place_of_key_.reserve(static_cast<size_t>(messages));
     for (const v1::MessageContent& content : contents) {
       std::vector<FieldViolation> wrong;
       // A template is judged by what becomes of it.
       if (!content.template_()) CheckContent("content.", content.content(), &wrong);
       content_faults_.push_back(wrong.empty() ? FieldViolation() : wrong.front());
+      ToSaid(content.content(), &said_.emplace_back());
     }
   }
 
@@ -108,8 +110,8 @@ class Preparation {
     CheckWecomId("customer", message.customer(), &wrong);
     CheckWecomId("sender", message.sender(), &wrong);
     CheckDeadline(message, now_ns_, &wrong);
-    ::tidegate::log::v1::MessageContent said;
-    bool shared = true;
+    ::tidegate::log::v1::MessageContent filled;
+    const ::tidegate::log::v1::MessageContent* said = &filled;
     if (message.content() >= content_faults_.size()) {
       wrong.push_back({"content", absl::StrCat("is ", message.content(), ", and there are ",
                                                contents_.size(), " contents, counted from 0")});
@@ -118,11 +120,14 @@ class Preparation {
       wrong.push_back(fault);
     } else {
       const v1::MessageContent& content = contents_.Get(static_cast<int>(message.content()));
-      shared = !content.template_();
-      Say(content, message, &said, &wrong);
+      if (content.template_()) {
+        Say(content, message, &filled, &wrong);
+      } else {
+        said = &said_[message.content()];
+      }
     }
     if (!wrong.empty()) return Refuse(index, grpc::StatusCode::INVALID_ARGUMENT, wrong.front());
-    Take(index, message, said, shared);
+    Take(index, message, *said, said != &filled);
   }
 
   PreparedMessages Finish() { return std::move(prepared_); }
@@ -136,12 +141,14 @@ class Preparation {
     fault.set_message(violation.description);
   }
 
+  static void ToSaid(const v1::ContentVariant& content, ::tidegate::log::v1::MessageContent* said) {
+    said->set_text(content.text());
+    said->set_link_url(content.link_url());
+    said->set_link_title(content.link_title());
+  }
+
   static void Say(const v1::MessageContent& content, const v1::Message& message,
                   ::tidegate::log::v1::MessageContent* said, std::vector<FieldViolation>* wrong) {
-    said->set_text(content.content().text());
-    said->set_link_url(content.content().link_url());
-    said->set_link_title(content.content().link_title());
-    if (!content.template_()) return;
     v1::ContentVariant filled = content.content();
     for (auto* text : {filled.mutable_text(), filled.mutable_link_title()}) {
       auto result = FillIn(*text, message.fields());
@@ -152,8 +159,7 @@ class Preparation {
       *text = *std::move(result);
     }
     CheckContent("content.", filled, wrong);
-    said->set_text(filled.text());
-    said->set_link_title(filled.link_title());
+    ToSaid(filled, said);
   }
 
   void Take(uint32_t index, const v1::Message& message,
@@ -218,7 +224,8 @@ class Preparation {
   const std::string corp_;
   const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents_;
   const int64_t now_ns_;
-  std::vector<FieldViolation> content_faults_;  // by content; an empty field = good
+  std::vector<FieldViolation> content_faults_;             // by content; an empty field = good
+  std::vector<::tidegate::log::v1::MessageContent> said_;  // by content; of those without fields
   PreparedMessages prepared_;
   size_t bytes_ = 0;                                    // of the last part
   absl::flat_hash_map<uint32_t, uint32_t> content_of_;  // number in the request -> in the part
@@ -263,7 +270,7 @@ absl::StatusOr<std::string> FillIn(absl::string_view text,
 PreparedMessages PrepareMessages(
     const std::string& corp, const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents,
     const google::protobuf::RepeatedPtrField<v1::Message>& messages, int64_t now_wall_ns) {
-  Preparation preparation(corp, contents, now_wall_ns);
+  Preparation preparation(corp, contents, messages.size(), now_wall_ns);
   for (int i = 0; i < messages.size(); ++i) {
     preparation.Add(static_cast<uint32_t>(i), messages[i]);
   }

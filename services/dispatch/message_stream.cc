@@ -16,8 +16,8 @@ void MessageStream::OnReadDone(bool ok) {
   uint64_t number;
   {
     std::lock_guard lock(mu_);
-    reading_ = false;
     if (!ok) {
+      reading_ = false;
       all_read_ = true;
       return Pump();
     }
@@ -28,6 +28,8 @@ void MessageStream::OnReadDone(bool ok) {
   grpc::Status taken = take_(
       request_, [self, number](Response response) { self->Answered(number, std::move(response)); });
   std::lock_guard lock(mu_);
+  // Not before: an answer to another batch would read the next one into request_.
+  reading_ = false;
   if (!taken.ok()) return FinishOnce(std::move(taken));
   Pump();
 }

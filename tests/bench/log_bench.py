@@ -24,7 +24,6 @@ Examples:
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -35,6 +34,7 @@ import time
 
 import paths
 from jars import KafkaError, KafkaUnavailable
+from report import commit, machine, say, spread
 
 WELCOME_P99_MS_MAX = {"embedded": 250, "kafka": 500}
 LOAD_SHARE_MIN = 0.95
@@ -48,10 +48,6 @@ QUICK = {"ratio_min": 0.5, "rounds": 4, "seconds": 0.05, "customers": 5_000, "or
 
 class BenchError(Exception):
     """A measurement could not be made."""
-
-
-def say(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def measure_appends(options, sizes, folder):
@@ -127,33 +123,6 @@ def failures(result, ratio_min=FULL["ratio_min"]):
             found.append(f"welcome {log}: p99 {figures['p99_ms']:.0f} ms, wanted "
                          f"{WELCOME_P99_MS_MAX[log]} ms")
     return found
-
-
-def machine():
-    """What the figures were taken on."""
-    model = ""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"cpus": os.cpu_count(), "cpu": model, "memory_gb": round(memory / 1e9, 1),
-            "kernel": platform.release(), "load_before": os.getloadavg()[0]}
-
-
-def commit():
-    def git(*arguments):
-        return subprocess.run(["git", "-C", paths.REPOSITORY, *arguments], capture_output=True,
-                              text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "--short=12", "HEAD") + ("-changed" if git("status", "--porcelain")
-                                                     else "")
-
-
-def spread(figure, digits):
-    return (f"{figure['median']:,.{digits}f} "
-            f"({figure['min']:,.{digits}f}..{figure['max']:,.{digits}f})")
 
 
 def for_people(result):

@@ -113,7 +113,8 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
       ::tidegate::log::v1::Command command;
       if (!command.ParseFromString(value)) return Skip(from, record.offset, "not a Command");
       if (command.has_message_batch()) {
-        return messages_.Fold(record.offset, command.corp(), command.message_batch());
+        return messages_.Fold(record.offset, command.corp(),
+                              std::move(*command.mutable_message_batch()));
       }
       if (!header.has_source()) return Skip(from, record.offset, "no source");
       return commands_.Fold(record.offset, command);

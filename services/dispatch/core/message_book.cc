@@ -106,26 +106,23 @@ size_t MessageBook::KeyHash::operator()(const KeyView& view) const {
   return absl::HashOf(view.corp, view.key);
 }
 
-size_t MessageBook::KeyHash::operator()(const KeyRef& ref) const {
-  return absl::HashOf(
-      absl::string_view(ref.batch->corp),
-      absl::string_view(ref.batch->messages.messages(static_cast<int>(ref.index)).key()));
+MessageBook::KeyView MessageBook::ViewOf(const Batch& batch, uint32_t index) {
+  return {.corp = batch.corp, .key = batch.messages.messages(static_cast<int>(index)).key()};
 }
 
 bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyView& b) const {
-  return a.batch->messages.messages(static_cast<int>(a.index)).key() == b.key &&
-         a.batch->corp == b.corp;
+  const KeyView view = ViewOf(*a.batch, a.index);
+  return view.key == b.key && view.corp == b.corp;
 }
 
 bool MessageBook::KeyEq::operator()(const KeyRef& a, const KeyRef& b) const {
-  return (*this)(a, {.corp = b.batch->corp,
-                     .key = b.batch->messages.messages(static_cast<int>(b.index)).key()});
+  return a.hash == b.hash && (*this)(a, ViewOf(*b.batch, b.index));
 }
 
 std::optional<Ref> MessageBook::Find(absl::string_view corp, absl::string_view key) const {
   const auto found = keys_.find(KeyView{.corp = corp, .key = key});
   if (found == keys_.end()) return std::nullopt;
-  return Ref{.position = found->position, .index = found->index};
+  return Ref{.position = found->batch->position, .index = found->index};
 }
 
 std::optional<CampaignCall> MessageBook::CallOf(const Ref& ref) const {
@@ -148,16 +145,18 @@ bool MessageBook::SameMessage(const Batch& known, uint32_t index, const QueuedMe
 
 // ---- Folding ----
 
-void MessageBook::Fold(uint64_t position, const std::string& corp, const MessageBatch& messages) {
+void MessageBook::Fold(uint64_t position, const std::string& corp, MessageBatch messages) {
   Batch& batch = batches_[position];
+  batch.position = position;
   batch.corp = corp;
-  batch.messages = messages;
-  batch.touches.resize(static_cast<size_t>(messages.messages_size()));
+  batch.messages = std::move(messages);
+  batch.touches.resize(static_cast<size_t>(batch.messages.messages_size()));
+  BatchGroups groups;
   for (uint32_t i = 0; i < batch.touches.size(); ++i) {
-    const KeyRef own{.batch = &batch, .position = position, .index = i};
+    const KeyRef own{.batch = &batch, .hash = KeyHash()(ViewOf(batch, i)), .index = i};
     const auto [known, added] = keys_.insert(own);
     if (!added) {
-      if (known->batch->messages.received_ns() + kKeyKeptNs > messages.received_ns()) {
+      if (known->batch->messages.received_ns() + kKeyKeptNs > batch.messages.received_ns()) {
         batch.touches[i].state = MessageState::kRepeat;
         continue;
       }
@@ -166,7 +165,7 @@ void MessageBook::Fold(uint64_t position, const std::string& corp, const Message
     }
     ++batch.open;
     ++open_;
-    Queue(position, &batch, i);
+    Queue(position, &batch, i, &groups);
   }
 }
 
@@ -187,25 +186,30 @@ int64_t MessageBook::LingerNs(MessageClass message_class) const {
   return limits_->messages.bulk_linger_ns;
 }
 
-void MessageBook::Queue(uint64_t position, Batch* batch, uint32_t index) {
+MessageBook::GroupNumber MessageBook::GroupOf(const Batch& batch, const QueuedMessage& message) {
+  const MessageContent& content = batch.messages.contents(static_cast<int>(message.content()));
+  const auto found =
+      group_of_.find(NameOf(batch.corp, message.sender(), content, message.message_class()));
+  if (found != group_of_.end()) return found->second;
+  const GroupNumber number = next_group_++;
+  Group& added = groups_[number];
+  added.corp = batch.corp;
+  added.sender = message.sender();
+  added.content = content;
+  added.message_class = message.message_class();
+  added.due_ns = kNever;
+  group_of_.emplace(NameOf(added.corp, added.sender, added.content, added.message_class), number);
+  return number;
+}
+
+void MessageBook::Queue(uint64_t position, Batch* batch, uint32_t index, BatchGroups* known) {
   const QueuedMessage& message = batch->messages.messages(static_cast<int>(index));
-  const MessageContent& content = batch->messages.contents(static_cast<int>(message.content()));
   const Ref ref{.position = position, .index = index};
   if (message.deadline_ns() != 0) deadlines_.emplace(message.deadline_ns(), ref);
-  const auto found =
-      group_of_.find(NameOf(batch->corp, message.sender(), content, message.message_class()));
-  GroupNumber number = next_group_;
-  if (found != group_of_.end()) {
-    number = found->second;
-  } else {
-    Group& added = groups_[next_group_++];
-    added.corp = batch->corp;
-    added.sender = message.sender();
-    added.content = content;
-    added.message_class = message.message_class();
-    added.due_ns = kNever;
-    group_of_.emplace(NameOf(added.corp, added.sender, added.content, added.message_class), number);
-  }
+  const auto [place, is_new] =
+      known->try_emplace({message.sender(), message.content(), message.message_class()}, 0);
+  if (is_new) place->second = GroupOf(*batch, message);
+  const GroupNumber number = place->second;
   Group& group = groups_.at(number);
   group.waiting.push_back(ref);
   const int64_t due_ns = group.waiting.size() >= kCustomersPerCall
@@ -445,7 +449,7 @@ void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
   while (!batches_.empty() && batches_.begin()->first < forgotten.before_position()) {
     const auto it = batches_.begin();
     for (uint32_t i = 0; i < it->second.touches.size(); ++i) {
-      const auto known = keys_.find(KeyRef{&it->second, it->first, i});
+      const auto known = keys_.find(ViewOf(it->second, i));
       // A newer message may have taken the key.
       if (known != keys_.end() && known->batch == &it->second && known->index == i) {
         keys_.erase(known);
@@ -468,11 +472,12 @@ void MessageBook::Rebuild() {
   due_.clear();
   deadlines_.clear();
   for (auto& [position, batch] : batches_) {
+    BatchGroups groups;
     for (uint32_t i = 0; i < batch.touches.size(); ++i) {
       Touch& touch = batch.touches[i];
       touch.decided = false;
       if (touch.state == MessageState::kWaiting) {
-        Queue(position, &batch, i);
+        Queue(position, &batch, i, &groups);
       } else if (!HasEnded(touch.state) && touch.state != MessageState::kRepeat) {
         const int64_t deadline_ns = batch.messages.messages(static_cast<int>(i)).deadline_ns();
         if (deadline_ns != 0) deadlines_.emplace(deadline_ns, Ref{position, i});

@@ -61,6 +61,7 @@ class MessageBook {
     uint32_t place = 0;    // among the call's customers
   };
   struct Batch {
+    uint64_t position = 0;
     std::string corp;
     ::tidegate::log::v1::MessageBatch messages;
     std::vector<Touch> touches;
@@ -84,8 +85,7 @@ class MessageBook {
   explicit MessageBook(const wecom_table::Limits* limits) : limits_(limits) {}
 
   // A batch, in log order.
-  void Fold(uint64_t position, const std::string& corp,
-            const ::tidegate::log::v1::MessageBatch& messages);
+  void Fold(uint64_t position, const std::string& corp, ::tidegate::log::v1::MessageBatch messages);
 
   // Decide. What is returned is under way until it is applied; Rebuild() undoes a void batch.
   // A call in `campaigns` is held back while touches of it are skipped.
@@ -136,9 +136,10 @@ class MessageBook {
   static constexpr size_t kChangesMax = 1'000'000;
 
  private:
+  // With its hash, so that a growing set reads no keys.
   struct KeyRef {
     const Batch* batch;
-    uint64_t position;
+    size_t hash;
     uint32_t index;
   };
   struct KeyView {
@@ -148,7 +149,7 @@ class MessageBook {
   struct KeyHash {
     using is_transparent = void;
     size_t operator()(const KeyView& view) const;
-    size_t operator()(const KeyRef& ref) const;
+    size_t operator()(const KeyRef& ref) const { return ref.hash; }
   };
   struct KeyEq {
     using is_transparent = void;
@@ -167,13 +168,18 @@ class MessageBook {
   // Views of a group, or of a message that looks for its group.
   using GroupName = std::tuple<absl::string_view, int, absl::string_view, absl::string_view,
                                absl::string_view, absl::string_view>;
+  static KeyView ViewOf(const Batch& batch, uint32_t index);
   static GroupName NameOf(absl::string_view corp, absl::string_view sender,
                           const ::tidegate::log::v1::MessageContent& content,
                           ::tidegate::log::v1::MessageClass message_class);
   using GroupNumber = uint64_t;
+  // The groups of one batch, by sender, index of the content, class: contents may be long.
+  using BatchGroups =
+      absl::flat_hash_map<std::tuple<absl::string_view, uint32_t, int>, GroupNumber>;
 
   Touch& At(const Ref& ref) { return batches_.at(ref.position).touches[ref.index]; }
-  void Queue(uint64_t position, Batch* batch, uint32_t index);
+  void Queue(uint64_t position, Batch* batch, uint32_t index, BatchGroups* known);
+  GroupNumber GroupOf(const Batch& batch, const ::tidegate::log::v1::QueuedMessage& message);
   void SetDue(GroupNumber number, int64_t due_ns);
   int64_t LingerNs(::tidegate::log::v1::MessageClass message_class) const;
   // Takes them out of what is decided next; their calls are held back until then.
