@@ -7,8 +7,9 @@ touches    messages of an internal service, acknowledged once they are durable: 
            again, and must have every acknowledged message once. CPU is that of the server.
 calls      calls of mark_tag by `tidegate serve`, the attempt and the outcome of each on its ledger,
            to a sink that answers at once. Beside it the bare HTTP client with the same bodies and
-           as many calls in flight. Each has one core for itself, the sink has another (with one
-           core they share it). ratio = full path / bare. The share of the last row is CPU time.
+           as many calls in flight, of which 64 are on the wire. Each runs on one core, the sink on
+           another, if there is one. ratio = full path / bare: of calls/s, and of calls per second
+           of CPU time.
 Targets: 300,000 touches/s in batches of 1,000 and 10 times as many as one by one; 25,000 calls/s.
 Every figure is the median of rounds that alternate, with the smallest and the largest.
 Exit code 0: all targets are met; with --quick: everything was taken, kept and sent once. 1: a

@@ -45,7 +45,8 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
   const std::string key =
       absl::StrCat(command.corp(), "/", command.member(), "/", command.customer());
 #endif
-  Pair& pair = pairs_[key];
+  Pairs::value_type* const at = &*pairs_.try_emplace(key).first;
+  Pair& pair = at->second;
   pair.corp = command.corp();
   pair.member = command.member();
   pair.customer = command.customer();
@@ -56,19 +57,19 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
     pair.tags[tag] = {.add = false, .position = position, .end = End::kOpen};
   }
   pair.open_positions.push_back(position);
-  pair_of_[position] = key;
-  QueuePair(key);
+  pair_of_[position] = at;
+  QueuePair(at);
 }
 
 // ---- Queues ----
 
-void CommandBook::QueuePair(const std::string& key) {
-  const Pair& pair = pairs_[key];
+void CommandBook::QueuePair(Pairs::value_type* at) {
+  const Pair& pair = at->second;
   Queues& queues = queues_[pair.corp];
   if (pair.not_before_raw_ns > 0) {
-    queues.pairs_waiting.emplace(pair.not_before_raw_ns, key);
+    queues.pairs_waiting.emplace(pair.not_before_raw_ns, at->first);
   } else {
-    queues.pairs.push_back(key);
+    queues.pairs.push_back(at);
   }
   changed_({.kind = FlowKind::kMarkTag, .corp = pair.corp, .campaign = ""});
 }
@@ -89,11 +90,11 @@ void CommandBook::QueueWelcome(uint64_t position) {
 bool CommandBook::TidyPairs(Queues* queues, int64_t raw_ns) {
   auto& waiting = queues->pairs_waiting;
   while (!waiting.empty() && waiting.begin()->first <= raw_ns) {
-    queues->pairs.push_back(waiting.extract(waiting.begin()).value().second);
+    queues->pairs.push_back(&*pairs_.find(waiting.begin()->second));
+    waiting.erase(waiting.begin());
   }
   for (; !queues->pairs.empty(); queues->pairs.pop_front()) {
-    const std::string& key = queues->pairs.front();
-    const Pair& pair = pairs_[key];
+    const auto& [key, pair] = *queues->pairs.front();
     if (pair.open_positions.empty() || pair.under_way) continue;
     if (pair.not_before_raw_ns <= raw_ns) return true;
     waiting.emplace(pair.not_before_raw_ns, key);
@@ -165,9 +166,9 @@ std::optional<WantedCall> CommandBook::Take(const FlowName& flow, const Now& now
     return WelcomeCall(position, &welcomes_[position]);
   }
   if (!TidyPairs(&queues, now.raw_ns)) return std::nullopt;
-  const std::string key = std::move(queues.pairs.front());
+  auto& [key, pair] = *queues.pairs.front();
   queues.pairs.pop_front();
-  return MarkTagCall(key, &pairs_[key]);
+  return MarkTagCall(key, &pair);
 }
 
 WantedCall CommandBook::WelcomeCall(uint64_t position, Welcome* welcome) {
@@ -223,7 +224,7 @@ void CommandBook::OnAttempt(const Attempt& attempt) {
   }
   const auto it = pair_of_.find(attempt.target().mark_tag().positions(0));
   if (it == pair_of_.end()) return;
-  Pair& pair = pairs_[it->second];
+  Pair& pair = it->second->second;
   pair.under_way = true;
   pair.call_id = attempt.call_id();
   pair.attempts = attempt.attempt();
@@ -252,8 +253,8 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
   }
   const auto it = pair_of_.find(target.mark_tag().positions(0));
   if (it == pair_of_.end()) return;
-  const std::string key = it->second;
-  Pair& pair = pairs_[key];
+  Pairs::value_type* const at = it->second;
+  Pair& pair = at->second;
   pair.under_way = false;
   if (over) {
     const auto& positions = target.mark_tag().positions();
@@ -268,7 +269,7 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
     pair.not_before_raw_ns =
         std::max(end.over_raw_ns, end.outcome.completed().raw_ns() + Backoff(pair.attempts));
   }
-  if (!pair.open_positions.empty()) QueuePair(key);
+  if (!pair.open_positions.empty()) QueuePair(at);
 }
 
 void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
@@ -280,7 +281,7 @@ void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
   }
   const auto it = pair_of_.find(attempt.target().mark_tag().positions(0));
   if (it == pair_of_.end()) return;
-  Pair& pair = pairs_[it->second];
+  Pair& pair = it->second->second;
   pair.under_way = false;
   // A newer, different wish must not be overtaken by the lost one.
   pair.not_before_raw_ns = end_raw_ns;
@@ -298,10 +299,11 @@ void CommandBook::OnDropped(const CommandsDropped& dropped) {
 void CommandBook::Rebuild(bool raw_restarted, int64_t held_until_raw_ns) {
   queues_.clear();
   welcome_expiry_.clear();
-  for (auto& [key, pair] : pairs_) {
+  for (auto& at : pairs_) {
+    Pair& pair = at.second;
     pair.under_way = false;
     if (raw_restarted && pair.not_before_raw_ns != 0) pair.not_before_raw_ns = held_until_raw_ns;
-    if (!pair.open_positions.empty()) QueuePair(key);
+    if (!pair.open_positions.empty()) QueuePair(&at);
   }
   for (auto& [position, welcome] : welcomes_) {
     welcome.under_way = false;

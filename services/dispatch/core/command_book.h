@@ -80,6 +80,7 @@ class CommandBook {
     uint32_t attempts = 0;  // of the call under way or next
     std::string call_id;    // of the last attempt
   };
+  using Pairs = std::map<std::string, Pair>;  // by corp/member/customer; none is ever erased
   struct Welcome {
     ::tidegate::log::v1::Command command;
     End end = End::kOpen;
@@ -90,7 +91,7 @@ class CommandBook {
   };
   // What waits of one corp. Stale entries are skipped when they are met.
   struct Queues {
-    std::deque<std::string> pairs;                            // keys of those whose time has come
+    std::deque<Pairs::value_type*> pairs;                     // those whose time has come
     std::set<std::pair<int64_t, std::string>> pairs_waiting;  // not before, key
     std::set<std::pair<int64_t, uint64_t>> welcomes;          // expires (wall), position
     std::set<std::pair<int64_t, uint64_t>> welcomes_waiting;  // not before, position
@@ -98,17 +99,17 @@ class CommandBook {
   // Moves what is due, and drops what is stale, until the first entry is good. False: nothing is.
   bool TidyPairs(Queues* queues, int64_t raw_ns);
   bool TidyWelcomes(Queues* queues, int64_t raw_ns);
-  void QueuePair(const std::string& key);
+  void QueuePair(Pairs::value_type* at);
   void QueueWelcome(uint64_t position);
   WantedCall MarkTagCall(const std::string& key, Pair* pair);
   WantedCall WelcomeCall(uint64_t position, Welcome* welcome);
 
   FlowChanged changed_;
-  std::map<std::string, Pair> pairs_;                      // by corp/member/customer
-  absl::flat_hash_map<uint64_t, std::string> pair_of_;     // open position -> key of pairs_
-  std::map<uint64_t, Welcome> welcomes_;                   // by position
-  std::map<std::string, Queues> queues_;                   // by corp
-  std::set<std::pair<int64_t, uint64_t>> welcome_expiry_;  // expires (wall), position
+  Pairs pairs_;
+  absl::flat_hash_map<uint64_t, Pairs::value_type*> pair_of_;  // by open position
+  std::map<uint64_t, Welcome> welcomes_;                       // by position
+  std::map<std::string, Queues> queues_;                       // by corp
+  std::set<std::pair<int64_t, uint64_t>> welcome_expiry_;      // expires (wall), position
 };
 
 }  // namespace tidegate::dispatch

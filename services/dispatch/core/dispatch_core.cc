@@ -398,7 +398,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       campaigns_.OnPlanned(record.planned(), outbox);
       break;
     case LedgerRecord::kAttempt:
-      ApplyAttempt(record.attempt(), context);
+      ApplyAttempt(std::move(*record.mutable_attempt()), context);
       break;
     case LedgerRecord::kOutcome:
       ApplyOutcome(record.outcome(), context);
@@ -453,7 +453,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
   }
 }
 
-void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext& context) {
+void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& context) {
   const std::string corp = CorpOf(attempt.target());
   buckets_.Take(buckets_.RouteOf(corp, attempt.api()));
   ++counters_.attempts;
@@ -463,9 +463,12 @@ void DispatchCore::ApplyAttempt(const Attempt& attempt, const core::ApplyContext
     campaigns_.OnAttempt(attempt);
     TellMessages(attempt.target(), attempt.stamp().wall_ns());
   }
-  open_attempts_[attempt.call_id()] = {.corp = corp, .attempt = attempt, .epoch = context.epoch};
+  OpenAttempt& open = open_attempts_[attempt.call_id()];
+  open.corp = corp;
+  open.attempt = std::move(attempt);
+  open.epoch = context.epoch;
   if (!context.live) return;
-  const auto it = decided_calls_.find(attempt.call_id());
+  const auto it = decided_calls_.find(open.attempt.call_id());
   if (it == decided_calls_.end()) return;
   calls_to_make_.push_back(std::move(it->second));
   decided_calls_.erase(it);
@@ -475,8 +478,8 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome,
                                 [[maybe_unused]] const core::ApplyContext& context) {
   const auto it = open_attempts_.find(outcome.call_id());
   if (it == open_attempts_.end() || it->second.attempt.attempt() != outcome.attempt()) return;
-  const OpenAttempt open = std::move(it->second);
-  open_attempts_.erase(it);
+  const auto taken_out = open_attempts_.extract(it);
+  const OpenAttempt& open = taken_out.mapped();
   const Attempt& attempt = open.attempt;
   TIDEGATE_CRASH_POINT_IF(context.live && attempt.target().has_campaign_call(), "S12");
   const int64_t completed = outcome.completed().raw_ns();

@@ -121,7 +121,7 @@ class DispatchCore : public core::Core {
   // Tells the scheduler what the changed flows offer now.
   void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);
-  void ApplyAttempt(const ::tidegate::log::v1::Attempt& attempt, const core::ApplyContext& context);
+  void ApplyAttempt(::tidegate::log::v1::Attempt&& attempt, const core::ApplyContext& context);
   void ApplyOutcome(const ::tidegate::log::v1::Outcome& outcome, const core::ApplyContext& context);
   // From when on WeCom cannot execute a call whose socket was closed at `closed_raw_ns`.
   int64_t HoldBound(int64_t closed_raw_ns) const;
