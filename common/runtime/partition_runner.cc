@@ -609,6 +609,13 @@ void PartitionRunner::DecideLogInputs(const Now& now) {
   }
 }
 
+uint64_t PartitionRunner::FoldedPosition(log::TopicPartition at) const {
+  for (const LogInput& input : folded_) {
+    if (input.at() == at) return input.position();
+  }
+  return 0;
+}
+
 std::vector<PartitionRunner::InputProgress> PartitionRunner::input_progress() const {
   std::vector<InputProgress> all;
   for (const std::deque<LogInput>* inputs : {&folded_, &decided_}) {

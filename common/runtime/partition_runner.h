@@ -112,6 +112,8 @@ class PartitionRunner {
     // Raw time at which all of it had been taken last, or the partition became live.
     int64_t caught_up_raw_ns = 0;
   };
+  // How far a folded input has been taken; 0 if it is none.
+  uint64_t FoldedPosition(log::TopicPartition at) const;
   // Of the folded inputs, then of the decided ones.
   std::vector<InputProgress> input_progress() const;
   uint64_t outbox_records() const { return outbox_records_.load(std::memory_order_relaxed); }

@@ -143,9 +143,11 @@ grpc::ServerUnaryReactor* Handler::ResolveDoubt(grpc::CallbackServerContext* con
           const CampaignCallState& call = *book.FindCall(name);
           return call.phase != CampaignCallState::Phase::kParked || waits() == actor;
         },
-        [response, actor, waits, finish](const absl::Status& status) {
+        [&book, name, response, actor, waits, finish](const absl::Status& status) {
           response->set_needs_second_actor(status.ok() && waits() == actor);
-          finish(status);
+          if (!status.ok() || book.FindCall(name)->resolved_by == actor) return finish(status);
+          finish(absl::FailedPreconditionError(
+              "another operator has resolved it meanwhile; GetDoubt and the campaign tell how"));
         });
   };
   door_.WhenFolded(

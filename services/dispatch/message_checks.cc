@@ -1,5 +1,6 @@
 #include "services/dispatch/message_checks.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -24,6 +25,7 @@ constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
 constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
 constexpr size_t kLinkTitleBytesMax = 128;
 constexpr size_t kKeyBytesMax = 64;
+constexpr size_t kNameShownMax = 64;
 constexpr size_t kIdBytesMax = 64;  // of members and customers
 constexpr int64_t kDeadlineMaxNs = int64_t{24} * 3600 * kNanosPerSecond;
 // Below the log's bound on a record, with room for its key.
@@ -149,6 +151,11 @@ class Preparation {
 
   static void Say(const v1::MessageContent& content, const v1::Message& message,
                   ::tidegate::log::v1::MessageContent* said, std::vector<FieldViolation>* wrong) {
+    if (content.content().text().size() > kTextBytesMax ||
+        content.content().link_title().size() > kTextBytesMax) {
+      wrong->push_back({"content", "is a template of more bytes than the text may have"});
+      return;
+    }
     v1::ContentVariant filled = content.content();
     for (auto* text : {filled.mutable_text(), filled.mutable_link_title()}) {
       auto result = FillIn(*text, message.fields());
@@ -187,8 +194,7 @@ class Preparation {
   // A key that the request has used before.
   void Again(uint32_t index, std::pair<size_t, int> first, const QueuedMessage& message,
              const ::tidegate::log::v1::MessageContent& said) {
-    MessageBook::Batch known;
-    known.messages = prepared_.parts[first.first].command.message_batch();
+    const MessageBatch& known = prepared_.parts[first.first].command.message_batch();
     if (MessageBook::SameMessage(known, static_cast<uint32_t>(first.second), message, said)) {
       prepared_.repeats.push_back(index);
     } else {
@@ -259,8 +265,13 @@ absl::StatusOr<std::string> FillIn(absl::string_view text,
     }
     const auto field = fields.find(std::string(text.substr(0, close)));
     if (field == fields.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("lacks \"",
+                                                     text.substr(0, std::min(close, kNameShownMax)),
+                                                     "\", which the content names"));
+    }
+    if (filled.size() + field->second.size() > kTextBytesMax) {
       return absl::InvalidArgumentError(
-          absl::StrCat("lacks \"", text.substr(0, close), "\", which the content names"));
+          absl::StrCat("make a text of more than ", kTextBytesMax, " bytes"));
     }
     filled += field->second;
     text.remove_prefix(close + 2);

@@ -31,10 +31,20 @@ struct MessageDoor::Sending {
   Taken taken;
   Done done;
 
-  // Drops what is known already. True: nothing is left.
+  void RefuseKey(uint32_t index) {
+    v1::MessageFault& fault = taken.faults.emplace_back();
+    fault.set_index(index);
+    fault.set_code(grpc::StatusCode::ALREADY_EXISTS);
+    fault.set_field(absl::StrCat("messages[", index, "].key"));
+    fault.set_message("is used by another message; choose another key");
+  }
+
+  // Stamps the messages with the lane's time and drops what is known already. True: nothing is
+  // left.
   bool Judge(const MessageBook& book, int64_t now_wall_ns) {
     std::erase_if(prepared.parts, [&](PreparedMessages::Part& part) {
       auto* batch = part.command.mutable_message_batch();
+      batch->set_received_ns(now_wall_ns);
       int kept = 0;
       for (int i = 0; i < batch->messages_size(); ++i) {
         const auto& message = batch->messages(i);
@@ -44,14 +54,10 @@ struct MessageDoor::Sending {
           const MessageBook::Batch& other = book.BatchOf(*known);
           if (other.messages.received_ns() + MessageBook::kKeyKeptNs > now_wall_ns) {
             const auto& content = batch->contents(static_cast<int>(message.content()));
-            if (MessageBook::SameMessage(other, known->index, message, content)) {
+            if (MessageBook::SameMessage(other.messages, known->index, message, content)) {
               taken.repeats.push_back(index);
             } else {
-              v1::MessageFault& fault = taken.faults.emplace_back();
-              fault.set_index(index);
-              fault.set_code(grpc::StatusCode::ALREADY_EXISTS);
-              fault.set_field(absl::StrCat("messages[", index, "].key"));
-              fault.set_message("is used by another message; choose another key");
+              RefuseKey(index);
             }
             continue;
           }
@@ -66,6 +72,24 @@ struct MessageDoor::Sending {
     return prepared.parts.empty();
   }
 
+  // What the lane has made of them: another message may have come with one of their keys meanwhile.
+  void TakeFolded(const MessageBook& book) {
+    for (const PreparedMessages::Part& part : prepared.parts) {
+      const auto& batch = part.command.message_batch();
+      for (int i = 0; i < batch.messages_size(); ++i) {
+        const auto& message = batch.messages(i);
+        const auto known = book.Find(corp, message.key());
+        const auto& content = batch.contents(static_cast<int>(message.content()));
+        if (known.has_value() && MessageBook::SameMessage(book.BatchOf(*known).messages,
+                                                          known->index, message, content)) {
+          ++taken.acknowledged;
+        } else {
+          RefuseKey(part.indices[static_cast<size_t>(i)]);
+        }
+      }
+    }
+  }
+
   void Finish(grpc::Status status) {
     taken.status = std::move(status);
     std::sort(taken.repeats.begin(), taken.repeats.end());
@@ -73,6 +97,12 @@ struct MessageDoor::Sending {
               [](const auto& a, const auto& b) { return a.index() < b.index(); });
     taken.acknowledged += static_cast<uint32_t>(taken.repeats.size());
     done(std::move(taken));
+  }
+  void FinishUnacknowledged(const absl::Status& why) {
+    Finish(
+        rpc::ToGrpcStatus(absl::UnavailableError(absl::StrCat("not acknowledged: ", why.message(),
+                                                              "; send again with the same keys")),
+                          "LOG_UNAVAILABLE"));
   }
 };
 
@@ -114,18 +144,23 @@ void MessageDoor::Append(const std::shared_ptr<Sending>& sending, uint32_t lane)
   for (const PreparedMessages::Part& part : sending->prepared.parts) {
     records.push_back(
         {.key = sending->corp, .header = "", .value = part.command.SerializeAsString()});
-    sending->taken.acknowledged += static_cast<uint32_t>(part.indices.size());
   }
   // A little before the caller gives up, so that it hears why.
   const int64_t patience_ms =
       std::max<int64_t>(absl::ToInt64Milliseconds(sending->deadline - absl::Now()) * 9 / 10, 1);
   log_->AppendWithin({log::Topic::kCommands, lane}, std::move(records), patience_ms,
-                     [sending](const absl::Status& status) {
-                       if (status.ok()) return sending->Finish(grpc::Status::OK);
-                       sending->Finish(rpc::ToGrpcStatus(absl::UnavailableError(absl::StrCat(
-                                                             "not acknowledged: ", status.message(),
-                                                             "; send again with the same keys")),
-                                                         "LOG_UNAVAILABLE"));
+                     [this, sending](absl::Status status) {
+                       if (!status.ok()) return sending->FinishUnacknowledged(status);
+                       WhenFolded(
+                           sending->corp, sending->deadline,
+                           [sending](DispatchCore& core, const Now&) {
+                             sending->TakeFolded(core.messages());
+                             return absl::OkStatus();
+                           },
+                           [sending](const absl::Status& folded) {
+                             if (!folded.ok()) return sending->FinishUnacknowledged(folded);
+                             sending->Finish(grpc::Status::OK);
+                           });
                      });
 }
 
@@ -134,14 +169,17 @@ void MessageDoor::WhenFolded(const std::string& corp, absl::Time deadline, Ask a
   Lane& lane = lanes_->Of(corp);
   DispatchCore* core = lane.core.get();
   runtime::WaitList* waiting = lane.waiting.get();
-  const uint64_t end = log_->End({log::Topic::kCommands, lane.number});
+  const runtime::PartitionRunner* runner = &lane.thread->runner();
+  const log::TopicPartition commands{log::Topic::kCommands, lane.number};
+  const uint64_t end = log_->End(commands);
   const int64_t deadline_raw_ns =
       clock_->Read().raw_ns + absl::ToInt64Nanoseconds(deadline - absl::Now());
   const absl::Status posted =
       lane.thread->runner().PostQuery([=](absl::Status status, const Now& now) {
         if (!status.ok()) return done(std::move(status));
         waiting->Add(
-            now, deadline_raw_ns, [core, end] { return core->commands_position() >= end; },
+            now, deadline_raw_ns,
+            [runner, commands, end] { return runner->FoldedPosition(commands) >= end; },
             [core, ask, done](absl::Status waited, const Now& then) {
               done(waited.ok() ? ask(*core, then) : std::move(waited));
             });
@@ -159,17 +197,20 @@ void MessageDoor::Cancel(const std::string& corp, const std::string& key, absl::
     };
     PostUntil(
         lane, clock, deadline,
-        [corp, key] {
+        [ref] {
           auto wish = std::make_unique<CancelMessage>();
-          wish->corp = corp;
-          wish->key = key;
+          wish->position = ref.position;
+          wish->index = ref.index;
           return wish;
         },
         [&core, touch, ref] {
+          if (!core.messages().Knows(ref)) return true;
           return !touch().decided && !core.messages().MaySkip(ref, core.campaigns());
         },
-        [touch, done](absl::Status waited) {
-          if (waited.ok() && touch().state != MessageState::kCancelled) {
+        [&core, touch, ref, done](absl::Status waited) {
+          if (waited.ok() && !core.messages().Knows(ref)) {
+            waited = NoTouch();
+          } else if (waited.ok() && touch().state != MessageState::kCancelled) {
             waited = absl::FailedPreconditionError(
                 "the touch was attempted or has ended; GetTouch tells where it stands");
           }

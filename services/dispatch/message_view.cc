@@ -101,7 +101,10 @@ absl::Status ListTouchesOf(const DispatchCore& core, const v1::ListTouchesReques
   const auto& batches = core.messages().batches();
   for (auto it = batches.lower_bound(from.position); it != batches.end(); ++it) {
     const bool own = it->second.corp == request.corp();
-    ++looks;
+    if (!own && ++looks > kLooksMax) {
+      response->set_next_page_token(absl::StrCat(it->first, ".0"));
+      return absl::OkStatus();
+    }
     for (uint32_t i = it->first == from.position ? from.index : 0;
          own && i < it->second.touches.size(); ++i) {
       if (response->touches_size() == size || ++looks > kLooksMax) {
@@ -138,7 +141,12 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
                              [](uint64_t number, const MessageBook::Change& change) {
                                return number < change.first_number + change.touches.size() - 1;
                              });
-  for (; it != changes.end(); ++it) {
+  size_t looks = 0;
+  const auto enough = [&] {
+    return response.changes_size() == kChangesPerMessage || looks > kLooksMax;
+  };
+  for (; it != changes.end() && !enough(); ++it) {
+    ++looks;
     const uint64_t last = it->first_number + it->touches.size() - 1;
     if (it->corp != corp) {
       *after = last;
@@ -146,9 +154,11 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
     }
     const auto [state, reason] = StateOf(it->state);
     for (size_t i = *after >= it->first_number ? *after - it->first_number + 1 : 0;
-         i < it->touches.size(); ++i) {
+         i < it->touches.size() && !enough(); ++i) {
+      ++looks;
       *after = it->first_number + i;
       const MessageBook::Ref& ref = it->touches[i];
+      if (!core.messages().Knows(ref)) continue;
       const std::string& key =
           core.messages().BatchOf(ref).messages.messages(static_cast<int>(ref.index)).key();
       if (!absl::StartsWith(key, key_prefix)) continue;
@@ -158,9 +168,7 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
       change->set_state(state);
       change->set_reason(reason);
       SetTime(it->time_ns, change->mutable_time());
-      if (response.changes_size() == kChangesPerMessage) break;
     }
-    if (response.changes_size() == kChangesPerMessage) break;
   }
   response.set_after(*after);
   return response;

@@ -22,7 +22,7 @@ namespace {
 constexpr char kEverything[] = "*";
 constexpr size_t kActorBytesMax = 64;
 constexpr size_t kReasonBytesMax = 1000;
-constexpr int64_t kCallsMax = 1'000'000'000;
+constexpr int64_t kCallsMax = 10'000'000;
 constexpr double kLatencySeconds = 0.1;
 
 std::vector<FieldViolation> ApiFaults(const std::string& api) {
@@ -203,7 +203,9 @@ grpc::ServerUnaryReactor* QuotaHandler::Change(grpc::CallbackServerContext* cont
           wish->record = record;
           return wish;
         },
-        [core = lane->core.get(), record] { return Shows(core->blocks(), record); },
+        [core = lane->core.get(), record] {
+          return Shows(core->blocks(), record) && core->blocks_told();
+        },
         [parts](const absl::Status& status) {
           parts->End(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
         });
@@ -227,8 +229,11 @@ grpc::ServerUnaryReactor* QuotaHandler::Block(grpc::CallbackServerContext* conte
   auto wrong = ChangeFaults(*request);
   int64_t until_ns = 0;
   if (request->has_until()) {
-    until_ns = request->until().seconds() * kNanosPerSecond + request->until().nanos();
-    if (request->until().seconds() > 9'000'000'000 || until_ns <= clock_->Read().wall_ns) {
+    const auto& until = request->until();
+    const bool readable = until.seconds() > 0 && until.seconds() < 9'000'000'000 &&
+                          until.nanos() >= 0 && until.nanos() < kNanosPerSecond;
+    if (readable) until_ns = until.seconds() * kNanosPerSecond + until.nanos();
+    if (until_ns <= clock_->Read().wall_ns) {
       wrong.push_back({"until", "is not in the future; write a later one, or none"});
     }
   }

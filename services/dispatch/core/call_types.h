@@ -67,8 +67,8 @@ struct OperatorWish : core::LocalInput {
 
 // Somebody wants a message not to be sent.
 struct CancelMessage : core::LocalInput {
-  std::string corp;
-  std::string key;
+  uint64_t position = 0;  // of its batch
+  uint32_t index = 0;     // in it
 };
 
 }  // namespace tidegate::dispatch

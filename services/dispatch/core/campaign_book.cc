@@ -648,7 +648,7 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   for (const bool listed : call.listed) hash->Add(listed);
   hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.deadline_wall_ns);
   hash->Add(call.results_close_wall_ns).Add(call.evidence).Add(call.attempt_wall_ns);
-  hash->Add(call.first_actor).Add(call.doubt.has_value());
+  hash->Add(call.first_actor).Add(call.resolved_by).Add(call.doubt.has_value());
   if (!call.doubt.has_value()) return;
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);

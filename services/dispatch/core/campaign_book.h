@@ -111,6 +111,7 @@ struct CampaignCallState {
   std::string evidence;
   int64_t attempt_wall_ns = 0;
   std::string first_actor;
+  std::string resolved_by;  // whose word was the last
 };
 
 // A campaign whose name begins with this holds the calls of an internal service's messages: it has

@@ -248,9 +248,13 @@ void CampaignBook::OnSettled(const Settled& settled) {
 std::optional<LedgerRecord> CampaignBook::DecideResolved(const DoubtResolved& resolved) {
   CampaignCallState* call = MutableCall(resolved.call());
   if (call == nullptr || call->phase != Phase::kParked || call->decided) return std::nullopt;
-  if (call->attempts != resolved.attempt() || call->first_actor == resolved.actor()) {
+  CampaignState& campaign = campaigns_[KeyOf(resolved.call())];
+  // Its progress is decided on what stands now, and must not pass this by.
+  if (campaign.decided || call->attempts != resolved.attempt() ||
+      call->first_actor == resolved.actor()) {
     return std::nullopt;
   }
+  campaign.decided = true;
   call->decided = true;
   LedgerRecord record;
   *record.mutable_doubt_resolved() = resolved;
@@ -263,6 +267,9 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
   const CallRef ref{KeyOf(resolved.call()), resolved.call().batch()};
   CampaignState& campaign = campaigns_[ref.first];
   call->decided = false;
+  call->resolved_by = resolved.actor();
+  campaign.decided = false;
+  QueueProgress(ref.first);
   switch (resolved.settlement()) {
     case SETTLEMENT_ACCEPTED:
       ++campaign.doubts_accepted;
@@ -294,7 +301,6 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
   }
   // It has work to do again.
   campaign.phase = CAMPAIGN_PHASE_RUNNING;
-  QueueProgress(ref.first);
   ChangedCreates(ref.first);
 }
 

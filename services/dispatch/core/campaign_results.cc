@@ -191,6 +191,12 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
   call->decided = false;
   call->final = result.final();
   call->statuses.assign(result.statuses().begin(), result.statuses().end());
+  int64_t accepted_ns = campaign.last_accepted_wall_ns;
+  if (IsMessageCampaign(key.second)) {
+    accepted_ns = call->results_close_wall_ns == kNever
+                      ? 0
+                      : call->results_close_wall_ns - limits_->results.close_after_ns;
+  }
   for (size_t i = 0; i < call->customers.size(); ++i) {
     const auto [kind, reason] = TouchKindOf(call->statuses[i]);
     const std::string& customer = campaign.audience[call->customers[i]].customer;
@@ -205,7 +211,7 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
                                   .kind = kind,
                                   .reason = reason,
                                   .member = call->sender,
-                                  .time_ns = campaign.last_accepted_wall_ns},
+                                  .time_ns = accepted_ns},
                                  partitions_));
   }
   QueueProgress(key);

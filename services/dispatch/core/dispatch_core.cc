@@ -109,7 +109,6 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
       return campaigns_.FoldAudience(chunk);
     }
     case log::Topic::kCommands: {
-      commands_position_ = record.offset + 1;
       ::tidegate::log::v1::Command command;
       if (!command.ParseFromString(value)) return Skip(from, record.offset, "not a Command");
       if (command.has_message_batch()) {
@@ -146,7 +145,8 @@ std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, con
       return DecideWish(*wish, now);
     }
     if (const auto* cancel = dynamic_cast<const CancelMessage*>(input.local)) {
-      const auto record = messages_.DecideCancel(cancel->corp, cancel->key, &campaigns_, now);
+      const auto record = messages_.DecideCancel(
+          {.position = cancel->position, .index = cancel->index}, &campaigns_, now);
       if (!record.has_value()) return std::nullopt;
       return Encode(*record);
     }

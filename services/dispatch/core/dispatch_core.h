@@ -89,8 +89,8 @@ class DispatchCore : public core::Core {
   const BlockList& blocks() const { return blocks_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
-  // The offset after the last command that was folded.
-  uint64_t commands_position() const { return commands_position_; }
+  // The shell has been told of all blocks.
+  bool blocks_told() const { return !blocks_changed_; }
   BucketSet& buckets() { return buckets_; }
   const DispatchCounters& counters() const { return counters_; }
   uint64_t revision(const std::string& corp) const { return definitions_.Corp(corp).revision; }
@@ -138,9 +138,8 @@ class DispatchCore : public core::Core {
   CommandBook commands_;
   MessageBook messages_;
   BlockList blocks_;
-  bool blocks_changed_ = true;       // since they were told to the shell
-  int64_t blocks_seen_wall_ns_ = 0;  // when flows were held against them
-  uint64_t commands_position_ = 0;
+  bool blocks_changed_ = true;                        // since they were told to the shell
+  int64_t blocks_seen_wall_ns_ = 0;                   // when flows were held against them
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id
   std::string boot_id_;
   std::string owner_;  // of the newest fence

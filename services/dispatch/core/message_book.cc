@@ -29,6 +29,8 @@ namespace {
 
 // What one record may name; the rest is named by the next.
 constexpr size_t kSkipsMax = 10'000;
+// Messages to customers of the call that is being packed, which are left for the next.
+constexpr size_t kLeftMax = 1'000;
 
 void AddRef(const Ref& ref, MessageRanges* ranges) {
   const int last = ranges->positions_size() - 1;
@@ -133,10 +135,10 @@ std::optional<CampaignCall> MessageBook::CallOf(const Ref& ref) const {
   return NameOfCall(batch.corp, message.message_class(), touch.call);
 }
 
-bool MessageBook::SameMessage(const Batch& known, uint32_t index, const QueuedMessage& message,
-                              const MessageContent& content) {
-  const QueuedMessage& other = known.messages.messages(static_cast<int>(index));
-  const MessageContent& said = known.messages.contents(static_cast<int>(other.content()));
+bool MessageBook::SameMessage(const MessageBatch& known, uint32_t index,
+                              const QueuedMessage& message, const MessageContent& content) {
+  const QueuedMessage& other = known.messages(static_cast<int>(index));
+  const MessageContent& said = known.contents(static_cast<int>(other.content()));
   return other.customer() == message.customer() && other.sender() == message.sender() &&
          other.message_class() == message.message_class() &&
          other.deadline_ns() == message.deadline_ns() && said.text() == content.text() &&
@@ -212,10 +214,20 @@ void MessageBook::Queue(uint64_t position, Batch* batch, uint32_t index, BatchGr
   const GroupNumber number = place->second;
   Group& group = groups_.at(number);
   group.waiting.push_back(ref);
-  const int64_t due_ns = group.waiting.size() >= kCustomersPerCall
-                             ? 0
-                             : batch->messages.received_ns() + LingerNs(message.message_class());
+  const int64_t due_ns = group.waiting.size() >= kCustomersPerCall ? 0 : DueNs(ref);
   if (due_ns < group.due_ns) SetDue(number, due_ns);
+}
+
+int64_t MessageBook::DueNs(const Ref& ref) const {
+  const Batch& batch = BatchOf(ref);
+  const QueuedMessage& message = batch.messages.messages(static_cast<int>(ref.index));
+  const int64_t received_ns = batch.messages.received_ns();
+  int64_t linger_ns = LingerNs(message.message_class());
+  // It must not wait its deadline away.
+  if (message.deadline_ns() > received_ns) {
+    linger_ns = std::min(linger_ns, (message.deadline_ns() - received_ns) / 2);
+  }
+  return received_ns + linger_ns;
 }
 
 void MessageBook::SetDue(GroupNumber number, int64_t due_ns) {
@@ -271,12 +283,10 @@ std::optional<LedgerRecord> MessageBook::NextExpired(CampaignBook* campaigns, co
   return SkipRecord(*corp, expired, "expired", campaigns, now);
 }
 
-std::optional<LedgerRecord> MessageBook::DecideCancel(const std::string& corp,
-                                                      const std::string& key,
-                                                      CampaignBook* campaigns, const Now& now) {
-  const auto ref = Find(corp, key);
-  if (!ref.has_value() || !MaySkip(*ref, *campaigns)) return std::nullopt;
-  return SkipRecord(corp, {*ref}, "cancelled", campaigns, now);
+std::optional<LedgerRecord> MessageBook::DecideCancel(const Ref& ref, CampaignBook* campaigns,
+                                                      const Now& now) {
+  if (!Knows(ref) || !MaySkip(ref, *campaigns)) return std::nullopt;
+  return SkipRecord(BatchOf(ref).corp, {ref}, "cancelled", campaigns, now);
 }
 
 std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
@@ -288,32 +298,33 @@ std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
     // A customer is once in a call: its result is told by customer.
     absl::flat_hash_set<absl::string_view> customers;
     std::vector<Ref> left;
-    for (const Ref& ref : group.waiting) {
+    std::deque<Ref>& waiting = group.waiting;
+    while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax) {
+      const Ref ref = waiting.front();
+      waiting.pop_front();
       Touch& touch = At(ref);
       if (touch.state != MessageState::kWaiting || touch.decided) continue;
       const std::string& customer =
           BatchOf(ref).messages.messages(static_cast<int>(ref.index)).customer();
-      if (customers.size() < kCustomersPerCall && customers.insert(customer).second) {
+      if (customers.insert(customer).second) {
         touch.decided = true;
         AddRef(ref, ranges);
       } else {
         left.push_back(ref);
       }
     }
+    waiting.insert(waiting.begin(), left.begin(), left.end());
     if (!customers.empty()) {
       const CampaignKey key{group.corp, CampaignOf(group.message_class)};
       *record.mutable_messages_packed()->mutable_call() = CallName(key, next_call_[key]++);
       record.mutable_messages_packed()->set_time_ns(now.wall_ns);
     }
-    if (left.empty()) {
+    if (waiting.empty()) {
       due_.erase({group.due_ns, number});
       group_of_.erase(NameOf(group.corp, group.sender, group.content, group.message_class));
       groups_.erase(number);
     } else {
-      const bool full = left.size() >= kCustomersPerCall;
-      const int64_t received_ns = BatchOf(left.front()).messages.received_ns();
-      group.waiting = std::move(left);
-      SetDue(number, full ? 0 : received_ns + LingerNs(group.message_class));
+      SetDue(number, waiting.size() >= kCustomersPerCall ? 0 : DueNs(waiting.front()));
     }
     if (!customers.empty()) return record;
   }
@@ -324,7 +335,7 @@ std::optional<LedgerRecord> MessageBook::NextForgotten(const Now& now) {
   if (forgetting_) return std::nullopt;
   auto it = batches_.begin();
   while (it != batches_.end() && it->second.open == 0 &&
-         it->second.messages.received_ns() + kKeyKeptNs <= now.wall_ns) {
+         it->second.messages.received_ns() + kForgottenNs <= now.wall_ns) {
     ++it;
   }
   if (it == batches_.begin()) return std::nullopt;
@@ -339,7 +350,7 @@ std::optional<int64_t> MessageBook::NextRawNs(const Now& now) const {
   if (!due_.empty()) next = due_.begin()->first;
   if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
   if (!batches_.empty() && batches_.begin()->second.open == 0 && !forgetting_) {
-    next = std::min(next, batches_.begin()->second.messages.received_ns() + kKeyKeptNs);
+    next = std::min(next, batches_.begin()->second.messages.received_ns() + kForgottenNs);
   }
   if (next == kNever) return std::nullopt;
   // Wall time; how far it is away is the same on any clock.
@@ -437,8 +448,11 @@ void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call
   const auto& refs = calls_.at(KeyOf(name))[name.batch()];
   std::map<MessageState, std::vector<Ref>> moved;
   for (uint32_t place = 0; place < refs.size(); ++place) {
+    const auto batch = batches_.find(refs[place].position);
+    // Of a batch that was forgotten all have ended, though others of the call have not.
+    if (batch == batches_.end()) continue;
     const MessageState state = StateOf(call, call.statuses[place]);
-    const MessageState before = At(refs[place]).state;
+    const MessageState before = batch->second.touches[refs[place].index].state;
     if (state != before && !HasEnded(before)) moved[state].push_back(refs[place]);
   }
   for (auto& [state, touches] : moved) Move(name.corp(), std::move(touches), state, time_ns);
@@ -456,11 +470,6 @@ void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
       }
     }
     batches_.erase(it);
-  }
-  while (!changes_.empty() &&
-         changes_.front().touches.front().position < forgotten.before_position()) {
-    changed_touches_ -= changes_.front().touches.size();
-    changes_.pop_front();
   }
 }
 

@@ -94,8 +94,7 @@ class MessageBook {
   std::optional<::tidegate::log::v1::LedgerRecord> NextPacked(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(const Now& now);
   // Nothing: there is no such touch, or it was attempted or has ended.
-  std::optional<::tidegate::log::v1::LedgerRecord> DecideCancel(const std::string& corp,
-                                                                const std::string& key,
+  std::optional<::tidegate::log::v1::LedgerRecord> DecideCancel(const Ref& ref,
                                                                 CampaignBook* campaigns,
                                                                 const Now& now);
   // When one of these may have something; nothing = never.
@@ -118,21 +117,27 @@ class MessageBook {
   std::optional<Ref> Find(absl::string_view corp, absl::string_view key) const;
   // The call of a message; nullopt while it waits for one, or if it ended without.
   std::optional<::tidegate::log::v1::CampaignCall> CallOf(const Ref& ref) const;
+  // False once it was forgotten.
+  bool Knows(const Ref& ref) const { return batches_.contains(ref.position); }
+  // Of a message that is known.
   const Batch& BatchOf(const Ref& ref) const { return batches_.at(ref.position); }
   const std::map<uint64_t, Batch>& batches() const { return batches_; }
-  // The newest changes, of at most kChangesMax touches, oldest first.
+  // The newest changes, of at most kChangesMax touches, oldest first; their touches may be
+  // forgotten.
   const std::deque<Change>& changes() const { return changes_; }
   uint64_t last_change() const { return last_change_; }
   // Whether a message says the same as the known one of its key.
-  static bool SameMessage(const Batch& known, uint32_t index,
+  static bool SameMessage(const ::tidegate::log::v1::MessageBatch& known, uint32_t index,
                           const ::tidegate::log::v1::QueuedMessage& message,
                           const ::tidegate::log::v1::MessageContent& content);
   // Touches without an end.
   uint64_t open() const { return open_; }
   void AddStateTo(core::StateHash* hash) const;
 
-  // So long a key is known.
+  // So long a key is known; what ended is forgotten later, so that forgetting never decides whether
+  // a message repeats one.
   static constexpr int64_t kKeyKeptNs = int64_t{24} * 3600 * kNanosPerSecond;
+  static constexpr int64_t kForgottenNs = int64_t{25} * 3600 * kNanosPerSecond;
   static constexpr size_t kChangesMax = 1'000'000;
 
  private:
@@ -162,7 +167,7 @@ class MessageBook {
     std::string sender;
     ::tidegate::log::v1::MessageContent content;
     ::tidegate::log::v1::MessageClass message_class{};
-    std::vector<Ref> waiting;  // in the order of acknowledgement
+    std::deque<Ref> waiting;  // in the order of acknowledgement
     int64_t due_ns = 0;
   };
   // Views of a group, or of a message that looks for its group.
@@ -180,6 +185,8 @@ class MessageBook {
   Touch& At(const Ref& ref) { return batches_.at(ref.position).touches[ref.index]; }
   void Queue(uint64_t position, Batch* batch, uint32_t index, BatchGroups* known);
   GroupNumber GroupOf(const Batch& batch, const ::tidegate::log::v1::QueuedMessage& message);
+  // When its group is to be packed for its sake.
+  int64_t DueNs(const Ref& ref) const;
   void SetDue(GroupNumber number, int64_t due_ns);
   int64_t LingerNs(::tidegate::log::v1::MessageClass message_class) const;
   // Takes them out of what is decided next; their calls are held back until then.

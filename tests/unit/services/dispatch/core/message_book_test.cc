@@ -112,6 +112,11 @@ class MessageBookTest : public ::testing::Test {
     const auto& name = attempt.target().campaign_call();
     book_.OnCall(name, *campaigns_.FindCall(name), now_.wall_ns);
   }
+  std::optional<LedgerRecord> Cancel(const std::string& key) {
+    const auto ref = book_.Find("c", key);
+    if (!ref.has_value()) return std::nullopt;
+    return book_.DecideCancel(*ref, &campaigns_, now_);
+  }
   MessageState StateOf(const std::string& key) {
     const auto ref = book_.Find("c", key);
     EXPECT_TRUE(ref.has_value()) << key;
@@ -235,22 +240,22 @@ TEST_F(MessageBookTest, AnAttemptThatDidNotHappenIsNotRepeatedAfterTheDeadline) 
 
 TEST_F(MessageBookTest, CancelsWhatWasNotAttempted) {
   Send({{.key = "a", .customer = "wm1"}, {.key = "b", .customer = "wm2"}});
-  auto record = book_.DecideCancel("c", "a", &campaigns_, now_);
+  auto record = Cancel("a");
   ASSERT_TRUE(record.has_value());
-  EXPECT_FALSE(book_.DecideCancel("c", "a", &campaigns_, now_).has_value()) << "decided already";
+  EXPECT_FALSE(Cancel("a").has_value()) << "decided already";
   Apply(*record);
   EXPECT_EQ(StateOf("a"), MessageState::kCancelled);
   ASSERT_EQ(outbox_.size(), 1u);
   After(kSecond);
   using Calls = std::vector<std::vector<std::string>>;
   EXPECT_EQ(Settle(), (Calls{{"wm2"}}));
-  record = book_.DecideCancel("c", "b", &campaigns_, now_);
+  record = Cancel("b");
   ASSERT_TRUE(record.has_value());
   Apply(*record);
   EXPECT_FALSE(Take(FlowKind::kBulkMessage, "@bulk").has_value()) << "nobody is left in it";
   EXPECT_EQ(book_.open(), 0u);
-  EXPECT_FALSE(book_.DecideCancel("c", "b", &campaigns_, now_).has_value());
-  EXPECT_FALSE(book_.DecideCancel("c", "unknown", &campaigns_, now_).has_value());
+  EXPECT_FALSE(Cancel("b").has_value());
+  EXPECT_FALSE(Cancel("unknown").has_value());
 }
 
 TEST_F(MessageBookTest, NothingIsCancelledOnceItsCallHasBegun) {
@@ -258,10 +263,10 @@ TEST_F(MessageBookTest, NothingIsCancelledOnceItsCallHasBegun) {
   After(kSecond);
   Settle();
   const auto call = Take(FlowKind::kBulkMessage, "@bulk");
-  EXPECT_FALSE(book_.DecideCancel("c", "a", &campaigns_, now_).has_value()) << "decided";
+  EXPECT_FALSE(Cancel("a").has_value()) << "decided";
   End(Begin(*call), OUTCOME_CLASS_ACCEPTED);
   EXPECT_EQ(StateOf("a"), MessageState::kAccepted);
-  EXPECT_FALSE(book_.DecideCancel("c", "a", &campaigns_, now_).has_value());
+  EXPECT_FALSE(Cancel("a").has_value());
 }
 
 TEST_F(MessageBookTest, EveryChangeIsKeptInOrder) {
@@ -282,9 +287,9 @@ TEST_F(MessageBookTest, EveryChangeIsKeptInOrder) {
 
 TEST_F(MessageBookTest, WhatEndedIsForgottenAfterADay) {
   Send({{.key = "a", .customer = "wm1"}});
-  Apply(*book_.DecideCancel("c", "a", &campaigns_, now_));
+  Apply(*Cancel("a"));
   Send({{.key = "b", .customer = "wm2"}});
-  After(24 * kHour - 1);
+  After(25 * kHour - 1);
   Settle();
   EXPECT_TRUE(book_.Find("c", "a").has_value());
   After(1);
@@ -293,12 +298,56 @@ TEST_F(MessageBookTest, WhatEndedIsForgottenAfterADay) {
   EXPECT_TRUE(book_.Find("c", "b").has_value()) << "without an end it stays";
 }
 
+// Of a call whose other touches go on: results of members are read for weeks.
+TEST_F(MessageBookTest, ACallGoesOnThoughSomeOfItsMessagesWereForgotten) {
+  Send({{.key = "a", .customer = "wm1", .deadline_ns = now_.wall_ns + 5 * kSecond}});
+  Send({{.key = "b", .customer = "wm2"}});
+  After(kSecond);
+  EXPECT_EQ(Settle().size(), 1u);
+  After(5 * kSecond);
+  Settle();
+  EXPECT_EQ(StateOf("a"), MessageState::kExpired);
+  const Attempt attempt = Begin(*Take(FlowKind::kBulkMessage, "@bulk"));
+  After(26 * kHour);
+  Settle();
+  EXPECT_FALSE(book_.Find("c", "a").has_value());
+  End(attempt, OUTCOME_CLASS_ACCEPTED);
+  EXPECT_EQ(StateOf("b"), MessageState::kAccepted);
+  // Whoever reads the changes must ask which touches are still known.
+  size_t known = 0, forgotten = 0;
+  for (const auto& change : book_.changes()) {
+    for (const auto& ref : change.touches) ++(book_.Knows(ref) ? known : forgotten);
+  }
+  EXPECT_EQ(known, 3u);
+  EXPECT_EQ(forgotten, 2u);
+}
+
+TEST_F(MessageBookTest, ManyMessagesToOneCustomerArePackedCallByCall) {
+  std::vector<Said> all;
+  for (int i = 0; i < 3000; ++i) all.push_back({.key = absl::StrCat("k", i), .customer = "wm1"});
+  all.push_back({.key = "other", .customer = "wm2"});
+  Send(all);
+  After(kSecond);
+  const auto packed = Settle();
+  size_t customers = 0;
+  for (const auto& call : packed) customers += call.size();
+  EXPECT_EQ(customers, all.size());
+  EXPECT_EQ(packed.size(), 3000u);
+}
+
+TEST_F(MessageBookTest, AMessageDoesNotWaitItsDeadlineAway) {
+  Send({{.key = "a", .customer = "wm1", .deadline_ns = now_.wall_ns + kSecond / 2}});
+  After(kSecond / 4);
+  EXPECT_EQ(Settle().size(), 1u);
+  EXPECT_TRUE(Take(FlowKind::kBulkMessage, "@bulk").has_value());
+}
+
 // What was decided in a batch that is void was never decided.
 TEST_F(MessageBookTest, AVoidBatchLeavesNoTrace) {
   Send({{.key = "a", .customer = "wm1"}, {.key = "b", .customer = "wm2"}});
   After(kSecond);
   const std::string before = Hash();
-  ASSERT_TRUE(book_.DecideCancel("c", "a", &campaigns_, now_).has_value());
+  ASSERT_TRUE(Cancel("a").has_value());
   ASSERT_TRUE(book_.NextPacked(now_).has_value());
   campaigns_.Rebuild(false, now_.raw_ns);
   book_.Rebuild();
@@ -327,8 +376,8 @@ TEST_F(MessageBookTest, AReplayThatFoldsEverythingFirstGivesTheSame) {
     Send({{.key = "a", .customer = "wm9"}, {.key = "c", .customer = "wm3"}});
     After(kSecond);
     settle();
-    for (const char* key : {"b", "c"}) step(book_.DecideCancel("c", key, &campaigns_, now_));
-    After(24 * kHour);
+    for (const char* key : {"b", "c"}) step(Cancel(key));
+    After(25 * kHour);
     settle();
   }
   EXPECT_GT(journal.size(), 12u);
