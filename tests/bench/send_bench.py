@@ -287,7 +287,7 @@ def for_people(result):
                      f"{spread(row['cpu_us'], 1):>20}  {spread(row['times_unary'], 1)}")
     if result.get("calls"):
         lines += ["", f"{'calls in flight':19}{'calls/s':>32}  {'CPU us a call':>20}  "
-                      f"{'bare calls/s':>32}  {'CPU us a call':>20}  ratio, of CPU"]
+                      f"{'bare calls/s':>32}  {'CPU us a call':>20}  ratio, by CPU time"]
     for row in result.get("calls", []):
         lines.append(f"{row['in_flight']:<19}{spread(row['calls_s'], 0):>32}  "
                      f"{spread(row['cpu_us'], 1):>20}  {spread(row['bare_calls_s'], 0):>32}  "

@@ -299,13 +299,14 @@ std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
     absl::flat_hash_set<absl::string_view> customers;
     std::vector<Ref> left;
     std::deque<Ref>& waiting = group.waiting;
+    BatchesInARow batches(&batches_);
     while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax) {
       const Ref ref = waiting.front();
       waiting.pop_front();
-      Touch& touch = At(ref);
+      Batch& batch = batches.Of(ref);
+      Touch& touch = batch.touches[ref.index];
       if (touch.state != MessageState::kWaiting || touch.decided) continue;
-      const std::string& customer =
-          BatchOf(ref).messages.messages(static_cast<int>(ref.index)).customer();
+      const std::string& customer = batch.messages.messages(static_cast<int>(ref.index)).customer();
       if (customers.insert(customer).second) {
         touch.decided = true;
         AddRef(ref, ranges);
@@ -361,8 +362,9 @@ std::optional<int64_t> MessageBook::NextRawNs(const Now& now) const {
 
 void MessageBook::Move(const std::string& corp, std::vector<Ref> refs, MessageState state,
                        int64_t time_ns) {
+  BatchesInARow batches(&batches_);
   for (const Ref& ref : refs) {
-    Batch& batch = batches_.at(ref.position);
+    Batch& batch = batches.Of(ref);
     Touch& touch = batch.touches[ref.index];
     touch.state = state;
     touch.decided = false;
@@ -399,14 +401,15 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
                                  .content = {.text = content.text(),
                                              .link_url = content.link_url(),
                                              .link_title = content.link_title()}};
+  BatchesInARow batches(&batches_);
   for (uint32_t place = 0; place < refs.size(); ++place) {
-    const QueuedMessage& message =
-        BatchOf(refs[place]).messages.messages(static_cast<int>(refs[place].index));
+    Batch& batch = batches.Of(refs[place]);
+    const QueuedMessage& message = batch.messages.messages(static_cast<int>(refs[place].index));
     call.customers.push_back(message.customer());
     if (message.message_class() == MESSAGE_CLASS_URGENT) {
       call.deadline_wall_ns = std::min(call.deadline_wall_ns, message.deadline_ns());
     }
-    Touch& touch = At(refs[place]);
+    Touch& touch = batch.touches[refs[place].index];
     touch.packed = true;
     touch.call = packed.call().batch();
     touch.place = place;

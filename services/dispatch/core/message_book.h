@@ -182,6 +182,20 @@ class MessageBook {
   using BatchGroups =
       absl::flat_hash_map<std::tuple<absl::string_view, uint32_t, int>, GroupNumber>;
 
+  // Finds the batches of touches in a row, of which neighbours are mostly of one.
+  class BatchesInARow {
+   public:
+    explicit BatchesInARow(std::map<uint64_t, Batch>* batches) : batches_(batches) {}
+    Batch& Of(const Ref& ref) {
+      if (last_ == nullptr || last_->position != ref.position) last_ = &batches_->at(ref.position);
+      return *last_;
+    }
+
+   private:
+    std::map<uint64_t, Batch>* const batches_;
+    Batch* last_ = nullptr;
+  };
+
   Touch& At(const Ref& ref) { return batches_.at(ref.position).touches[ref.index]; }
   void Queue(uint64_t position, Batch* batch, uint32_t index, BatchGroups* known);
   GroupNumber GroupOf(const Batch& batch, const ::tidegate::log::v1::QueuedMessage& message);
