@@ -41,6 +41,8 @@ GOOD = {
     "customer": "wmprobe", "owner": "m0", "reason": "probe", "tags": ["probe"],
     "text": "hello", "link_url": "https://example.com/a", "link_title": "look",
     "key": "probe", "sender": "m0", "fields": {}, "deadline": "2099-01-02T03:04:05Z",
+    "until": "2099-01-02T03:04:05Z", "actor": "probe", "api": "add_msg_template", "calls": 5,
+    "call_id": "probe", "attempt": 1, "resolution": "DOUBT_RESOLUTION_ABANDONED",
     "event_time": "2026-01-02T03:04:05Z", "order_id": "probe", "amount_fen": 100,
 }
 
@@ -127,10 +129,10 @@ def _filled(descriptor):
     for field in descriptor.fields:
         if field.containing_oneof and field != field.containing_oneof.fields[0]:
             continue
-        if field.enum_type:
-            continue
         if field.name == "request_id":
             fields[field.name] = str(uuid.uuid4())
+        elif field.enum_type and field.name != "resolution":
+            continue
         elif field.name in GOOD:
             fields[field.name] = GOOD[field.name]
         elif field.message_type:
