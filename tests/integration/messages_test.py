@@ -167,18 +167,31 @@ class MessagesTest(ProductTest):
         self.assertEqual([key for key in listed if key.startswith("watch:")], keys)
         self.assertEqual(len(listed), len(set(listed)))
 
-    def test_a_stream_answers_each_batch_in_order(self):
+    def stream(self, batches):
+        """The answers to batches, each (text, messages), sent without waiting."""
         method = self.api.method("SendMessages")
-        batches = [self.api.request(method, {
-            "corp": CORP, "batch": str(batch),
-            "contents": [{"content": {**CONTENT["content"], "text": "Streamed"}}],
-            "messages": [self.message(f"stream:{batch}:{n}", n) for n in range(100)]})
-            for batch in range(20)]
+        requests = [self.api.request(method, {
+            "corp": CORP, "batch": str(number), "messages": messages,
+            "contents": [{"content": {**CONTENT["content"], "text": text}}]})
+            for number, (text, messages) in enumerate(batches)]
         channel = grpc.insecure_channel(self.server.ports["grpc"])
         self.addCleanup(channel.close)
-        stream = channel.stream_stream(method.path, method.request.SerializeToString,
-                                       method.response.FromString)
-        answers = list(stream(iter(batches), timeout=SECONDS))
+        call = channel.stream_stream(method.path, method.request.SerializeToString,
+                                     method.response.FromString)
+        return list(call(iter(requests), timeout=SECONDS))
+
+    def test_of_two_messages_that_race_for_a_key_one_is_refused(self):
+        rounds = 20
+        answers = self.stream([(text, [self.message(f"race:{n}", 1)])
+                               for n in range(rounds) for text in ("First", "Second")])
+        self.assertEqual([answer.acknowledged for answer in answers], [1, 0] * rounds)
+        self.assertEqual({(fault.code, fault.field) for answer in answers
+                          for fault in answer.faults}, {(6, "messages[0].key")})
+
+    def test_a_stream_answers_each_batch_in_order(self):
+        answers = self.stream([
+            ("Streamed", [self.message(f"stream:{batch}:{n}", n) for n in range(100)])
+            for batch in range(20)])
         self.assertEqual([(answer.batch, answer.acknowledged) for answer in answers],
                          [(batch, 100) for batch in range(20)])
         keys = [f"stream:{batch}:{n}" for batch in range(20) for n in range(100)]
