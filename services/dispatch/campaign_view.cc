@@ -1,6 +1,7 @@
 #include "services/dispatch/campaign_view.h"
 
 #include "services/dispatch/core/touch_events.h"
+#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -13,11 +14,6 @@ using ::tidegate::log::v1::CAMPAIGN_PHASE_FREEZING;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_UNSPECIFIED;
 
 namespace {
-
-void SetTime(int64_t wall_ns, google::protobuf::Timestamp* time) {
-  time->set_seconds(wall_ns / kNanosPerSecond);
-  time->set_nanos(static_cast<int32_t>(wall_ns % kNanosPerSecond));
-}
 
 v1::CampaignState StateOf(const ::tidegate::log::v1::Campaign& definition,
                           const CampaignState* state) {

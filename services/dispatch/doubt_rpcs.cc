@@ -9,6 +9,7 @@
 #include "common/grpc/errors.h"
 #include "services/dispatch/campaign_view.h"
 #include "services/dispatch/handler.h"
+#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -23,9 +24,7 @@ namespace v1 = ::tidegate::dispatch::v1;
 
 namespace {
 
-constexpr size_t kActorBytesMax = 64;
 constexpr size_t kMsgidBytesMax = 128;
-constexpr size_t kReasonBytesMax = 1000;
 
 absl::Status NoDoubt() {
   return absl::NotFoundError("the corp has no call in doubt of this id; ListDoubts tells them");
@@ -58,8 +57,7 @@ std::optional<CampaignCall> FindByCallId(const CampaignBook& book, const std::st
 std::vector<FieldViolation> FaultsOf(const v1::ResolveDoubtRequest& request) {
   std::vector<FieldViolation> wrong;
   rpc::CheckText("call_id", request.call_id(), kMsgidBytesMax, &wrong);
-  rpc::CheckText("actor", request.actor(), kActorBytesMax, &wrong);
-  rpc::CheckText("reason", request.reason(), kReasonBytesMax, &wrong);
+  CheckAct(request.actor(), request.reason(), &wrong);
   if (request.attempt() < 1) wrong.push_back({"attempt", "write that of the doubt, from 1 on"});
   if (request.resolution() < v1::DOUBT_RESOLUTION_ACCEPTED ||
       request.resolution() > v1::DOUBT_RESOLUTION_ABANDONED) {

@@ -29,7 +29,7 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
         clock_(clock),
         limits_(limits),
         lanes_(lanes_in_all, edge.replicas, lanes),
-        door_(edge_, clock, log, &lanes_) {}
+        door_(clock, log, &lanes_) {}
 
   // Who tells the audience of a campaign that is only validated; until it is set, calls that need
   // it are UNAVAILABLE.

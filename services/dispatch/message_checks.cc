@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/grpc/checks.h"
 #include "services/dispatch/core/message_book.h"
+#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -62,24 +63,16 @@ void CheckWecomId(absl::string_view field, absl::string_view id,
   return ::tidegate::log::v1::MESSAGE_CLASS_BULK;
 }
 
-// Nanoseconds; 0 = none.
-int64_t DeadlineNs(const v1::Message& message) {
-  if (!message.has_deadline()) return 0;
-  return message.deadline().seconds() * kNanosPerSecond + message.deadline().nanos();
-}
-
 void CheckDeadline(const v1::Message& message, int64_t now_ns, std::vector<FieldViolation>* wrong) {
   const bool urgent = message.message_class() == v1::MESSAGE_CLASS_URGENT;
   if (!message.has_deadline()) {
     if (urgent) wrong->push_back({"deadline", "is required of urgent messages"});
     return;
   }
-  const int64_t seconds = message.deadline().seconds();
-  const bool readable = seconds > 0 && seconds < 9'000'000'000 && message.deadline().nanos() >= 0 &&
-                        message.deadline().nanos() < kNanosPerSecond;
-  if (!readable || DeadlineNs(message) <= now_ns) {
+  const auto deadline_ns = TimeOf(message.deadline());
+  if (!deadline_ns.has_value() || *deadline_ns <= now_ns) {
     wrong->push_back({"deadline", "is not in the future; write a later one, or none"});
-  } else if (urgent && DeadlineNs(message) > now_ns + kDeadlineMaxNs) {
+  } else if (urgent && *deadline_ns > now_ns + kDeadlineMaxNs) {
     wrong->push_back({"deadline",
                       "of an urgent message is more than a day away; write an earlier "
                       "one, or another class"});
@@ -181,7 +174,7 @@ class Preparation {
     queued.set_customer(message.customer());
     queued.set_sender(message.sender());
     queued.set_message_class(ClassOf(message.message_class()));
-    queued.set_deadline_ns(DeadlineNs(message));
+    if (message.has_deadline()) queued.set_deadline_ns(*TimeOf(message.deadline()));
     const auto [first, added] = place_of_key_.emplace(
         message.key(), std::make_pair(prepared_.parts.size() - 1, batch->messages_size()));
     if (!added) return Again(index, first->second, queued, said);
@@ -205,7 +198,6 @@ class Preparation {
   void Begin() {
     Command& command = prepared_.parts.emplace_back().command;
     command.set_corp(corp_);
-    command.mutable_message_batch()->set_received_ns(now_ns_);
     bytes_ = 0;
     content_of_.clear();
   }

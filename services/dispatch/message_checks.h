@@ -18,7 +18,7 @@ namespace tidegate::dispatch {
 void CheckContent(const std::string& field, const ::tidegate::dispatch::v1::ContentVariant& content,
                   std::vector<rpc::FieldViolation>* wrong);
 
-// The good messages of one request, as records that each fit into the log.
+// The good messages of one request, as records that each fit into the log; the lane stamps them.
 struct PreparedMessages {
   struct Part {
     ::tidegate::log::v1::Command command;  // with a message batch

@@ -18,11 +18,11 @@ namespace {
 constexpr uint64_t kOpenTouchesMax = 10'000'000;
 constexpr size_t kWatchersMax = 1000;
 
-absl::Status NoTouch() {
+}  // namespace
+
+absl::Status MessageDoor::NoTouch() {
   return absl::NotFoundError("the corp has no touch of this key, or it ended more than 24 h ago");
 }
-
-}  // namespace
 
 struct MessageDoor::Sending {
   std::string corp;

@@ -9,7 +9,6 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "common/grpc/edge.h"
 #include "common/log/log.h"
 #include "services/dispatch/lane.h"
 #include "services/dispatch/message_checks.h"
@@ -21,8 +20,11 @@ namespace tidegate::dispatch {
 // Thread-safe. Nothing is owned; all outlives it.
 class MessageDoor {
  public:
-  MessageDoor(const rpc::Edge& edge, const Clock* clock, log::Log* log, const Lanes* lanes)
-      : edge_(edge), clock_(clock), log_(log), lanes_(lanes) {}
+  MessageDoor(const Clock* clock, log::Log* log, const Lanes* lanes)
+      : clock_(clock), log_(log), lanes_(lanes) {}
+
+  // NOT_FOUND, as callers hear it.
+  static absl::Status NoTouch();
 
   // What became of one request. Not OK: of none of its messages is known whether it was taken.
   struct Taken {
@@ -53,7 +55,6 @@ class MessageDoor {
   struct Sending;
   void Append(const std::shared_ptr<Sending>& sending, uint32_t lane);
 
-  const rpc::Edge edge_;
   const Clock* const clock_;
   log::Log* const log_;
   const Lanes* const lanes_;

@@ -21,10 +21,6 @@ namespace {
 constexpr int kBatchMax = 1000;
 constexpr int kStreamBatchMax = 10'000;
 
-absl::Status NoTouch() {
-  return absl::NotFoundError("the corp has no touch of this key, or it ended more than 24 h ago");
-}
-
 template <typename Request>
 std::vector<FieldViolation> SizeFaults(const Request& request, int most) {
   std::vector<FieldViolation> wrong;
@@ -194,7 +190,7 @@ grpc::ServerUnaryReactor* Handler::GetTouch(grpc::CallbackServerContext* context
                                             v1::GetTouchResponse* response) {
   return AskFolded(context, request, response, [=](DispatchCore& core, const Now&) {
     const auto ref = core.messages().Find(request->corp(), request->key());
-    if (!ref.has_value()) return NoTouch();
+    if (!ref.has_value()) return MessageDoor::NoTouch();
     *response->mutable_touch() = ToTouch(core, *ref);
     return absl::OkStatus();
   });

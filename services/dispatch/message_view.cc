@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -20,11 +21,6 @@ constexpr int kPageDefault = 100;
 // What one question may look at on the lane's thread.
 constexpr size_t kLooksMax = 100'000;
 constexpr int kChangesPerMessage = 1000;
-
-void SetTime(int64_t wall_ns, google::protobuf::Timestamp* time) {
-  time->set_seconds(wall_ns / kNanosPerSecond);
-  time->set_nanos(static_cast<int32_t>(wall_ns % kNanosPerSecond));
-}
 
 std::pair<v1::TouchState, const char*> StateOf(MessageState state) {
   switch (state) {

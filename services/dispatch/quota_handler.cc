@@ -9,6 +9,7 @@
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
 #include "common/wecom_table/endpoints.h"
+#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
@@ -20,8 +21,6 @@ namespace v1 = ::tidegate::dispatch::v1;
 namespace {
 
 constexpr char kEverything[] = "*";
-constexpr size_t kActorBytesMax = 64;
-constexpr size_t kReasonBytesMax = 1000;
 constexpr int64_t kCallsMax = 10'000'000;
 constexpr double kLatencySeconds = 0.1;
 
@@ -30,19 +29,13 @@ std::vector<FieldViolation> ApiFaults(const std::string& api) {
   return {{"api", "is none that Tidegate calls; write one as in add_msg_template"}};
 }
 
-void SetTime(int64_t wall_ns, google::protobuf::Timestamp* time) {
-  time->set_seconds(wall_ns / kNanosPerSecond);
-  time->set_nanos(static_cast<int32_t>(wall_ns % kNanosPerSecond));
-}
-
 // "" in the ledger.
 std::string LedgerCorp(const std::string& corp) { return corp == kEverything ? "" : corp; }
 
 template <typename Request>
 std::vector<FieldViolation> ChangeFaults(const Request& request) {
   std::vector<FieldViolation> wrong;
-  rpc::CheckText("reason", request.reason(), kReasonBytesMax, &wrong);
-  rpc::CheckText("actor", request.actor(), kActorBytesMax, &wrong);
+  CheckAct(request.actor(), request.reason(), &wrong);
   if (!request.campaign_id().empty()) {
     rpc::CheckId("campaign_id", request.campaign_id(), &wrong);
     if (request.corp() == kEverything) {
@@ -229,10 +222,7 @@ grpc::ServerUnaryReactor* QuotaHandler::Block(grpc::CallbackServerContext* conte
   auto wrong = ChangeFaults(*request);
   int64_t until_ns = 0;
   if (request->has_until()) {
-    const auto& until = request->until();
-    const bool readable = until.seconds() > 0 && until.seconds() < 9'000'000'000 &&
-                          until.nanos() >= 0 && until.nanos() < kNanosPerSecond;
-    if (readable) until_ns = until.seconds() * kNanosPerSecond + until.nanos();
+    until_ns = TimeOf(request->until()).value_or(0);
     if (until_ns <= clock_->Read().wall_ns) {
       wrong.push_back({"until", "is not in the future; write a later one, or none"});
     }
