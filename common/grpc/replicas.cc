@@ -35,6 +35,12 @@ grpc::Status Replicas::CheckHop(const grpc::CallbackServerContext& context, bool
   return grpc::Status::OK;
 }
 
+grpc::Status Replicas::MayPassOn(const grpc::CallbackServerContext& context) const {
+  bool hopped = false;
+  grpc::Status status = CheckHop(context, &hopped);
+  return status.ok() && hopped ? OwnershipDiffers() : status;
+}
+
 std::string Replicas::CallerOf(const grpc::CallbackServerContext& context) const {
   bool hopped = false;
   if (CheckHop(context, &hopped).ok() && hopped) return Metadata(context, kCaller);

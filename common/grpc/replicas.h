@@ -52,10 +52,7 @@ class Replicas {
   grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, uint32_t partition,
                                     const Request* request, Response* response) const {
     auto* reactor = context->DefaultReactor();
-    bool hopped = false;
-    grpc::Status status = CheckHop(*context, &hopped);
-    if (status.ok() && hopped) status = OwnershipDiffers();
-    if (!status.ok()) {
+    if (grpc::Status status = MayPassOn(*context); !status.ok()) {
       reactor->Finish(std::move(status));
       return reactor;
     }
@@ -87,9 +84,11 @@ class Replicas {
   }
   // An unreachable replica as its callers are to see it: UNAVAILABLE with RetryInfo.
   grpc::Status Explain(const grpc::Status& status, uint32_t ordinal) const;
-  grpc::Status OwnershipDiffers() const;
+  // Of a call whose partition another replica owns: not OK if one has passed it on already.
+  grpc::Status MayPassOn(const grpc::CallbackServerContext& context) const;
 
  private:
+  grpc::Status OwnershipDiffers() const;
   template <typename Request, typename Response>
   void Call(const grpc::CallbackServerContext& context, uint32_t ordinal, const Request& request,
             std::function<void(grpc::Status, Response&)> done) const {

@@ -391,10 +391,9 @@ void Handler::WatchElsewhere(const grpc::CallbackServerContext& context,
                              const v1::WatchCampaignRequest& request,
                              const std::shared_ptr<CampaignWatch>& reactor) {
   const rpc::Replicas* replicas = edge_.replicas;
-  bool hopped = false;
-  grpc::Status status = replicas->CheckHop(context, &hopped);
-  if (status.ok() && hopped) status = replicas->OwnershipDiffers();
-  if (!status.ok()) return reactor->End(std::move(status));
+  if (grpc::Status status = replicas->MayPassOn(context); !status.ok()) {
+    return reactor->End(std::move(status));
+  }
   const uint32_t owner = replicas->own().OwnerOf(lanes_.NumberOf(request.corp()));
   const auto stub = std::shared_ptr<v1::DispatchService::Stub>(
       v1::DispatchService::NewStub(replicas->channel(owner)));

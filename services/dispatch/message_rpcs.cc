@@ -128,9 +128,7 @@ grpc::Status Handler::TakeBatch(grpc::CallbackServerContext* context,
     return rpc::InvalidArgument(wrong);
   }
   if (!lanes_.Owns(request.corp())) {
-    bool hopped = false;
-    grpc::Status status = edge_.replicas->CheckHop(*context, &hopped);
-    if (status.ok() && hopped) status = edge_.replicas->OwnershipDiffers();
+    grpc::Status status = edge_.replicas->MayPassOn(*context);
     if (status.ok()) ForwardBatch(context, request, std::move(done));
     return status;
   }
@@ -240,10 +238,7 @@ grpc::ServerWriteReactor<v1::WatchTouchesResponse>* Handler::WatchTouches(
   }
   // Passes on what the owner of the lane tells.
   const rpc::Replicas* replicas = edge_.replicas;
-  bool hopped = false;
-  grpc::Status status = replicas->CheckHop(*context, &hopped);
-  if (status.ok() && hopped) status = replicas->OwnershipDiffers();
-  if (!status.ok()) {
+  if (grpc::Status status = replicas->MayPassOn(*context); !status.ok()) {
     reactor->End(std::move(status));
     return reactor.get();
   }
