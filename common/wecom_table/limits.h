@@ -16,14 +16,30 @@
 namespace tidegate::wecom_table {
 
 enum class Scope { kCorp, kIp };
+// What of a call counts.
+enum class Cost { kCalls, kPersonTimes };
+// Natural days and months are China's.
+enum class Calendar { kNone, kDay, kMonth };
 
-// At most `amount` calls in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
+// At most `amount` in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
 struct WindowLimit {
   std::string api;  // endpoint name, or "*": every one without a limit of its own in this scope
   Scope scope = Scope::kCorp;
   int64_t amount = 0;
-  int64_t window_ns = 0;
+  int64_t window_ns = 0;  // 0 with a calendar
   int64_t lockout_ns = 0;
+  Cost cost = Cost::kCalls;
+  Calendar calendar = Calendar::kNone;
+};
+
+// How many mass sends a customer may receive (M6 of WeCom's limits), in China's days.
+enum class ReceiveQuota { kDaysInMonth, kSevenPerWeek, kOnePerDay, kNone };
+
+// Part of each day of China in which nothing but urgent and interactive calls leaves; minutes after
+// midnight. It may pass midnight; equal = never.
+struct QuietHours {
+  int32_t from = 0;
+  int32_t to = 0;
 };
 
 // How long a call may still take effect, and how late a list may show it.
@@ -60,6 +76,9 @@ struct Limits {
   Settle settle;
   Results results;
   Messages messages;
+  ReceiveQuota receive_quota = ReceiveQuota::kDaysInMonth;
+  QuietHours quiet_hours;
+  int64_t weight = 1;              // of a corp's share of the address, in [1, 1000]
   int64_t slots_per_window = 240;  // in [20, 240]; a token returns at most a slot late
 
   // The window limits of an api in a scope: its own, else those of "*".

@@ -76,6 +76,7 @@ std::string ErrcodeLabel(const Outcome& outcome) {
 DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* limits)
     : options_(std::move(options)),
       limits_(limits),
+      corp_limits_(limits),
       buckets_(limits),
       campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
@@ -175,6 +176,9 @@ std::optional<core::Decision> DispatchCore::DecideWish(const OperatorWish& wish,
       if (!decided.has_value()) return std::nullopt;
       return Encode(*decided);
     }
+    case LedgerRecord::kLimitsSet:
+      record.mutable_limits_set()->set_time_ns(now.wall_ns);
+      return Encode(record);
     case LedgerRecord::kSendingBlocked:
       record.mutable_sending_blocked()->set_time_ns(now.wall_ns);
       return Encode(record);
@@ -368,6 +372,12 @@ std::string DispatchCore::CorpOf(const CallTarget& target) {
       return target.read_result().corp();
     case CallTarget::kList:
       return target.list().corp();
+    case CallTarget::kRemind:
+      return target.remind().corp();
+    case CallTarget::kCancel:
+      return target.cancel().corp();
+    case CallTarget::kAudit:
+      return target.audit().corp();
     case CallTarget::TARGET_NOT_SET:
       break;
   }
@@ -438,6 +448,14 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       blocks_.Apply(record.sending_unblocked());
       blocks_changed_ = true;
       ReconsiderAll();
+      break;
+    case LedgerRecord::kLimitsSet:
+      corp_limits_.Set(record.limits_set());
+      ReconsiderAll();
+      break;
+    case LedgerRecord::kTokensAcquired:
+    case LedgerRecord::kTokensReleased:
+    case LedgerRecord::kGhostFound:
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
@@ -593,6 +611,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   commands_.AddStateTo(hash);
   messages_.AddStateTo(hash);
   blocks_.AddStateTo(hash);
+  corp_limits_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);

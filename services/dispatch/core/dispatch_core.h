@@ -24,6 +24,7 @@
 #include "services/dispatch/core/call_types.h"
 #include "services/dispatch/core/campaign_book.h"
 #include "services/dispatch/core/command_book.h"
+#include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/scheduler.h"
@@ -87,6 +88,7 @@ class DispatchCore : public core::Core {
   const CommandBook& commands() const { return commands_; }
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
+  const CorpLimits& corp_limits() const { return corp_limits_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -132,6 +134,7 @@ class DispatchCore : public core::Core {
 
   const DispatchOptions options_;
   const wecom_table::Limits* const limits_;
+  CorpLimits corp_limits_;
   definitions::DefinitionsFold definitions_;
   BucketSet buckets_;
   CampaignBook campaigns_;

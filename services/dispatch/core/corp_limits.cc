@@ -1,0 +1,27 @@
+#include "services/dispatch/core/corp_limits.h"
+
+#include "common/wecom_table/limit_changes.h"
+
+namespace tidegate::dispatch {
+
+using ::tidegate::log::v1::LimitsSet;
+
+const wecom_table::Limits& CorpLimits::Of(absl::string_view corp) const {
+  const auto found = own_.find(corp);
+  return found == own_.end() ? *deployment_ : found->second.limits;
+}
+
+void CorpLimits::Set(const LimitsSet& set) {
+  own_[set.corp()] = {.set = set, .limits = wecom_table::LimitsWith(*deployment_, set.limits())};
+}
+
+const LimitsSet* CorpLimits::Find(absl::string_view corp) const {
+  const auto found = own_.find(corp);
+  return found == own_.end() ? nullptr : &found->second.set;
+}
+
+void CorpLimits::AddStateTo(core::StateHash* hash) const {
+  for (const auto& [corp, own] : own_) hash->Add(own.set.SerializeAsString());
+}
+
+}  // namespace tidegate::dispatch
