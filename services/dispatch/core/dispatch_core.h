@@ -90,7 +90,7 @@ class DispatchCore : public core::Core {
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
-  ReceiveQuotas& quotas() { return quotas_; }
+  const ReceiveQuotas& quotas() const { return quotas_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
