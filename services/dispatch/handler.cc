@@ -1,6 +1,5 @@
 #include "services/dispatch/handler.h"
 
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +11,7 @@
 #include "common/grpc/stream_reader.h"
 #include "services/dispatch/campaign_view.h"
 #include "services/dispatch/message_checks.h"
+#include "services/dispatch/plan_view.h"
 
 namespace tidegate::dispatch {
 
@@ -30,8 +30,7 @@ namespace {
 constexpr int kVariantsMax = 20;
 constexpr size_t kWatchersMax = 1000;
 constexpr int64_t kWatchGapNs = 200 * kNanosPerMilli;
-// For the forecast: what a create takes where nothing was measured yet.
-constexpr double kForecastLatencySeconds = 0.1;
+constexpr int kExplainedMax = 100;
 
 absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign of this id"); }
 
@@ -61,32 +60,6 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
   return definition;
 }
 
-v1::CampaignPlan ToPlan(const std::string& campaign_id,
-                        const std::vector<AudienceCustomer>& audience, uint32_t variants,
-                        const wecom_table::Limits& limits) {
-  const Plan plan = MakePlan(campaign_id, audience, variants);
-  v1::CampaignPlan proto;
-  proto.set_audience(static_cast<int64_t>(audience.size()));
-  if (!plan.skipped_no_sender.empty()) {
-    (*proto.mutable_skipped_by_reason())["no_sender"] =
-        static_cast<int64_t>(plan.skipped_no_sender.size());
-  }
-  proto.set_calls(static_cast<int64_t>(plan.calls.size()));
-  const Forecast forecast =
-      ForecastCalls(limits, "add_msg_template", proto.calls(), kForecastLatencySeconds);
-  proto.set_forecast_seconds(forecast.seconds);
-  proto.set_binding_limit(forecast.binding);
-  std::set<std::string> senders;
-  std::vector<int64_t> per_variant(variants);
-  for (const PlannedBatch& call : plan.calls) {
-    senders.insert(call.sender);
-    per_variant[call.variant] += static_cast<int64_t>(call.customers.size());
-  }
-  proto.set_senders(static_cast<int64_t>(senders.size()));
-  for (const int64_t count : per_variant) proto.add_customers_per_variant(count);
-  return proto;
-}
-
 }  // namespace
 
 template <typename Request, typename Response>
@@ -105,8 +78,10 @@ grpc::ServerUnaryReactor* Handler::AskLane(grpc::CallbackServerContext* context,
     const absl::Status posted = lane.thread->runner().PostQuery(
         [core, definitions, reactor, ask](absl::Status status, const Now& now) {
           if (status.ok()) status = ask(*definitions, *core, now);
-          reactor->Finish(rpc::ToGrpcStatus(
-              status, absl::IsNotFound(status) ? "CAMPAIGN_NOT_FOUND" : "LANE_NOT_READY"));
+          reactor->Finish(rpc::ToGrpcStatus(status, absl::IsNotFound(status) ? "CAMPAIGN_NOT_FOUND"
+                                                    : absl::IsFailedPrecondition(status)
+                                                        ? "CAMPAIGN_NOT_PLANNED"
+                                                        : "LANE_NOT_READY"));
         });
     if (!posted.ok()) reactor->Finish(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
   });
@@ -123,6 +98,12 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
   std::vector<FieldViolation> wrong;
   if (!request->validate_only()) rpc::CheckRequestId(request->request_id(), &wrong);
   CheckSpec(request->campaign(), &wrong);
+  if (request->explain_customers_size() > kExplainedMax) {
+    wrong.push_back({"explain_customers", absl::StrCat("has ", request->explain_customers_size(),
+                                                       " entries; write at most ", kExplainedMax)});
+  } else if (!request->validate_only() && request->explain_customers_size() > 0) {
+    wrong.push_back({"explain_customers", "set validate_only, or leave it out"});
+  }
   if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   const std::string& text = request->campaign().audience_expression();
   std::vector<expression::Violation> violations;
@@ -141,36 +122,23 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
     }
     return absl::OkStatus();
   };
-  auto* reactor = context->DefaultReactor();
 
   if (request->validate_only()) {
+    // The lane knows what its customers may still receive.
+    if (!lanes_.Owns(request->corp())) {
+      return edge_.replicas->Forward(context, lanes_.NumberOf(request->corp()), request, response);
+    }
+    auto* reactor = context->DefaultReactor();
     const auto corp = edge_.definitions->Corp(request->corp());
     if (absl::Status status = check_new(*corp, definition.id()); !status.ok()) {
       reactor->Finish(rpc::ToGrpcStatus(status, "CAMPAIGN_EXISTS"));
       return reactor;
     }
-    AudiencePreview* const preview = preview_.load();
-    if (preview == nullptr) {
-      reactor->Finish(rpc::ToGrpcStatus(absl::UnavailableError("the service starts; repeat"),
-                                        "SEGMENTATION_UNAVAILABLE"));
-      return reactor;
-    }
-    preview->Ask(
-        request->corp(), definition.campaign().audience_expression(), rpc::DeadlineOf(*context),
-        [this, reactor, response, definition](grpc::Status status,
-                                              std::vector<AudienceCustomer> audience) {
-          if (status.ok()) {
-            *response->mutable_campaign() =
-                ToCampaign(definition.id(), definition.campaign(), nullptr);
-            *response->mutable_plan() =
-                ToPlan(definition.id(), audience,
-                       static_cast<uint32_t>(definition.campaign().variants_size()), *limits_);
-          }
-          reactor->Finish(rpc::Explain(status, "segmentation", "SEGMENTATION_UNAVAILABLE"));
-        });
+    Preview(context, request, response, reactor, definition);
     return reactor;
   }
 
+  auto* reactor = context->DefaultReactor();
   edge_.definitions->Propose(
       edge_.ProposalOf(*context, *request, ""),
       [definition,
@@ -186,6 +154,38 @@ grpc::ServerUnaryReactor* Handler::CreateCampaign(grpc::CallbackServerContext* c
         reactor->Finish(rpc::ToGrpcStatus(accepted.status(), "CAMPAIGN_NOT_STORED"));
       });
   return reactor;
+}
+
+void Handler::Preview(grpc::CallbackServerContext* context,
+                      const v1::CreateCampaignRequest* request,
+                      v1::CreateCampaignResponse* response, grpc::ServerUnaryReactor* reactor,
+                      const Definition& definition) {
+  AudiencePreview* const preview = preview_.load();
+  if (preview == nullptr) {
+    return reactor->Finish(rpc::ToGrpcStatus(absl::UnavailableError("the service starts; repeat"),
+                                             "SEGMENTATION_UNAVAILABLE"));
+  }
+  preview->Ask(
+      request->corp(), definition.campaign().audience_expression(), rpc::DeadlineOf(*context),
+      [this, request, response, reactor, definition](grpc::Status status,
+                                                     std::vector<AudienceCustomer> audience) {
+        if (!status.ok()) {
+          return reactor->Finish(rpc::Explain(status, "segmentation", "SEGMENTATION_UNAVAILABLE"));
+        }
+        Lane& lane = lanes_.Of(request->corp());
+        DispatchCore* core = lane.core.get();
+        const absl::Status posted = lane.thread->runner().PostQuery(
+            [request, response, reactor, definition, core, audience = std::move(audience)](
+                absl::Status ready, const Now& now) {
+              if (ready.ok()) {
+                *response->mutable_campaign() =
+                    ToCampaign(definition.id(), definition.campaign(), nullptr);
+                *response->mutable_plan() = ToPlan(*request, audience, core, now);
+              }
+              reactor->Finish(rpc::ToGrpcStatus(ready, "LANE_NOT_READY"));
+            });
+        if (!posted.ok()) reactor->Finish(rpc::ToGrpcStatus(posted, "LANE_NOT_READY"));
+      });
 }
 
 void Handler::ReplyWhenTaken(const std::string& corp, const std::string& campaign,
@@ -311,6 +311,18 @@ grpc::ServerUnaryReactor* Handler::GetCampaign(grpc::CallbackServerContext* cont
                    *response->mutable_campaign() =
                        ToCampaign(id, found->second, core.campaigns().Find({request->corp(), id}));
                    return absl::OkStatus();
+                 });
+}
+
+grpc::ServerUnaryReactor* Handler::GetCampaignTouch(grpc::CallbackServerContext* context,
+                                                    const v1::GetCampaignTouchRequest* request,
+                                                    v1::GetCampaignTouchResponse* response) {
+  return AskLane(context, request, response,
+                 [=](const CorpDefinitions& corp, DispatchCore& core, const Now&) {
+                   const std::string& id = request->campaign_id();
+                   if (!corp.campaigns.contains(id)) return NoCampaign();
+                   return FindCampaignTouch(core.campaigns().Find({request->corp(), id}),
+                                            request->customer(), response);
                  });
 }
 

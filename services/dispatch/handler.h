@@ -23,11 +23,10 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
  public:
   // `lanes`: those of this replica, in rising order, of `lanes_in_all`. What is pointed to outlives
   // the handler.
-  Handler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
-          log::Log* log, uint32_t lanes_in_all, std::vector<Lane>* lanes)
+  Handler(const rpc::Edge& edge, const Clock* clock, log::Log* log, uint32_t lanes_in_all,
+          std::vector<Lane>* lanes)
       : edge_(edge),
         clock_(clock),
-        limits_(limits),
         lanes_(lanes_in_all, edge.replicas, lanes),
         door_(clock, log, &lanes_) {}
 
@@ -55,6 +54,10 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
       grpc::CallbackServerContext* context,
       const ::tidegate::dispatch::v1::GetCampaignRequest* request,
       ::tidegate::dispatch::v1::GetCampaignResponse* response) override;
+  grpc::ServerUnaryReactor* GetCampaignTouch(
+      grpc::CallbackServerContext* context,
+      const ::tidegate::dispatch::v1::GetCampaignTouchRequest* request,
+      ::tidegate::dispatch::v1::GetCampaignTouchResponse* response) override;
   grpc::ServerUnaryReactor* ListCampaigns(
       grpc::CallbackServerContext* context,
       const ::tidegate::dispatch::v1::ListCampaignsRequest* request,
@@ -113,6 +116,13 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* AskLane(grpc::CallbackServerContext* context, const Request* request,
                                     Response* response, Ask ask);
+  // Answers with the plan of a campaign that is not stored: segmentation tells the audience, the
+  // lane the rest.
+  void Preview(grpc::CallbackServerContext* context,
+               const ::tidegate::dispatch::v1::CreateCampaignRequest* request,
+               ::tidegate::dispatch::v1::CreateCampaignResponse* response,
+               grpc::ServerUnaryReactor* reactor,
+               const ::tidegate::log::v1::Definition& definition);
   void WatchLane(const std::string& corp, const std::string& id,
                  const std::shared_ptr<CampaignWatch>& reactor);
   void WatchElsewhere(const grpc::CallbackServerContext& context,
@@ -155,7 +165,6 @@ class Handler final : public ::tidegate::dispatch::v1::DispatchService::Callback
 
   const rpc::Edge edge_;
   const Clock* const clock_;
-  const wecom_table::Limits* const limits_;
   const Lanes lanes_;
   MessageDoor door_;
   std::atomic<AudiencePreview*> preview_{nullptr};

@@ -106,8 +106,8 @@ Service::Service(const Config& config, const process::Environment& environment)
                                                              environment.on_end);
     lanes_.push_back(std::move(lane));
   }
-  handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, &config_.limits,
-                                       environment.log, config_.lanes, &lanes_);
+  handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, environment.log,
+                                       config_.lanes, &lanes_);
   quota_handler_ = std::make_unique<QuotaHandler>(environment.edge(), environment.clock,
                                                   &config_.limits, config_.lanes, &lanes_);
 }
