@@ -124,15 +124,48 @@ std::string CampaignTable(const dispatch::Campaign& campaign) {
 }
 
 std::string PlanTable(const dispatch::CampaignPlan& plan) {
-  return RenderPairs({
+  int64_t skipped = 0;
+  for (const auto& [reason, count] : plan.skipped_by_reason()) skipped += count;
+  std::string text = RenderPairs({
       {"customers", absl::StrCat(plan.audience())},
-      {"skipped", plan.skipped_by_reason().empty() ? "0" : ByReason(plan.skipped_by_reason())},
+      {"skipped", absl::StrCat(skipped, ByReason(plan.skipped_by_reason()))},
       {"senders", absl::StrCat(plan.senders())},
       {"per variant", absl::StrJoin(plan.customers_per_variant(), ", ")},
       {"calls", absl::StrCat(plan.calls())},
       {"forecast", absl::StrFormat("%.1f s", plan.forecast_seconds())},
       {"decided by", plan.binding_limit().empty() ? "no limit" : plan.binding_limit()},
   });
+  if (!plan.needs().empty()) {
+    std::vector<std::vector<std::string>> rows;
+    for (const dispatch::BucketNeed& need : plan.needs()) {
+      rows.push_back({need.bucket(), absl::StrCat(need.needed()), absl::StrCat(need.left())});
+    }
+    absl::StrAppend(&text, "\n", RenderTable({"BUCKET", "NEEDED", "LEFT"}, rows));
+  }
+  if (!plan.touches().empty()) {
+    std::vector<std::vector<std::string>> rows;
+    for (const dispatch::PlannedTouch& touch : plan.touches()) {
+      const bool sent = touch.skipped().empty();
+      rows.push_back({touch.customer(), sent ? touch.sender() : "-",
+                      sent ? absl::StrCat(touch.variant()) : "-", sent ? "-" : touch.skipped()});
+    }
+    absl::StrAppend(&text, "\n", RenderTable({"CUSTOMER", "SENDER", "VARIANT", "SKIPPED"}, rows));
+  }
+  return text;
+}
+
+std::string TouchTable(const dispatch::GetCampaignTouchResponse& response) {
+  const dispatch::PlannedTouch& touch = response.touch();
+  std::vector<std::vector<std::string>> pairs = {
+      {"customer", touch.customer()},
+      {"state", EnumWord("TOUCH_STATE_", dispatch::TouchState_Name(response.state()))}};
+  if (!response.reason().empty()) pairs.push_back({"reason", response.reason()});
+  if (touch.skipped().empty()) {
+    pairs.push_back({"sender", touch.sender()});
+    pairs.push_back({"variant", absl::StrCat(touch.variant())});
+    pairs.push_back({"call", response.call_id()});
+  }
+  return RenderPairs(pairs);
 }
 
 }  // namespace tidegate::client

@@ -19,7 +19,9 @@ absl::StatusOr<tidegate::dispatch::v1::ContentVariant> ParseVariant(absl::string
 absl::StatusOr<tidegate::dispatch::v1::CampaignSpec> ParseCampaignFile(absl::string_view json);
 
 std::string CampaignTable(const tidegate::dispatch::v1::Campaign& campaign);
+// With what it takes of each bucket, and the customers who were asked about.
 std::string PlanTable(const tidegate::dispatch::v1::CampaignPlan& plan);
+std::string TouchTable(const tidegate::dispatch::v1::GetCampaignTouchResponse& touch);
 // "running".
 std::string StateWord(const tidegate::dispatch::v1::Campaign& campaign);
 

@@ -1,4 +1,4 @@
-// campaign create|launch|pause|resume|report|list. Watching is in campaign_watch.cc.
+// campaign create|plan|explain|launch|pause|resume|report|list. Watching is in campaign_watch.cc.
 #include <istream>
 #include <memory>
 #include <utility>
@@ -89,6 +89,35 @@ absl::Status CampaignCreate(const Client& client, const CampaignCreateOptions& o
                   options.validate_only ? " is valid; nothing was stored\n"
                                         : " is a draft; launch it to send\n");
   Print(client, json, table);
+  return absl::OkStatus();
+}
+
+absl::Status CampaignPlan(const Client& client, const CampaignCreateOptions& options) {
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
+  dispatch::CreateCampaignRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_campaign(), SpecOf(options));
+  request.set_corp(options.corp);
+  request.set_validate_only(true);
+  request.mutable_explain_customers()->Assign(options.explain.begin(), options.explain.end());
+  dispatch::CreateCampaignResponse response;
+  RETURN_IF_ERROR(client.connection->Call([&](grpc::ClientContext* context) {
+    return stub->CreateCampaign(context, request, &response);
+  }));
+  Print(client, ToJson(response.plan()), PlanTable(response.plan()));
+  return absl::OkStatus();
+}
+
+absl::Status CampaignExplain(const Client& client, const CampaignOptions& options) {
+  const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
+  dispatch::GetCampaignTouchRequest request;
+  request.set_corp(options.corp);
+  request.set_campaign_id(options.id);
+  request.set_customer(options.customer);
+  dispatch::GetCampaignTouchResponse response;
+  RETURN_IF_ERROR(client.connection->Call([&](grpc::ClientContext* context) {
+    return stub->GetCampaignTouch(context, request, &response);
+  }));
+  Print(client, ToJson(response), TouchTable(response));
   return absl::OkStatus();
 }
 

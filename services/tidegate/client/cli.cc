@@ -285,6 +285,10 @@ class CommandTree {
     AddCampaignVerb(noun, "report", "Show the state and all counts",
                     "  tidegate campaign report --corp ww1 --id spring --output json",
                     CampaignReport);
+    CLI::App* const explain = AddCampaignVerb(
+        noun, "explain", "Tell what it does with one customer, and why",
+        "  tidegate campaign explain --corp ww1 --id spring --customer wm000001", CampaignExplain);
+    explain->add_option("--customer", campaign_.customer, "external_userid")->required();
     AddCampaignVerb(noun, "watch", "Follow it until it is completed, then show the report",
                     "  tidegate campaign watch --corp ww1 --id spring --wait 60", CampaignWatch);
     AddCorp(AddVerb(noun, "list", "List campaigns", "  tidegate campaign list --corp ww1",
@@ -301,26 +305,43 @@ class CommandTree {
         "\nThe file: {\"campaign_id\": ..., \"audience\": ..., \"variants\": [{\"text\": ...,\n"
         "\"link_url\": ..., \"link_title\": ...}]}",
         [this](const Client& client) { return CampaignCreate(client, campaign_create_); });
-    AddCorp(create, &campaign_create_.corp);
+    AddCampaignSpec(create, CampaignCreate);
+    create->add_flag("--validate-only", campaign_create_.validate_only,
+                     "Store nothing, show the plan");
+    AddRequestId(create, &campaign_create_.request_id);
+    CLI::App* const plan = AddVerb(
+        noun, "plan", "Show what a launch would do now: who is skipped, calls, limits, time",
+        "  tidegate campaign plan --corp ww1 -f spring.json\n"
+        "  tidegate campaign plan --corp ww1 --id spring --audience 'orders.count >= 3' \\\n"
+        "    --variant 'Hello|https://example.com/spring|Spring' --explain wm000001 --output json",
+        [this](const Client& client) { return CampaignPlan(client, campaign_create_); });
+    AddCampaignSpec(plan, CampaignPlan);
+    plan->add_option("--explain", campaign_create_.explain,
+                     "external_userid: what becomes of it; again for more, at most 100")
+        ->allow_extra_args(false);
+  }
+
+  // The two ways to give a campaign.
+  void AddCampaignSpec(CLI::App* command,
+                       absl::Status (*run)(const Client&, const CampaignCreateOptions&)) {
+    AddCorp(command, &campaign_create_.corp);
     CLI::Option* const file =
-        create->add_option("-f,--file", campaign_create_.file, "JSON file with the campaign");
-    create->add_option("--id", campaign_create_.id, "Campaign id")->excludes(file);
-    create->add_option("--audience", campaign_create_.audience, "Expression")->excludes(file);
-    create
+        command->add_option("-f,--file", campaign_create_.file, "JSON file with the campaign");
+    command->add_option("--id", campaign_create_.id, "Campaign id")->excludes(file);
+    command->add_option("--audience", campaign_create_.audience, "Expression")->excludes(file);
+    command
         ->add_option("--variant", campaign_create_.variants,
                      "TEXT|LINK_URL|LINK_TITLE; again for more, a stable split chooses")
         ->allow_extra_args(false)
         ->excludes(file);
-    create->add_flag("--validate-only", campaign_create_.validate_only,
-                     "Store nothing, show the plan");
-    AddRequestId(create, &campaign_create_.request_id);
-    create->callback([this] {
+    command->callback([this, run, command] {
       const CampaignCreateOptions& given = campaign_create_;
       if (given.file.empty() &&
           (given.id.empty() || given.audience.empty() || given.variants.empty())) {
-        throw CLI::ValidationError("campaign create", "give --id, --audience and --variant, or -f");
+        throw CLI::ValidationError("campaign " + command->get_name(),
+                                   "give --id, --audience and --variant, or -f");
       }
-      verb_ = [this](const Client& client) { return CampaignCreate(client, campaign_create_); };
+      verb_ = [this, run](const Client& client) { return run(client, campaign_create_); };
     });
   }
 

@@ -52,6 +52,7 @@ struct CampaignCreateOptions {
   // TEXT|LINK_URL|LINK_TITLE each.
   std::vector<std::string> variants;
   bool validate_only = false;
+  std::vector<std::string> explain;  // external_userids; of plan
   std::string request_id;
 };
 absl::Status CampaignCreate(const Client& client, const CampaignCreateOptions& options);
@@ -59,9 +60,13 @@ absl::Status CampaignCreate(const Client& client, const CampaignCreateOptions& o
 struct CampaignOptions {
   std::string corp;
   std::string id;
-  std::string reason;  // of pause and resume
+  std::string reason;    // of pause and resume
+  std::string customer;  // of explain
   std::string request_id;
 };
+// The plan that a launch would make now; nothing is stored.
+absl::Status CampaignPlan(const Client& client, const CampaignCreateOptions& options);
+absl::Status CampaignExplain(const Client& client, const CampaignOptions& options);
 absl::Status CampaignLaunch(const Client& client, const CampaignOptions& options);
 absl::Status CampaignPause(const Client& client, const CampaignOptions& options);
 absl::Status CampaignResume(const Client& client, const CampaignOptions& options);

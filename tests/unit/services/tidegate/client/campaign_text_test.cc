@@ -54,5 +54,50 @@ TEST(ParseCampaignFileTest, NamesWhatIsWrong) {
   EXPECT_EQ(ParseCampaignFile("{").status().message().substr(0, 9), "not JSON:");
 }
 
+TEST(PlanTableTest, ShowsSkipsNeedsAndTheCustomersWhoWereAskedAbout) {
+  dispatch::v1::CampaignPlan plan;
+  plan.set_audience(10);
+  (*plan.mutable_skipped_by_reason())["over_quota"] = 2;
+  (*plan.mutable_skipped_by_reason())["no_sender"] = 1;
+  plan.set_calls(3);
+  auto* need = plan.add_needs();
+  need->set_bucket("add_msg_template corp 60/5s");
+  need->set_needed(3);
+  need->set_left(57);
+  auto* sent = plan.add_touches();
+  sent->set_customer("wm1");
+  sent->set_sender("li");
+  auto* skipped = plan.add_touches();
+  skipped->set_customer("wm2");
+  skipped->set_skipped("over_quota");
+  EXPECT_EQ(PlanTable(plan),
+            "customers    10\n"
+            "skipped      3 (no_sender 1, over_quota 2)\n"
+            "senders      0\n"
+            "per variant  \n"
+            "calls        3\n"
+            "forecast     0.0 s\n"
+            "decided by   no limit\n"
+            "\n"
+            "BUCKET                       NEEDED  LEFT\n"
+            "add_msg_template corp 60/5s       3    57\n"
+            "\n"
+            "CUSTOMER  SENDER  VARIANT  SKIPPED\n"
+            "wm1       li            0  -\n"
+            "wm2       -             -  over_quota\n");
+}
+
+TEST(TouchTableTest, TellsWhyThereIsNoCall) {
+  dispatch::v1::GetCampaignTouchResponse response;
+  response.mutable_touch()->set_customer("wm2");
+  response.mutable_touch()->set_skipped("no_sender");
+  response.set_state(dispatch::v1::TOUCH_STATE_SKIPPED);
+  response.set_reason("no_sender");
+  EXPECT_EQ(TouchTable(response),
+            "customer  wm2\n"
+            "state     skipped\n"
+            "reason    no_sender\n");
+}
+
 }  // namespace
 }  // namespace tidegate::client

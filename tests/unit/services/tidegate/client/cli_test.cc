@@ -96,27 +96,14 @@ TEST_F(CliTest, HelpListsEveryNoun) {
 }
 
 TEST_F(CliTest, EveryVerbsHelpHasAnExampleOfIt) {
-  for (const char* verb : {"serve",
-                           "import purchases",
-                           "import customers",
-                           "channel add",
-                           "channel list",
-                           "rule add",
-                           "rule list",
-                           "segment count",
-                           "segment contains",
-                           "campaign create",
-                           "campaign launch",
-                           "campaign pause",
-                           "campaign resume",
-                           "campaign report",
-                           "campaign watch",
-                           "campaign list",
-                           "quota list",
-                           "doubt list",
-                           "writeback status",
-                           "journal export",
-                           "version"}) {
+  for (const char* verb : {"serve",           "import purchases", "import customers",
+                           "channel add",     "channel list",     "rule add",
+                           "rule list",       "segment count",    "segment contains",
+                           "campaign create", "campaign plan",    "campaign explain",
+                           "campaign launch", "campaign pause",   "campaign resume",
+                           "campaign report", "campaign watch",   "campaign list",
+                           "quota list",      "doubt list",       "writeback status",
+                           "journal export",  "version"}) {
     std::vector<std::string> arguments = absl::StrSplit(verb, ' ');
     arguments.push_back("--help");
     EXPECT_EQ(Run(arguments), 0) << verb;
