@@ -199,6 +199,24 @@ def dispatch_table(results):
     return "\n".join(lines)
 
 
+def judged(result):
+    """What targets are set for, by one name each; `None` where it was not run."""
+    of_their_own = [row for row in result["urgent"] if row["urgent_connections"]]
+    calm = [row["urgent_p999_ms"] for row in of_their_own if not row["stall_seconds"]]
+    steady, fair = result["steady"], result.get("fair")
+    return {"utilisation": steady["utilisation"],
+            "rejected": steady["rejected"],
+            "lockout_seconds": steady["lockout_seconds"],
+            "makespan_over_optimum": {str(row["calls"]): row.get("over_optimum")
+                                      for row in result["makespan"]},
+            "jain_corps": fair["jain_corps"]["mean"] if fair else None,
+            "jain_campaigns": min((row["jain_campaigns"] for row in result["campaigns"]),
+                                  default=None),
+            "urgent_p999_ms": max(calm, default=None),
+            "urgent_missed": sum(row["urgent_missed"] for row in of_their_own),
+            "bulk_inflation": max((row["bulk_inflation"] for row in of_their_own), default=None)}
+
+
 def yardstick(options):
     program = os.path.join(options.build, "tests", "sim", "yardstick")
     seed = ("--seed", str(options.seed))
@@ -270,7 +288,8 @@ def main(arguments=None):
             missed = list(failures(results))
             if options.json:
                 for result in results:
-                    print(json.dumps({**result, "seed": options.seed}))
+                    print(json.dumps({"window": result["window"], "seed": options.seed,
+                                      **judged(result), "runs": result}))
             else:
                 print(dispatch_table(results))
             if options.out:

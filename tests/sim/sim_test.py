@@ -38,6 +38,24 @@ GOOD = {
 }
 
 
+class JudgedTest(unittest.TestCase):
+    def test_what_is_judged_has_one_name_each(self):
+        found = sim.judged(GOOD)
+        self.assertEqual(found["utilisation"], 0.999)
+        self.assertEqual(found["makespan_over_optimum"],
+                         {"10000": None, "300000": 1.0135, "500000": 1.0054})
+        self.assertEqual(found["jain_campaigns"], 0.9993)
+        # Neither the stalls' nor that of connections together.
+        self.assertEqual(found["urgent_p999_ms"], 9.3)
+        self.assertEqual(found["urgent_missed"], 0)
+
+    def test_what_was_not_run_has_no_value(self):
+        few = {**GOOD, "urgent": [], "campaigns": []}
+        del few["fair"]
+        self.assertIsNone(sim.judged(few)["jain_corps"])
+        self.assertIsNone(sim.judged(few)["urgent_p999_ms"])
+
+
 class FailuresTest(unittest.TestCase):
     def setUp(self):
         self.result = copy.deepcopy(GOOD)
