@@ -220,6 +220,14 @@ TEST_F(CliTest, AMutationIsRepeatedUnderOneRequestIdAndLogged) {
               ElementsAre("create_campaign [\"spring\"] info", "create_campaign [\"spring\"] ok"));
 }
 
+TEST_F(CliTest, ACallThatAStoppingServerCancelledIsRepeated) {
+  server_.on_count = [](size_t nth) {
+    return nth == 1 ? grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED") : grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--wait", "1"}), 0) << err_.str();
+  EXPECT_EQ(server_.counts().size(), 2u);
+}
+
 TEST_F(CliTest, ARefusedMutationIsLoggedAsFail) {
   server_.on_create = [](size_t, const auto&) {
     return grpc::Status(grpc::StatusCode::ALREADY_EXISTS, "there is a spring");
