@@ -106,7 +106,7 @@ BucketSet::Wait BucketSet::WaitOf(Route route, int64_t now_ns) {
   return wait;
 }
 
-BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns) {
+BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, int64_t calls) {
   Verdict verdict{.allowed = true, .near_limit = false, .earliest_ns = now_ns, .binding = ""};
   const std::string& api = apis_[routes_[route].api].name;
   ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
@@ -114,10 +114,10 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns) {
     for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
       const int64_t capacity = limits.windows[w].capacity;
       verdict.near_limit |=
-          (buckets_.Used(id, w, now_ns) + buckets_.reserved(id) + 1) * 5 > capacity * 4;
+          (buckets_.Used(id, w, now_ns) + buckets_.reserved(id) + calls) * 5 > capacity * 4;
     }
-    if (buckets_.Allows(id, 1, now_ns)) return;
-    const TokenBuckets::Wait wait = buckets_.WaitOf(id, 1, now_ns);
+    if (buckets_.Allows(id, calls, now_ns)) return;
+    const TokenBuckets::Wait wait = buckets_.WaitOf(id, calls, now_ns);
     verdict.allowed = false;
     // The binding limit's name is made only where one binds.
     if (wait.earliest_ns < verdict.earliest_ns) return;
@@ -139,34 +139,52 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns) {
         break;
     }
   });
+  // After a lockout one call goes alone: its answer tells whether the others may.
+  if (verdict.allowed && calls > 1 && buckets_.lockout_until_ns(routes_[route].corp_first) > 0) {
+    verdict = {.allowed = false, .earliest_ns = kNever, .binding = "canary"};
+  }
   return verdict;
 }
 
-void BucketSet::Reserve(Route route) {
-  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Reserve(id, 1); });
-  reserved_.push_back(route);
+int64_t BucketSet::CallsMax(Route route) {
+  int64_t most = kUnlimited;
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) {
+    const BucketLimits& limits = buckets_.limits_of(id);
+    most = std::min(most, limits.in_flight);
+    for (const auto& window : limits.windows) most = std::min(most, window.capacity);
+  });
+  return most;
+}
+
+void BucketSet::Reserve(Route route, int64_t calls) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Reserve(id, calls); });
+  reserved_.emplace_back(route, calls);
 }
 
 void BucketSet::ClearReserved() {
-  for (const Route route : reserved_) {
-    ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Reserve(id, -1); });
+  for (const auto& [route, calls] : reserved_) {
+    ForEach(route, [&, freed = -calls](TokenBuckets::Id id, const Kind&, uint32_t) {
+      buckets_.Reserve(id, freed);
+    });
   }
   reserved_.clear();
 }
 
 // ---- Applying ----
 
-void BucketSet::Take(Route route) {
-  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Take(id, 1); });
+void BucketSet::Take(Route route, int64_t calls) {
+  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.Take(id, calls); });
 }
 
-void BucketSet::Complete(Route route, int64_t completed_ns, bool rate_limited) {
+void BucketSet::Complete(Route route, int64_t completed_ns, bool proves_nothing, int64_t calls) {
   ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) {
-    buckets_.Complete(id, 1, completed_ns, !rate_limited);
+    buckets_.Complete(id, calls, completed_ns, !proves_nothing);
   });
   // What was answered during the lockout was sent before it and proves nothing.
   const TokenBuckets::Id corp = routes_[route].corp_first;
-  if (!rate_limited && completed_ns >= buckets_.lockout_until_ns(corp)) buckets_.EndCanary(corp);
+  if (!proves_nothing && completed_ns >= buckets_.lockout_until_ns(corp)) {
+    buckets_.EndCanary(corp);
+  }
 }
 
 void BucketSet::HoldUntil(Route route, int64_t until_ns) {
@@ -174,8 +192,9 @@ void BucketSet::HoldUntil(Route route, int64_t until_ns) {
           [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.HoldUntil(id, 1, until_ns); });
 }
 
-void BucketSet::ReturnUnused(Route route) {
-  ForEach(route, [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.ReturnUnused(id, 1); });
+void BucketSet::ReturnUnused(Route route, int64_t calls) {
+  ForEach(route,
+          [&](TokenBuckets::Id id, const Kind&, uint32_t) { buckets_.ReturnUnused(id, calls); });
 }
 
 void BucketSet::Lockout(Route route, int64_t until_ns) {

@@ -52,18 +52,20 @@ class BucketSet {
     int64_t earliest_ns = 0;  // when to ask again; kNever: after the next answer
     std::string binding;      // as in "add_msg_template corp 60/5s"
   };
-  // The same with reasons. Changes nothing.
-  Verdict Check(Route route, int64_t now_ns);
+  // The same with reasons, for so many calls at once. Changes nothing.
+  Verdict Check(Route route, int64_t now_ns, int64_t calls = 1);
+  // The most calls at once that full buckets have tokens for.
+  int64_t CallsMax(Route route);
 
-  // A call that was decided and is not applied yet.
-  void Reserve(Route route);
+  // Calls that were decided and are not applied yet.
+  void Reserve(Route route, int64_t calls = 1);
   void ClearReserved();
 
-  void Take(Route route);
-  // `rate_limited`: it was answered 45009.
-  void Complete(Route route, int64_t completed_ns, bool rate_limited);
+  void Take(Route route, int64_t calls = 1);
+  // `proves_nothing`: it was answered 45009, or nobody saw the answer.
+  void Complete(Route route, int64_t completed_ns, bool proves_nothing, int64_t calls = 1);
   void HoldUntil(Route route, int64_t until_ns);
-  void ReturnUnused(Route route);
+  void ReturnUnused(Route route, int64_t calls = 1);
 
   // Nothing of the route leaves until then; afterwards one call, and the rest when one that ended
   // after the lockout went well.
@@ -120,7 +122,7 @@ class BucketSet {
   std::vector<RouteBuckets> routes_;
   absl::flat_hash_map<std::string, uint32_t> api_of_;
   absl::flat_hash_map<std::string, Corp> corps_;
-  std::vector<Route> reserved_;
+  std::vector<std::pair<Route, int64_t>> reserved_;  // calls
 };
 
 struct Forecast {

@@ -45,7 +45,7 @@ struct BucketLimits {
   static Window MakeWindow(int64_t capacity, int64_t window_ns, int64_t slots);
 
   std::array<Window, kWindows> windows;
-  int64_t in_flight = kUnlimited;  // calls under way at once; the cost of each must be 1
+  int64_t in_flight = kUnlimited;  // calls under way at once; costs are calls then
 };
 
 class TokenBuckets {
