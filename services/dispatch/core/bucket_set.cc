@@ -374,6 +374,11 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost&
     verdict.earliest_ns = earliest;
     verdict.binding = NameOf(limit, api);
   });
+  // After a lockout one call goes alone: its answer tells whether the others may.
+  if (verdict.allowed && cost.calls > 1 &&
+      buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0) {
+    verdict = {.allowed = false, .earliest_ns = kNever, .binding = "canary"};
+  }
   return verdict;
 }
 
@@ -409,18 +414,18 @@ void BucketSet::Take(Route route, const CallCost& cost) {
   });
 }
 
-void BucketSet::Complete(Route route, int64_t completed_ns, bool rate_limited,
+void BucketSet::Complete(Route route, int64_t completed_ns, bool proves_nothing,
                          const CallCost& cost) {
   ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
     const int64_t tokens = cost.Of(kind.places[place].cost);
-    if (tokens > 0) buckets_.Complete(id, tokens, completed_ns, !rate_limited);
+    if (tokens > 0) buckets_.Complete(id, tokens, completed_ns, !proves_nothing);
   });
   ForEachCalendar(route, [&](CalendarWindow& calendar, const WindowLimit& limit) {
     calendar.Complete(clock_.At(completed_ns), cost.Of(limit.cost));
   });
   // What was answered during the lockout was sent before it and proves nothing.
   const TokenBuckets::Id corp = CorpBucket(routes_[route], 0);
-  if (!rate_limited && completed_ns >= buckets_.lockout_until_ns(corp)) buckets_.EndCanary(corp);
+  if (!proves_nothing && completed_ns >= buckets_.lockout_until_ns(corp)) buckets_.EndCanary(corp);
 }
 
 void BucketSet::HoldUntil(Route route, int64_t until_ns, const CallCost& cost) {

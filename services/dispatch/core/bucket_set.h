@@ -91,8 +91,8 @@ class BucketSet {
 
   // Each call ends with the cost that it took.
   void Take(Route route, const CallCost& cost = {});
-  // `rate_limited`: it was answered 45009.
-  void Complete(Route route, int64_t completed_ns, bool rate_limited, const CallCost& cost = {});
+  // `proves_nothing`: it was answered 45009, or nobody saw the answer.
+  void Complete(Route route, int64_t completed_ns, bool proves_nothing, const CallCost& cost = {});
   void HoldUntil(Route route, int64_t until_ns, const CallCost& cost = {});
   void ReturnUnused(Route route, const CallCost& cost = {});
 

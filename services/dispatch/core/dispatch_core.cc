@@ -29,15 +29,8 @@ using ::tidegate::log::v1::OUTCOME_CLASS_NOT_EXECUTED;
 using ::tidegate::log::v1::OUTCOME_CLASS_REFUSED;
 using ::tidegate::log::v1::OutcomeClass;
 using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
-using ::tidegate::log::v1::Stamp;
 
 namespace {
-
-void SetStamp(const Now& now, Stamp* stamp) {
-  stamp->set_wall_ns(now.wall_ns);
-  stamp->set_raw_ns(now.raw_ns);
-  stamp->set_boot_ns(now.boot_ns);
-}
 
 OutcomeClass ToOutcomeClass(wecom_table::AnswerClass answer_class) {
   switch (answer_class) {
@@ -85,6 +78,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits),
+      grants_(HoldBound(0)),
       scheduler_(MakeScheduler()) {}
 
 Scheduler DispatchCore::MakeScheduler() {
@@ -150,6 +144,12 @@ std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, con
     if (const auto* wish = dynamic_cast<const OperatorWish*>(input.local)) {
       return DecideWish(*wish, now);
     }
+    if (const auto* wish = dynamic_cast<const AcquireTokens*>(input.local)) {
+      return DecideAcquire(*wish, now);
+    }
+    if (const auto* wish = dynamic_cast<const ReleaseTokens*>(input.local)) {
+      return DecideRelease(*wish, now);
+    }
     if (const auto* cancel = dynamic_cast<const CancelMessage*>(input.local)) {
       const auto record = messages_.DecideCancel(
           {.position = cancel->position, .index = cancel->index}, &campaigns_, now);
@@ -214,6 +214,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
+  if (auto over = grants_.NextOver(now)) return EncodeReleased(*std::move(over));
   if (draining_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
 
   if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
@@ -472,7 +473,11 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ReconsiderAll();
       break;
     case LedgerRecord::kTokensAcquired:
+      ApplyAcquired(record.tokens_acquired());
+      break;
     case LedgerRecord::kTokensReleased:
+      ApplyReleased(record.tokens_released());
+      break;
     case LedgerRecord::kGhostFound:
       break;
     case LedgerRecord::kMessagesPacked:
@@ -584,7 +589,10 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   owner_ = fence.owner();
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
-  if (raw_restarted) buckets_.Rebase(fence.raw_time_ns(), held_until);
+  if (raw_restarted) {
+    buckets_.Rebase(fence.raw_time_ns(), held_until);
+    grants_.Rebase(fence.raw_time_ns());
+  }
   buckets_.See(fence.raw_time_ns(), fence.wall_time_ns());
   // Nobody takes an answer to these any more. They may still take effect until their socket is
   // gone.
@@ -644,6 +652,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   messages_.AddStateTo(hash);
   blocks_.AddStateTo(hash);
   corp_limits_.AddStateTo(hash);
+  grants_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
@@ -659,6 +668,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
 
 void DispatchCore::EndBatch() {
   buckets_.ClearReserved();
+  grants_.EndBatch();
   decided_calls_.clear();
   limit_refused_ = false;
 }
@@ -677,6 +687,7 @@ std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
        {campaigns_.NextRawNs(now), commands_.NextRawNs(now), messages_.NextRawNs(now)}) {
     if (at.has_value()) next = std::min(next, *at);
   }
+  next = std::min(next, grants_.NextRawNs());
   if (const int64_t end = blocks_.NextEndNs(now.wall_ns); end != kNever && !draining_) {
     next = std::min(next, now.raw_ns + (end - now.wall_ns));
   }

@@ -28,6 +28,7 @@
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/scheduler.h"
+#include "services/dispatch/core/token_grants.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
@@ -89,6 +90,15 @@ class DispatchCore : public core::Core {
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
+  const TokenGrants& grants() const { return grants_; }
+  // Why another program cannot be given tokens for so many calls.
+  struct Refusal {
+    std::string why;           // as in "add_msg_template corp 60/5s"
+    int64_t until_raw_ns = 0;  // when to ask again; kNever: cannot be told
+  };
+  // Nothing: it can, now. Counts what is decided in this batch. Changes nothing.
+  std::optional<Refusal> RefusalOf(const ::tidegate::log::v1::TokensAcquired& wanted,
+                                   const Now& now);
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -115,6 +125,12 @@ class DispatchCore : public core::Core {
   // The call that leaves next, if one may.
   std::optional<WantedCall> NextCall(const Now& now);
   std::optional<core::Decision> DecideWish(const OperatorWish& wish, const Now& now);
+  // Those of grants: dispatch_grants.cc.
+  std::optional<core::Decision> DecideAcquire(const AcquireTokens& wish, const Now& now);
+  std::optional<core::Decision> DecideRelease(const ReleaseTokens& wish, const Now& now);
+  core::Decision EncodeReleased(::tidegate::log::v1::TokensReleased released);
+  void ApplyAcquired(const ::tidegate::log::v1::TokensAcquired& acquired);
+  void ApplyReleased(const ::tidegate::log::v1::TokensReleased& released);
   // Blocks were set or have ended: every flow is asked again.
   void ReconsiderAll();
   core::Decision DecideAttempt(WantedCall call, const Now& now);
@@ -141,6 +157,7 @@ class DispatchCore : public core::Core {
   CommandBook commands_;
   MessageBook messages_;
   BlockList blocks_;
+  TokenGrants grants_;
   bool blocks_changed_ = true;                        // since they were told to the shell
   int64_t blocks_seen_wall_ns_ = 0;                   // when flows were held against them
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id

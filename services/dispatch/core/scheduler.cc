@@ -115,9 +115,10 @@ void Scheduler::UnblockRoute(Route route) {
 }
 
 void Scheduler::Wake(Route route) {
-  if (route >= routes_.size()) return;
-  UnblockRoute(route);
-  domains_[routes_[route].api].blocked = false;
+  // Others may wait for the address's tokens, though no flow of this route was ever added.
+  const uint32_t api = buckets_->ApiOf(route);
+  if (api < domains_.size()) domains_[api].blocked = false;
+  if (route < routes_.size()) UnblockRoute(route);
 }
 
 void Scheduler::TellBlocked(Route route) {
