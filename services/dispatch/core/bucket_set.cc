@@ -608,6 +608,7 @@ void BucketSet::AddRows(const Api& api, Route route, Scope scope, int64_t now_ns
                        int64_t used) {
     rows->push_back({.api = api.name,
                      .scope = scope == Scope::kCorp ? "corp" : "ip",
+                     .name = NameOf(limit, api.name),
                      .window_ns = window_ns,
                      .capacity = capacity,
                      .tokens = std::max<int64_t>(0, capacity - used),

@@ -34,6 +34,7 @@ struct CallCost {
 struct BucketRow {
   std::string api;
   std::string scope;      // "corp", "ip", "in_flight"
+  std::string name;       // of a window, as Verdict::binding
   int64_t window_ns = 0;  // 0 for in_flight; of a calendar: of this day or month
   int64_t capacity = 0;
   int64_t tokens = 0;

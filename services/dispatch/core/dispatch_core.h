@@ -27,6 +27,7 @@
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/message_book.h"
+#include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
 #include "services/dispatch/core/token_grants.h"
 #include "tidegate/log/v1/ledger.pb.h"
@@ -99,6 +100,7 @@ class DispatchCore : public core::Core {
   // Nothing: it can, now. Counts what is decided in this batch. Changes nothing.
   std::optional<Refusal> RefusalOf(const ::tidegate::log::v1::TokensAcquired& wanted,
                                    const Now& now);
+  ReceiveQuotas& quotas() { return quotas_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -151,6 +153,7 @@ class DispatchCore : public core::Core {
   const DispatchOptions options_;
   const wecom_table::Limits* const limits_;
   CorpLimits corp_limits_;
+  ReceiveQuotas quotas_;
   definitions::DefinitionsFold definitions_;
   BucketSet buckets_;
   CampaignBook campaigns_;

@@ -225,10 +225,10 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "mark_tag") return MarkTag(call);
   if (call.api == "add_msg_template") return AddMsgTemplate(call);
   if (call.api == "send_welcome_msg") return SendWelcome(call);
-  const MassSends& sends = call.corp->sends;
+  MassSends& sends = call.corp->sends;
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
   if (call.api == "get_groupmsg_task") return sends.Tasks(call.body, call.now, &call.answer);
-  return sends.Results(call.body, call.now, &call.answer);
+  return sends.Results(call.body, call.now, &call.answer, &call.entry.over_quota);
 }
 
 ApiError WecomCore::GetToken(Call& call) {
