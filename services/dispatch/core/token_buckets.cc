@@ -180,6 +180,24 @@ TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* s
   return wait;
 }
 
+int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls) const {
+  const int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling(id);
+  if (missing <= 0) return 0;
+  const bool known = special != nullptr && missing <= static_cast<int64_t>(special->held.size());
+  return known ? special->held[static_cast<size_t>(missing - 1)].until_ns : kNever;
+}
+
+int64_t TokenBuckets::FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  const int64_t free_ns = WaitOfWindow(heads_[id], FindSpecial(id), window, tokens).earliest_ns;
+  return std::max(now_ns, free_ns);
+}
+
+int64_t TokenBuckets::PermitsAtNs(Id id, int64_t calls, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  return std::max(now_ns, PermitsOf(id, FindSpecial(id), calls));
+}
+
 TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
   if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
   const Head& head = heads_[id];
@@ -197,13 +215,7 @@ TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
       consider({.earliest_ns = all_held ? held.back().until_ns : kNever, .cause = Cause::kCanary});
     }
   }
-  const int64_t missing = head.under_way + head.reserved + cost - ceiling(id);
-  if (missing > 0) {
-    const bool known = special != nullptr && missing <= static_cast<int64_t>(special->held.size());
-    consider(
-        {.earliest_ns = known ? special->held[static_cast<size_t>(missing - 1)].until_ns : kNever,
-         .cause = Cause::kInFlight});
-  }
+  consider({.earliest_ns = PermitsOf(id, special, cost), .cause = Cause::kInFlight});
   for (size_t w = 0; w < BucketLimits::kWindows; ++w)
     consider(WaitOfWindow(head, special, w, cost));
   return latest;
