@@ -55,6 +55,10 @@ Lane::Lane(const LaneOptions& options)
     Push(start_ns_ + static_cast<int64_t>(options_.campaigns[i].at_seconds * 1e9), Kind::kLaunch,
          i);
   }
+  for (size_t i = 0; i < options_.messages.size(); ++i) {
+    result_.messages_released_ns.push_back(-1);
+    Push(MessageNs(i), Kind::kMessage, i);
+  }
   for (const double at : options_.kill_at_seconds) {
     Push(start_ns_ + static_cast<int64_t>(at * 1e9), Kind::kKill);
   }
@@ -123,6 +127,9 @@ void Lane::Handle(const Event& event) {
       return Turn();
     case Kind::kLaunch:
       Launch(event.number);
+      return Turn();
+    case Kind::kMessage:
+      Message(event.number);
       return Turn();
     case Kind::kKill:
       Kill();

@@ -27,6 +27,7 @@
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/dispatch_core.h"
 #include "services/wecom_simulator/core/wecom_core.h"
+#include "tidegate/log/v1/commands.pb.h"
 
 namespace tidegate::sim {
 
@@ -47,6 +48,12 @@ struct CampaignOptions {
   int64_t customers_per_call = 1;
 };
 
+// A message of an internal service, to a customer of the first corp.
+struct MessageOptions {
+  double at_seconds = 0;
+  ::tidegate::log::v1::MessageClass message_class = ::tidegate::log::v1::MESSAGE_CLASS_URGENT;
+};
+
 struct LaneOptions {
   uint64_t seed = 1;
   wecom_simulator::WindowKind window = wecom_simulator::WindowKind::kSliding;
@@ -55,8 +62,11 @@ struct LaneOptions {
   int64_t calls_per_corp = -1;
   // Of single corps, by number, instead of that.
   std::map<size_t, int64_t> calls_of;
+  // So many of them the core knows at once: enough that none of a corp's turns is lost.
+  int64_t wishes_ahead = 60;
   UrgentOptions urgent;
   std::vector<CampaignOptions> campaigns;
+  std::vector<MessageOptions> messages;
   // Limits file of both sides; "" = documented.
   std::string limits_json;
   // Of WeCom alone, where it allows less than the product knows.
@@ -127,6 +137,10 @@ struct LaneResult {
   std::map<std::string, int64_t> touches;
   // Calls released of each campaign while all of them had some left.
   std::vector<int64_t> served_by_campaign;
+  // Of each message, from its arrival to the release of its call; -1: it was not released.
+  std::vector<int64_t> messages_released_ns;
+  // First bytes of all calls, by tenths of a second from the start on.
+  std::vector<int64_t> sent_in_100_ms;
   UrgentResult urgent;
 };
 
@@ -154,7 +168,8 @@ class Lane {
     kAppended,
     kWelcome,
     kBurst,
-    kLaunch,  // number: of the campaign
+    kLaunch,   // number: of the campaign
+    kMessage,  // number: of the message
     kKill,
     // number: of the wire
     kArrives,
@@ -220,6 +235,10 @@ class Lane {
   void NextWelcome();
   void Burst();
   void Launch(size_t campaign);
+  void Message(size_t message);
+  int64_t MessageNs(size_t message) const;
+  // The message of a call.
+  static size_t MessageOf(const dispatch::CallToMake& call);
   // The campaign of a call, by its customer.
   size_t CampaignOf(const dispatch::CallToMake& call) const;
   void CountServed(size_t campaign);

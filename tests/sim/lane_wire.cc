@@ -81,6 +81,10 @@ void Lane::Send(std::vector<dispatch::CallToMake> calls) {
       if (found != welcomed_.end() && !std::exchange(found->second.released, true)) {
         result_.urgent.released_ns.push_back(now_.raw_ns - found->second.at_ns);
       }
+    } else if (made.call.campaign.starts_with(dispatch::kMessageCampaign)) {
+      const size_t message = MessageOf(made.call);
+      int64_t& released_ns = result_.messages_released_ns[message];
+      if (released_ns < 0) released_ns = now_.raw_ns - MessageNs(message);
     } else if (made.call.api == "add_msg_template") {
       made.bulk = true;
       CountServed(CampaignOf(made.call));
@@ -103,6 +107,9 @@ void Lane::Start(size_t wire) {
   Wire& made = wires_[wire];
   ++ConnectionsOf(made).busy;
   made.first_byte_ns = now_.raw_ns;
+  const auto tenth = static_cast<size_t>((now_.raw_ns - start_ns_) / (kNanosPerSecond / 10));
+  if (tenth >= result_.sent_in_100_ms.size()) result_.sent_in_100_ms.resize(tenth + 1);
+  ++result_.sent_in_100_ms[tenth];
   made.at_wecom = true;
   if (const auto found = welcomed_.find(made.code);
       found != welcomed_.end() && !std::exchange(found->second.first_byte, true)) {

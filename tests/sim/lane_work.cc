@@ -1,4 +1,4 @@
-// What is wanted: tags without end, welcomes, campaigns.
+// What is wanted: tags without end, welcomes, campaigns, messages.
 #include <algorithm>
 #include <cmath>
 
@@ -23,8 +23,6 @@ namespace {
 // A call whose answer is lost holds its customer for a while; so many have to be at hand.
 constexpr size_t kCustomers = 20'000;
 constexpr size_t kCustomersOfCorpMin = 1'000;
-// Wishes of a corp that the core knows: enough that none of its turns is lost.
-constexpr int64_t kWishesAhead = 60;
 constexpr int64_t kWelcomeNs = 20 * kNanosPerSecond;
 
 std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number); }
@@ -32,6 +30,7 @@ std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number
 std::string CustomerOf(size_t campaign, int64_t number) {
   return absl::StrFormat("wc%03dx%024d", campaign, number);
 }
+std::string CustomerOfMessage(size_t message) { return absl::StrFormat("wq%030d", message); }
 std::string MemberOf(size_t campaign, int64_t number) {
   return absl::StrCat("m", campaign, "x", number);
 }
@@ -91,6 +90,9 @@ void Lane::SeedWecom() {
       }
       if (wanted_ >= 0) wanted_ += options_.campaigns[k].calls;
     }
+    for (size_t k = 0; i == 0 && k < options_.messages.size(); ++k) {
+      of_corp.push_back({{"external_userid", CustomerOfMessage(k)}, {"member", "m"}});
+    }
     const auto seeded = wecom_->OnControl(
         "/control/seed",
         {{"corp_id", corp.id},
@@ -124,7 +126,7 @@ void Lane::SeedWecom() {
 
 void Lane::Feed(size_t number) {
   Corp& corp = corps_[number];
-  while (corp.wishes < kWishesAhead && corp.left != 0) {
+  while (corp.wishes < options_.wishes_ahead && corp.left != 0) {
     Command command;
     command.set_corp(corp.id);
     command.set_member("m");
@@ -221,6 +223,37 @@ void Lane::CountServed(size_t campaign) {
   }
   --left_of_campaign_[campaign];
   if (all_have_work) ++result_.served_by_campaign[campaign];
+}
+
+// ---- Messages ----
+
+int64_t Lane::MessageNs(size_t number) const {
+  return start_ns_ + static_cast<int64_t>(options_.messages[number].at_seconds * 1e9);
+}
+
+void Lane::Message(size_t number) {
+  Command command;
+  command.set_corp(corps_[0].id);
+  auto* batch = command.mutable_message_batch();
+  batch->set_received_ns(now_.wall_ns);
+  auto* content = batch->add_contents();
+  content->set_text("hello");
+  content->set_link_url("https://example.com");
+  content->set_link_title("hello");
+  auto* message = batch->add_messages();
+  message->set_key(absl::StrCat("message ", number));
+  message->set_customer(CustomerOfMessage(number));
+  message->set_sender("m");
+  message->set_message_class(options_.messages[number].message_class);
+  Fold(log::Topic::kCommands, Stored(command, commands_++));
+}
+
+size_t Lane::MessageOf(const dispatch::CallToMake& call) {
+  const auto body = json::parse(call.body);
+  const std::string customer(body.at("external_userid").at(0).as_string());
+  size_t message = 0;
+  CHECK(absl::SimpleAtoi(customer.substr(2), &message));
+  return message;
 }
 
 }  // namespace tidegate::sim

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "services/dispatch/core/reserve.h"
 
 namespace tidegate::dispatch {
 
@@ -303,6 +304,38 @@ BucketSet::Wait BucketSet::WaitOf(Route route, int64_t now_ns, const CallCost& c
     earliest = std::max(earliest, WaitOfCalendar(calendar, cost.Of(limit.cost), now_ns));
   });
   return wait;
+}
+
+BucketSet::Wait BucketSet::BulkWaitOf(Route route, const Beside& beside, int64_t now_ns,
+                                      const CallCost& cost) {
+  Wait wait = WaitOf(route, now_ns, cost);
+  if (wait.corp_ns > now_ns || wait.address_ns > now_ns) return wait;
+  const Kind* address = &apis_[routes_[route].api].address;
+  ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
+    if (kind.places[place].cost != wecom_table::Cost::kCalls) return;
+    const bool of_corp = &kind != address;
+    const double per_hour = of_corp ? beside.corp_per_hour : beside.address_per_hour;
+    if (per_hour <= 0) return;
+    const int64_t waiting = of_corp ? beside.corp_waiting : beside.address_waiting;
+    int64_t& earliest = of_corp ? wait.corp_ns : wait.address_ns;
+    earliest = std::max(earliest, WhenBulkMay(&buckets_, id, per_hour, waiting, now_ns));
+  });
+  return wait;
+}
+
+BucketLimits::Window BucketSet::ShortestWindow(Route route, Scope scope) {
+  BucketLimits::Window shortest;
+  const Kind* address = &apis_[routes_[route].api].address;
+  ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
+    if ((&kind == address) != (scope == Scope::kIp)) return;
+    if (kind.places[place].cost != wecom_table::Cost::kCalls) return;
+    for (const BucketLimits::Window& window : buckets_.limits_of(id).windows) {
+      const bool limits = window.capacity < kUnlimited && window.window_ns > 0;
+      if (!limits) continue;
+      if (shortest.window_ns == 0 || window.window_ns < shortest.window_ns) shortest = window;
+    }
+  });
+  return shortest;
 }
 
 int64_t BucketSet::WaitOfCalendar(const CalendarWindow& calendar, int64_t cost,

@@ -75,8 +75,26 @@ class BucketSet {
     int64_t address_ns = 0;
   };
   Wait WaitOf(Route route, int64_t now_ns, const CallCost& cost = {});
+  // The same of a bulk call, which leaves tokens for urgent and interactive ones (reserve.h): calls
+  // of each window that counts calls.
+  struct Beside {
+    // Urgent and interactive calls expected, of the corp and of all; 0: none.
+    double corp_per_hour = 0;
+    double address_per_hour = 0;
+    // Bulk calls that wait, this one too.
+    int64_t corp_waiting = 0;
+    int64_t address_waiting = 0;
+  };
+  Wait BulkWaitOf(Route route, const Beside& beside, int64_t now_ns, const CallCost& cost = {});
   // Whether it can leave at all, when everything is back.
   bool Fits(Route route, const CallCost& cost);
+  // The shortest of the windows of calls of the corp, or of the address; without a limit if there
+  // is none.
+  BucketLimits::Window ShortestWindow(Route route, wecom_table::Scope scope);
+  // Nothing of the route, or one call, leaves because of a lockout.
+  bool LockedOut(Route route) const {
+    return buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0;
+  }
   struct Verdict {
     bool allowed = false;
     bool near_limit = false;  // with it less than a fifth of a window is left

@@ -106,18 +106,23 @@ std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& no
     if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) {
       return std::nullopt;
     }
-    if (TidyCreates(&campaign, now.raw_ns)) {
-      return FlowHead{.deadline_ns = campaign.to_send.begin()->first};
+    const bool ready = TidyCreates(&campaign, now.raw_ns);
+    const auto waiting =
+        static_cast<int64_t>(campaign.to_send.size() + campaign.to_send_later.size());
+    if (ready) {
+      return FlowHead{.deadline_ns = campaign.to_send.begin()->first, .waiting = waiting};
     }
     if (campaign.to_send_later.empty()) return std::nullopt;
     const auto& [not_before, batch] = *campaign.to_send_later.begin();
     return FlowHead{.not_before_raw_ns = not_before,
-                    .deadline_ns = campaign.calls[batch].deadline_wall_ns};
+                    .deadline_ns = campaign.calls[batch].deadline_wall_ns,
+                    .waiting = waiting};
   }
   const CallQueue* queue = flow.kind == FlowKind::kListing ? TidyListings(flow.corp)
                                                            : TidyReads(flow.kind, flow.corp, now);
   if (queue == nullptr) return std::nullopt;
-  return FlowHead{.not_before_raw_ns = queue->begin()->first};
+  return FlowHead{.not_before_raw_ns = queue->begin()->first,
+                  .waiting = static_cast<int64_t>(queue->size())};
 }
 
 std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& now) {

@@ -84,9 +84,10 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       scheduler_(MakeScheduler()) {}
 
 Scheduler DispatchCore::MakeScheduler() {
-  return Scheduler(&buckets_, [this](BucketSet::Route route) {
-    ++counters_.over_limit[buckets_.ApiName(route)];
-  });
+  return Scheduler(
+      &buckets_,
+      [this](BucketSet::Route route) { ++counters_.over_limit[buckets_.ApiName(route)]; },
+      &urgent_calls_);
 }
 
 // ---- Folding ----
@@ -226,6 +227,13 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   return std::nullopt;
 }
 
+void DispatchCore::SetWeights(const std::string& corp) {
+  for (Scheduler::Flow flow = 0; flow < flows_.size(); ++flow) {
+    if (flows_[flow]->corp != corp) continue;
+    scheduler_.SetWeight(scheduler_.route_of(flow), corp_limits_.Of(corp).weight);
+  }
+}
+
 void DispatchCore::NoteChanged(const FlowName& name) {
   // An unknown corp waits for its configuration.
   if (!options_.agent_ids.contains(name.corp)) return;
@@ -234,6 +242,7 @@ void DispatchCore::NoteChanged(const FlowName& name) {
     const auto route = buckets_.RouteOf(name.corp, ApiOf(name.kind));
     found = flow_of_.emplace(name, scheduler_.AddFlow(route, ClassOf(name.kind))).first;
     flows_.push_back(&found->first);
+    scheduler_.SetWeight(route, corp_limits_.Of(name.corp).weight);
   }
   changed_flows_.insert(found->second);
 }
@@ -246,7 +255,8 @@ void DispatchCore::OfferChanged(const Now& now) {
     const auto head =
         IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
     if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
-      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns, head->person_times);
+      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns, head->waiting,
+                       head->person_times);
     } else {
       scheduler_.Withdraw(flow);
     }
@@ -476,6 +486,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       corp_limits_.Set(record.limits_set());
       buckets_.ChangeLimits(record.limits_set().corp(), record.limits_set().time_ns());
       for (const auto route : buckets_.RoutesOf(record.limits_set().corp())) scheduler_.Wake(route);
+      SetWeights(record.limits_set().corp());
       ReconsiderAll();
       break;
     case LedgerRecord::kTokensAcquired:
@@ -503,7 +514,11 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
 void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& context) {
   const std::string corp = CorpOf(attempt.target());
   buckets_.See(attempt.stamp().raw_ns(), attempt.stamp().wall_ns());
-  buckets_.Take(buckets_.RouteOf(corp, attempt.api()), CostOf(attempt));
+  const BucketSet::Route route = buckets_.RouteOf(corp, attempt.api());
+  buckets_.Take(route, CostOf(attempt));
+  if (UrgentCalls::Counts(attempt.target())) {
+    urgent_calls_.Add(route, buckets_.ApiOf(route), corp, attempt.api(), attempt.stamp().raw_ns());
+  }
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
@@ -598,6 +613,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   if (raw_restarted) {
     buckets_.Rebase(fence.raw_time_ns(), held_until);
     grants_.Rebase(fence.raw_time_ns());
+    urgent_calls_.Rebase(fence.raw_time_ns());
   }
   buckets_.See(fence.raw_time_ns(), fence.wall_time_ns());
   // Nobody takes an answer to these any more. They may still take effect until their socket is
@@ -653,6 +669,7 @@ const CampaignCallState* DispatchCore::CallOf(const MessageBook::Ref& ref) const
 void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   definitions_.AddStateTo(hash);
   buckets_.AddStateTo(hash, at_raw_ns);
+  urgent_calls_.AddStateTo(hash);
   campaigns_.AddStateTo(hash);
   commands_.AddStateTo(hash);
   messages_.AddStateTo(hash);

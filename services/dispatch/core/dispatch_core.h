@@ -30,6 +30,7 @@
 #include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
 #include "services/dispatch/core/token_grants.h"
+#include "services/dispatch/core/urgent_calls.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
@@ -136,6 +137,8 @@ class DispatchCore : public core::Core {
   // Blocks were set or have ended: every flow is asked again.
   void ReconsiderAll();
   core::Decision DecideAttempt(WantedCall call, const Now& now);
+  // The corp's limits have changed.
+  void SetWeights(const std::string& corp);
   // A book tells that the flow's first call may be another one.
   void NoteChanged(const FlowName& name);
   // Tells the scheduler what the changed flows offer now.
@@ -156,6 +159,7 @@ class DispatchCore : public core::Core {
   ReceiveQuotas quotas_;
   definitions::DefinitionsFold definitions_;
   BucketSet buckets_;
+  UrgentCalls urgent_calls_;
   CampaignBook campaigns_;
   CommandBook commands_;
   MessageBook messages_;

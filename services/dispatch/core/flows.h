@@ -36,6 +36,7 @@ struct FlowName {
 struct FlowHead {
   int64_t not_before_raw_ns = 0;
   int64_t deadline_ns = kNever;  // orders urgent calls; wall time
+  int64_t waiting = 1;           // calls of the flow, those whose time has not come too; roughly
   uint32_t person_times = 0;     // of that call
 };
 

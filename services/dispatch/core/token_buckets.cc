@@ -242,6 +242,29 @@ TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* s
   return wait;
 }
 
+int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls) const {
+  int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling(id);
+  if (missing <= 0) return 0;
+  if (special == nullptr || calls > ceiling(id)) return kNever;
+  for (const Held& held : special->held) {
+    missing -= held.cost;
+    if (missing <= 0) return held.until_ns;
+  }
+  return kNever;
+}
+
+int64_t TokenBuckets::FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  const int64_t free_ns =
+      WaitOfWindow(heads_[id], FindSpecial(id), window, tokens, now_ns).earliest_ns;
+  return std::max(now_ns, free_ns);
+}
+
+int64_t TokenBuckets::PermitsAtNs(Id id, int64_t calls, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  return std::max(now_ns, PermitsOf(id, FindSpecial(id), calls));
+}
+
 TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
   if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
   const Head& head = heads_[id];
@@ -258,18 +281,7 @@ TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
       consider({.earliest_ns = all_held ? held.back().until_ns : kNever, .cause = Cause::kCanary});
     }
   }
-  if (int64_t missing = head.under_way + head.reserved + cost - ceiling(id); missing > 0) {
-    Wait wait{.earliest_ns = kNever, .cause = Cause::kInFlight};
-    if (special != nullptr && cost <= ceiling(id)) {
-      for (const Held& held : special->held) {
-        missing -= held.cost;
-        if (missing > 0) continue;
-        wait.earliest_ns = held.until_ns;
-        break;
-      }
-    }
-    consider(wait);
-  }
+  consider({.earliest_ns = PermitsOf(id, special, cost), .cause = Cause::kInFlight});
   for (size_t w = 0; w < BucketLimits::kWindows; ++w)
     consider(WaitOfWindow(head, special, w, cost, now_ns));
   return latest;

@@ -94,6 +94,9 @@ class TokenBuckets {
   };
   // When the cost is allowed at the earliest, and what of it binds last.
   Wait WaitOf(Id id, int64_t cost, int64_t now_ns);
+  // The same of one window alone, and of calls at once alone.
+  int64_t FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now_ns);
+  int64_t PermitsAtNs(Id id, int64_t calls, int64_t now_ns);
   // Tokens of a window that are not there now, the reserved ones left out; may exceed a capacity
   // that was lowered.
   int64_t Used(Id id, size_t window, int64_t now_ns);
@@ -199,6 +202,8 @@ class TokenBuckets {
   Wait WaitOfWindow(const Head& head, const Special* special, size_t window, int64_t cost,
                     int64_t now_ns) const;
   int64_t CapacityOf(const Head& head, const Special* special, size_t window, int64_t at_ns) const;
+  // 0: they are there.
+  int64_t PermitsOf(Id id, const Special* special, int64_t calls) const;
   // Slots of the ring that hold something, oldest first: visit(slot, tokens) until it says false.
   template <typename Visit>
   void VisitClosed(const Head& head, size_t window, Visit visit) const;
