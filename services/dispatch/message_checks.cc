@@ -25,7 +25,6 @@ namespace {
 constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
 constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
 constexpr size_t kLinkTitleBytesMax = 128;
-constexpr size_t kKeyBytesMax = 64;
 constexpr size_t kNameShownMax = 64;
 constexpr size_t kIdBytesMax = 64;  // of members and customers
 constexpr int64_t kDeadlineMaxNs = int64_t{24} * 3600 * kNanosPerSecond;
@@ -35,14 +34,6 @@ constexpr size_t kOverheadBytes = 64;  // of a message and its content, at most
 
 size_t BytesOf(const ::tidegate::log::v1::MessageContent& content) {
   return content.text().size() + content.link_url().size() + content.link_title().size();
-}
-
-bool IsKey(absl::string_view key) {
-  if (key.empty() || key.size() > kKeyBytesMax) return false;
-  for (const char c : key) {
-    if (!absl::ascii_isalnum(c) && c != '.' && c != '_' && c != ':' && c != '-') return false;
-  }
-  return true;
 }
 
 void CheckWecomId(absl::string_view field, absl::string_view id,
@@ -98,10 +89,7 @@ class Preparation {
 
   void Add(uint32_t index, const v1::Message& message) {
     std::vector<FieldViolation> wrong;
-    if (!IsKey(message.key())) {
-      wrong.push_back(
-          {"key", absl::StrCat("write 1 to ", kKeyBytesMax, " characters of a-z A-Z 0-9 . _ : -")});
-    }
+    CheckKey("key", message.key(), &wrong);
     CheckWecomId("customer", message.customer(), &wrong);
     CheckWecomId("sender", message.sender(), &wrong);
     CheckDeadline(message, now_ns_, &wrong);

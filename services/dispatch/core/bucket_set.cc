@@ -360,6 +360,20 @@ bool BucketSet::Fits(Route route, const CallCost& cost) {
   return fits;
 }
 
+int64_t BucketSet::CallsMax(Route route) {
+  int64_t most = kUnlimited;
+  ForEach(route, [&](TokenBuckets::Id, const Kind& kind, uint32_t place) {
+    if (kind.places[place].cost != wecom_table::Cost::kCalls) return;
+    const BucketLimits& limits = kind.limits[place];
+    most = std::min(most, limits.in_flight);
+    for (const auto& window : limits.windows) most = std::min(most, window.capacity);
+  });
+  ForEachCalendar(route, [&](const CalendarWindow& calendar, const WindowLimit& limit) {
+    if (limit.cost == wecom_table::Cost::kCalls) most = std::min(most, calendar.amount());
+  });
+  return most;
+}
+
 BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost& cost) {
   CountPeople(route, cost);
   Verdict verdict{.allowed = true, .near_limit = false, .earliest_ns = now_ns, .binding = ""};

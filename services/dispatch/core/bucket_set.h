@@ -88,6 +88,8 @@ class BucketSet {
   Wait BulkWaitOf(Route route, const Beside& beside, int64_t now_ns, const CallCost& cost = {});
   // Whether it can leave at all, when everything is back.
   bool Fits(Route route, const CallCost& cost);
+  // The most calls at once that full buckets have tokens for.
+  int64_t CallsMax(Route route);
   // The shortest of the windows of calls of the corp, or of the address; without a limit if there
   // is none.
   BucketLimits::Window ShortestWindow(Route route, wecom_table::Scope scope);

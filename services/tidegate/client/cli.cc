@@ -10,6 +10,7 @@
 #include "services/tidegate/client/import_customers.h"
 #include "services/tidegate/client/import_purchases.h"
 #include "services/tidegate/client/journal_export.h"
+#include "services/tidegate/client/quota_verbs.h"
 #include "services/tidegate/client/verbs.h"
 #include "services/tidegate/generate/prometheus_yaml.h"
 
@@ -50,6 +51,7 @@ class CommandTree {
     AddSegment();
     AddCampaign();
     AddMessage();
+    AddQuota();
     AddReadings();
     AddBlock();
     AddDoubt();
@@ -336,11 +338,65 @@ class CommandTree {
     return command;
   }
 
-  void AddReadings() {
-    AddCorp(AddVerb(AddNoun("quota", "Token buckets: what may be sent now"), "list",
-                    "List the buckets with what is left", "  tidegate quota list --corp ww1",
+  void AddQuota() {
+    CLI::App* const noun = AddNoun("quota", "Token buckets and limits: what may be sent now");
+    AddCorp(AddVerb(noun, "list", "List the buckets with what is left",
+                    "  tidegate quota list --corp ww1",
                     [this](const Client& client) { return QuotaList(client, corp_); }),
             &corp_);
+    AddCorp(AddVerb(noun, "watch", "List them again at every change until interrupted",
+                    "  tidegate quota watch --corp ww1 --output json --wait 60",
+                    [this](const Client& client) { return QuotaWatch(client, corp_); }),
+            &corp_);
+    CLI::App* const acquire = AddVerb(
+        noun, "acquire", "Take tokens for calls that another program makes: all of them or none",
+        "  tidegate quota acquire --corp ww1 --api add_msg_template --grant crm-17 --calls 4 \\\n"
+        "    --actor crm --lease 60\n"
+        "\nThe calls must begin before the time that it prints. A repeat with the same grant "
+        "gives\n"
+        "the same time.",
+        [this](const Client& client) { return QuotaAcquire(client, grant_); });
+    acquire->add_option("--api", grant_.api, "Endpoint, as in add_msg_template")->required();
+    acquire->add_option("--calls", grant_.calls, "How many, 1 to 10000")->required();
+    acquire->add_option("--actor", grant_.actor, "Who makes them")->required();
+    acquire->add_option("--lease", grant_.lease_s, "How long they may take, 1 to 3600 seconds")
+        ->capture_default_str();
+    CLI::App* const release =
+        AddVerb(noun, "release", "Tell that the calls have ended",
+                "  tidegate quota release --corp ww1 --grant crm-17 --used 4",
+                [this](const Client& client) { return QuotaRelease(client, grant_); });
+    release->add_option("--used", grant_.used, "Calls that were made")->required();
+    release->add_flag("--rate-limited", grant_.rate_limited, "One was answered 45009");
+    for (CLI::App* const command : {acquire, release}) {
+      AddCorp(command, &grant_.corp);
+      command->add_option("--grant", grant_.grant, "Name of the grant, unique for 24 h")
+          ->required();
+    }
+    AddLimits(noun);
+  }
+
+  void AddLimits(CLI::App* quota) {
+    CLI::App* const noun = quota->add_subcommand("limits", "Limits that a corp has of its own");
+    noun->require_subcommand(1);
+    CLI::App* const set = AddVerb(
+        noun, "set", "Set what differs from the deployment's limits, in place of what was set",
+        "  tidegate quota limits set --corp ww1 --file limits.json --actor li --reason 'ticket 7'\n"
+        "\nThe file; every key is optional, {} = as the deployment's limits say:\n"
+        "  {\"windows\": [{\"api\": \"mark_tag\", \"amount\": 5000, \"window_ms\": 60000}],\n"
+        "   \"in_flight\": [{\"api\": \"mark_tag\", \"amount\": 5}], \"weight\": 2,\n"
+        "   \"receive_quota\": \"RECEIVE_QUOTA_ONE_PER_DAY\",\n"
+        "   \"quiet_hours\": {\"from\": \"22:00\", \"to\": \"08:00\"}}",
+        [this](const Client& client) { return LimitsSet(client, limits_); });
+    AddCorp(set, &limits_.corp);
+    set->add_option("-f,--file", limits_.file, "JSON file with the limits")->required();
+    set->add_option("--reason", limits_.reason, "Why, for the audit trail")->required();
+    set->add_option("--actor", limits_.actor, "Who says so")->required();
+    AddCorp(AddVerb(noun, "show", "Show what was set", "  tidegate quota limits show --corp ww1",
+                    [this](const Client& client) { return LimitsShow(client, corp_); }),
+            &corp_);
+  }
+
+  void AddReadings() {
     AddCorp(AddVerb(AddNoun("writeback", "Tags and welcomes on their way to WeCom"), "status",
                     "Show how many are wanted and done", "  tidegate writeback status --corp ww1",
                     [this](const Client& client) { return WritebackStatus(client, corp_); }),
@@ -518,6 +574,8 @@ class CommandTree {
   MessageSendOptions message_;
   TouchOptions touch_;
   BlockOptions block_;
+  GrantOptions grant_;
+  LimitsOptions limits_;
   DoubtOptions doubt_;
   std::string corp_;  // of the verbs that need no more
 };
