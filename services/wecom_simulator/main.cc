@@ -28,9 +28,9 @@ simulator::WindowKind WindowOf(const std::string& name) {
 }
 
 simulator::ReceiveQuotaKind ReceiveQuotaOf(const std::string& name) {
-  if (name == "days-in-month") return simulator::ReceiveQuotaKind::kDaysInMonth;
-  if (name == "seven-per-week") return simulator::ReceiveQuotaKind::kSevenPerWeek;
-  return name == "one-per-day" ? simulator::ReceiveQuotaKind::kOnePerDay
+  if (name == "days_in_month") return simulator::ReceiveQuotaKind::kDaysInMonth;
+  if (name == "7_per_week") return simulator::ReceiveQuotaKind::kSevenPerWeek;
+  return name == "1_per_day" ? simulator::ReceiveQuotaKind::kOnePerDay
                                : simulator::ReceiveQuotaKind::kNone;
 }
 
@@ -63,9 +63,9 @@ int main(int argc, char** argv) {
   app.add_option("--broken", core.broken, "Share of customers ending as status 2");
   app.add_option("--over-quota", core.over_quota, "Share of customers ending as status 3");
   app.add_option("--fail-list", core.fail_list, "Share of customers in fail_list");
-  std::string receive_quota = "days-in-month";
+  std::string receive_quota = "days_in_month";
   app.add_option("--receive-quota", receive_quota, "What a customer may receive; else status 3")
-      ->check(CLI::IsMember({"days-in-month", "seven-per-week", "one-per-day", "none"}));
+      ->check(CLI::IsMember({"days_in_month", "7_per_week", "1_per_day", "none"}));
   app.add_option("--list-page", core.list_page_max, "Most tasks that a listing answers at once")
       ->check(CLI::PositiveNumber);
   app.add_option("--distributing-ms", core.distributing_ms, "41063 for so long after a create");

@@ -1,7 +1,8 @@
 // What planning costs: recipients a second of one core, from a frozen audience to packed calls with
-// their ids, beside a loop that only copies the ids of the same customers into one buffer. Owners
-// are chosen at random, as an audience is ordered by customer. Seconds are the thread's own: what
-// others do on the machine does not count. Prints one JSON object. Used by plan_bench.py.
+// their ids, without and with a receive quota of which something is known for every customer,
+// beside a loop that only copies the ids of the same customers into one buffer. Owners are chosen
+// at random, as an audience is ordered by customer. Seconds are the thread's own: what others do on
+// the machine does not count. Prints one JSON object. Used by plan_bench.py.
 //
 //   plan_bench --recipients 1000000 --rounds 7 --seed 1
 
@@ -17,6 +18,7 @@
 #include "common/base/check.h"
 #include "common/base/seeded_random.h"
 #include "services/dispatch/core/planner.h"
+#include "services/dispatch/core/receive_quota.h"
 #include "tests/bench/spread.h"
 
 namespace tidegate::bench {
@@ -50,10 +52,16 @@ std::vector<AudienceCustomer> MakeAudience(size_t recipients, size_t owners, See
   return audience;
 }
 
-// Seconds of one plan with the ids of its calls.
-double PlanOnce(const std::vector<AudienceCustomer>& audience, uint32_t variants, size_t* calls) {
+constexpr auto kMode = ::tidegate::common::v1::RECEIVE_QUOTA_DAYS_IN_MONTH;
+constexpr int64_t kWallNs = int64_t{1'790'000'000} * 1'000'000'000;
+
+// Seconds of one plan with the ids of its calls. `quotas`: nullptr = without.
+double PlanOnce(const std::vector<AudienceCustomer>& audience, uint32_t variants,
+                dispatch::ReceiveQuotas* quotas, size_t* calls) {
   const double began = ThreadSeconds();
-  const dispatch::Plan plan = dispatch::MakePlan(kCampaign, audience, variants);
+  std::vector<uint32_t> over;
+  if (quotas != nullptr) over = quotas->OverQuota(kCorp, kMode, audience, kWallNs);
+  const dispatch::Plan plan = dispatch::MakePlan(kCampaign, audience, variants, std::move(over));
   size_t letters = 0;
   for (uint32_t batch = 0; batch < plan.calls.size(); ++batch) {
     const std::string id = dispatch::CallId(kCorp, kCampaign, batch);
@@ -79,13 +87,21 @@ json::object Measure(size_t owners, uint32_t variants, const Options& options) {
   std::string copied;
   size_t calls = 0;
   CopyOnce(audience, &copied);  // pages are touched
-  PlanOnce(audience, variants, &calls);
+  PlanOnce(audience, variants, nullptr, &calls);
+  const wecom_table::Limits limits = wecom_table::DefaultLimits();
+  const dispatch::CorpLimits corp_limits(&limits);
+  dispatch::ReceiveQuotas quotas(&corp_limits);
+  const double began = ThreadSeconds();
+  quotas.ReservePlanned(kCorp, kMode, audience, kWallNs);
+  const double reserve = ThreadSeconds() - began;
   std::vector<double> planned;
+  std::vector<double> with_quota;
   std::vector<double> bare;
   std::vector<double> ratio;
   for (int round = 0; round < options.rounds; ++round) {
     const double copy = CopyOnce(audience, &copied);
-    const double plan = PlanOnce(audience, variants, &calls);
+    const double plan = PlanOnce(audience, variants, nullptr, &calls);
+    with_quota.push_back(recipients / PlanOnce(audience, variants, &quotas, &calls));
     planned.push_back(recipients / plan);
     bare.push_back(recipients / copy);
     ratio.push_back(copy / plan);
@@ -95,6 +111,9 @@ json::object Measure(size_t owners, uint32_t variants, const Options& options) {
           {"variants", variants},
           {"calls", calls},
           {"plan_s", Spread(std::move(planned))},
+          {"quota_s", Spread(std::move(with_quota))},
+          {"first_reserved_s", recipients / reserve},
+          {"quota_bytes", static_cast<double>(quotas.bytes(kCorp)) / recipients},
           {"copy_s", Spread(std::move(bare))},
           {"ratio", Spread(std::move(ratio))}};
 }

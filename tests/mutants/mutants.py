@@ -45,6 +45,8 @@ MUTANTS = {
     24: ("a journal may have gaps", "JournalFilterTest.CountsOnlyWhatTheValidityRuleAllows"),
     25: ("the HTTP client sends a POST again when its connection dies",
          "HttpClientTest.NeverRepeatsAPostWhoseReusedConnectionDies"),
+    26: ("a customer's quota is looked at and not reserved",
+         "QuotaRaceTest.OfTwoCampaignsWithOneUnitLeftExactlyOneSends"),
     27: ("calls leave in the batch of an answer that closes their api",
          "LimitRefusalTest.NoCallLeavesInTheBatchOfAnAnswerThatClosesItsApi"),
 }

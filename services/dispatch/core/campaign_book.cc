@@ -156,8 +156,8 @@ void CampaignBook::FoldDefinitions(const Proposal& accepted) {
 void CampaignBook::FoldAudience(const AudienceChunk& chunk) {
   const CampaignKey key{chunk.corp(), chunk.audience()};
   // Rounds after the planned one are ignored.
-  if (const CampaignState* campaign = Find(key); campaign != nullptr && !campaign->calls.empty())
-    return;
+  const CampaignState* campaign = Find(key);
+  if (campaign != nullptr && campaign->phase > CAMPAIGN_PHASE_FREEZING) return;
   Audience& audience = audiences_[key];
   audience.shards = chunk.shards();
   auto& chunks = audience.by_shard[chunk.shard()].rounds[chunk.round()];

@@ -140,6 +140,7 @@ core::Decision DispatchCore::Encode(const LedgerRecord& record) {
 
 std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, const Now& now) {
   buckets_.Look(now.raw_ns, now.wall_ns);
+  quotas_.BeginDecision(now.wall_ns);
   if (input.local != nullptr) {
     if (const auto* ended = dynamic_cast<const FormerOwnerEnded*>(input.local)) {
       return DecideOwnerEnded(*ended, now);

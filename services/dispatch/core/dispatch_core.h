@@ -101,7 +101,7 @@ class DispatchCore : public core::Core {
   // Nothing: it can, now. Counts what is decided in this batch. Changes nothing.
   std::optional<Refusal> RefusalOf(const ::tidegate::log::v1::TokensAcquired& wanted,
                                    const Now& now);
-  ReceiveQuotas& quotas() { return quotas_; }
+  const ReceiveQuotas& quotas() const { return quotas_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.

@@ -144,13 +144,16 @@ void ReceiveQuotas::Take(UnitEnd end, const ChinaDay& day, Used* used) {
 
 // ---- Deciding ----
 
+void ReceiveQuotas::BeginDecision(int64_t decided_wall_ns) {
+  if (decided_wall_ns != decided_wall_ns_) TakeEnds();
+}
+
 std::vector<uint32_t> ReceiveQuotas::OverQuota(const std::string& corp, Mode mode,
                                                std::span<const AudienceCustomer> audience,
-                                               int64_t wall_ns) {
+                                               int64_t wall_ns) const {
   std::vector<uint32_t> over;
   const auto found = tables_.find(corp);
   if (!Counts(mode) || found == tables_.end()) return over;
-  if (decided_wall_ns_ != wall_ns) TakeEnds();
   const Table& table = found->second;
   const ChinaDay today = ChinaDayOf(wall_ns);
   ForEachWithSender(audience, table, KeyOf, [&](uint32_t index, Key key) {
@@ -170,7 +173,6 @@ std::vector<uint32_t> ReceiveQuotas::OverQuota(const std::string& corp, Mode mod
 bool ReceiveQuotas::MayReserve(const std::string& corp, Mode mode, absl::string_view customer,
                                int64_t wall_ns) {
   if (!Counts(mode)) return true;
-  if (decided_wall_ns_ != wall_ns) TakeEnds();
   const Table& table = tables_[corp];
   const Key key = KeyOf(customer);
   uint32_t& pending = pending_[{&table, key}];

@@ -2,10 +2,10 @@
 // when a touch gets its call, used when the customer got the message, and free again when that is
 // known not to happen.
 //
-// A fold of the ledger. All a record says of the corp's mode and of time stands in it, so that a
-// replay under other limits gives the same state. Days, weeks and months are China's; WeCom does
-// not say when its week begins, so 7 per week are 7 in any 7 days. What was used is known of each
-// day, so that another mode finds it.
+// A fold of the ledger. The corp's mode and the time stand in the records, so that a replay under
+// other limits gives the same state. Days, weeks and months are China's; WeCom does not say when
+// its week begins, so 7 per week are 7 in any 7 days. What was used is known by day, so that
+// another mode finds it. Times are Unix nanoseconds.
 //
 // Not thread-safe.
 #pragma once
@@ -22,7 +22,7 @@
 #include "common/core/state_hash.h"
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/planner.h"
-#include "tidegate/common/v1/types.pb.h"
+#include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
 
@@ -55,9 +55,14 @@ class ReceiveQuotas {
 
   // ---- Decide ----
 
-  // Those of the audience who have a sender and may not get one more, ascending.
+  // What follows is decided at this moment. An end takes effect on what is decided at another
+  // moment than itself: the ends of one batch are not known yet when a plan of it is decided, and
+  // the plan must find the same when it is applied.
+  void BeginDecision(int64_t decided_wall_ns);
+  // Those of the audience who have a sender and may not get one more, ascending. Also for readers.
   std::vector<uint32_t> OverQuota(const std::string& corp, Mode mode,
-                                  std::span<const AudienceCustomer> audience, int64_t wall_ns);
+                                  std::span<const AudienceCustomer> audience,
+                                  int64_t wall_ns) const;
   // False if the customer may not get one more. Else one is taken until EndBatch().
   bool MayReserve(const std::string& corp, Mode mode, absl::string_view customer, int64_t wall_ns);
   // A plan is decided and not applied: whom it reserves for is not known yet, so that nothing else
@@ -68,14 +73,14 @@ class ReceiveQuotas {
 
   // ---- Apply ----
 
-  // The next record was decided at this moment. An end takes effect on what is decided at another
-  // moment than itself: the ends of one batch are not known yet when a plan of it is decided, and
-  // the plan must find the same when it is applied.
+  // The next record was decided at this moment.
   void Advance(int64_t decided_wall_ns);
   // The same as OverQuota(); reserves for the others.
   std::vector<uint32_t> ReservePlanned(const std::string& corp, Mode mode,
                                        std::span<const AudienceCustomer> audience, int64_t wall_ns);
+  // What MayReserve() has allowed.
   void Reserve(const std::string& corp, absl::string_view customer);
+  // One that was reserved; `wall_ns`: when that was known.
   void End(const std::string& corp, absl::string_view customer, UnitEnd end, int64_t wall_ns);
 
   // Customers of whom anything is known, and the bytes that they take.

@@ -66,6 +66,7 @@ class MessageBookTest : public ::testing::Test {
   std::vector<std::vector<std::string>> Settle() {
     std::vector<std::vector<std::string>> packed;
     while (true) {
+      quotas_.BeginDecision(now_.wall_ns);
       auto record = book_.NextExpired(&campaigns_, now_);
       if (!record.has_value()) record = book_.NextPacked(&campaigns_, now_);
       if (!record.has_value()) record = book_.NextForgotten(now_);

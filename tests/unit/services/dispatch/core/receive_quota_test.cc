@@ -179,6 +179,7 @@ TEST_F(ReceiveQuotaTest, TheStateDoesNotTellWhetherSomebodyHasLooked) {
   quotas_.Advance(China(1, 6));
   quotas_.End("c", "wm1", UnitEnd::kUsed, China(1, 6));
   const std::string before = Hash();
+  quotas_.BeginDecision(China(1, 6, 13));
   EXPECT_FALSE(quotas_.MayReserve("c", RECEIVE_QUOTA_ONE_PER_DAY, "wm1", China(1, 6, 13)));
   EXPECT_TRUE(quotas_.MayReserve("c", RECEIVE_QUOTA_ONE_PER_DAY, "wm2", China(1, 6, 13)));
   quotas_.EndBatch();
