@@ -20,7 +20,7 @@ struct WitnessEntry {
   std::string marker;
   std::string verdict;  // executed | rejected | dropped
   int errcode = 0;
-  std::string msgid;
+  std::string msgid;  // of an executed create; the one that a reminder names
   std::vector<std::string> fail_list;
   std::string fault;
   std::vector<std::string> add;     // mark_tag
