@@ -53,6 +53,13 @@ void CountTouches(const CampaignCallState& call, v1::Campaign* campaign) {
   }
 }
 
+void CountSkipped(uint64_t count, const char* reason, v1::Campaign* campaign) {
+  if (count == 0) return;
+  const auto touches = static_cast<int64_t>(count);
+  campaign->set_touches_skipped(campaign->touches_skipped() + touches);
+  (*campaign->mutable_skipped_by_reason())[reason] = touches;
+}
+
 }  // namespace
 
 v1::CampaignSpec ToSpec(const std::string& campaign_id,
@@ -95,11 +102,8 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   campaign.set_calls_parked(parked);
   campaign.set_touches_planned(planned);
   campaign.set_reminders_sent(reminders);
-  campaign.set_touches_skipped(static_cast<int64_t>(state->skipped_no_sender));
-  if (state->skipped_no_sender > 0) {
-    (*campaign.mutable_skipped_by_reason())["no_sender"] =
-        static_cast<int64_t>(state->skipped_no_sender);
-  }
+  CountSkipped(state->skipped_no_sender, "no_sender", &campaign);
+  CountSkipped(state->skipped_over_quota, "over_quota", &campaign);
   if (state->first_attempt_wall_ns != 0) {
     SetTime(state->first_attempt_wall_ns, campaign.mutable_first_attempt_time());
   }

@@ -54,7 +54,8 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
     if (!IsMessageCampaign(key.second)) ++summary.campaigns[StateOf(campaign)];
     const bool completed = campaign.phase == CAMPAIGN_PHASE_COMPLETED;
     if (!completed) {
-      summary.touches["skipped"] += static_cast<double>(campaign.skipped_no_sender);
+      summary.touches["skipped"] +=
+          static_cast<double>(campaign.skipped_no_sender + campaign.skipped_over_quota);
     }
     for (const CampaignCallState& call : campaign.calls) {
       summary.doubts_parked += call.phase == Phase::kParked;

@@ -22,7 +22,9 @@ constexpr int kPageDefault = 100;
 constexpr size_t kLooksMax = 100'000;
 constexpr int kChangesPerMessage = 1000;
 
-std::pair<v1::TouchState, const char*> StateOf(MessageState state) {
+}  // namespace
+
+std::pair<v1::TouchState, const char*> ToTouchState(MessageState state) {
   switch (state) {
     case MessageState::kRepeat:
       return {v1::TOUCH_STATE_UNSPECIFIED, ""};
@@ -56,17 +58,17 @@ std::pair<v1::TouchState, const char*> StateOf(MessageState state) {
       return {v1::TOUCH_STATE_SKIPPED, "expired"};
     case MessageState::kCancelled:
       return {v1::TOUCH_STATE_SKIPPED, "cancelled"};
+    case MessageState::kSkippedOverQuota:
+      return {v1::TOUCH_STATE_SKIPPED, "over_quota"};
   }
   return {v1::TOUCH_STATE_UNSPECIFIED, ""};
 }
-
-}  // namespace
 
 v1::Touch ToTouch(const DispatchCore& core, const MessageBook::Ref& ref) {
   const MessageBook::Batch& batch = core.messages().BatchOf(ref);
   const auto& message = batch.messages.messages(static_cast<int>(ref.index));
   const MessageBook::Touch& known = batch.touches[ref.index];
-  const auto [state, reason] = StateOf(known.state);
+  const auto [state, reason] = ToTouchState(known.state);
   v1::Touch touch;
   touch.set_key(message.key());
   touch.set_customer(message.customer());
@@ -110,7 +112,7 @@ absl::Status ListTouchesOf(const DispatchCore& core, const v1::ListTouchesReques
       const MessageState state = it->second.touches[i].state;
       if (state == MessageState::kRepeat) continue;
       if (request.state() != v1::TOUCH_STATE_UNSPECIFIED &&
-          request.state() != StateOf(state).first) {
+          request.state() != ToTouchState(state).first) {
         continue;
       }
       *response->add_touches() = ToTouch(core, {.position = it->first, .index = i});
@@ -148,7 +150,7 @@ absl::StatusOr<v1::WatchTouchesResponse> ChangesAfter(const DispatchCore& core,
       *after = last;
       continue;
     }
-    const auto [state, reason] = StateOf(it->state);
+    const auto [state, reason] = ToTouchState(it->state);
     for (size_t i = *after >= it->first_number ? *after - it->first_number + 1 : 0;
          i < it->touches.size() && !enough(); ++i) {
       ++looks;

@@ -1,10 +1,16 @@
 // Touches of messages as callers see them.
 #pragma once
 
+#include <string>
+#include <utility>
+
 #include "services/dispatch/core/dispatch_core.h"
 #include "tidegate/dispatch/v1/dispatch_service.pb.h"
 
 namespace tidegate::dispatch {
+
+// With the reason of a touch that was not sent.
+std::pair<::tidegate::dispatch::v1::TouchState, const char*> ToTouchState(MessageState state);
 
 ::tidegate::dispatch::v1::Touch ToTouch(const DispatchCore& core, const MessageBook::Ref& ref);
 

@@ -27,6 +27,13 @@ simulator::WindowKind WindowOf(const std::string& name) {
                            : simulator::WindowKind::kSlidingCountingRefusals;
 }
 
+simulator::ReceiveQuotaKind ReceiveQuotaOf(const std::string& name) {
+  if (name == "days-in-month") return simulator::ReceiveQuotaKind::kDaysInMonth;
+  if (name == "seven-per-week") return simulator::ReceiveQuotaKind::kSevenPerWeek;
+  return name == "one-per-day" ? simulator::ReceiveQuotaKind::kOnePerDay
+                               : simulator::ReceiveQuotaKind::kNone;
+}
+
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "wecom_simulator: %s\n", std::string(status.message()).c_str());
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? 2 : 1;
@@ -60,6 +67,9 @@ int main(int argc, char** argv) {
   app.add_option("--broken", core.broken, "Share of customers ending as status 2");
   app.add_option("--over-quota", core.over_quota, "Share of customers ending as status 3");
   app.add_option("--fail-list", core.fail_list, "Share of customers in fail_list");
+  std::string receive_quota = "days-in-month";
+  app.add_option("--receive-quota", receive_quota, "What a customer may receive; else status 3")
+      ->check(CLI::IsMember({"days-in-month", "seven-per-week", "one-per-day", "none"}));
   app.add_option("--list-page", core.list_page_max, "Most tasks that a listing answers at once")
       ->check(CLI::PositiveNumber);
   app.add_option("--distributing-ms", core.distributing_ms, "41063 for so long after a create");
@@ -71,6 +81,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   core.window = WindowOf(window);
+  core.receive_quota = ReceiveQuotaOf(receive_quota);
 
   if (seed->count() == 0) {
     core.seed = std::random_device{}();

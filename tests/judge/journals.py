@@ -192,7 +192,7 @@ def _fold_ledger(ledger, records):
             body = value["planned"]
             ledger.plans[body["campaign"]] = {
                 "audience": number(body, "audience"), "calls": number(body, "calls"),
-                "skipped": number(body, "skipped_no_sender")}
+                "skipped": number(body, "skipped_no_sender") + number(body, "skipped_over_quota")}
         elif "result" in value and value["result"].get("final"):
             body = value["result"]
             call = body["call"]

@@ -43,6 +43,7 @@ Lane::Lane(const LaneOptions& options)
   limits_ = options_.limits_json.empty() ? wecom_table::DefaultLimits()
                                          : *wecom_table::ParseLimits(options_.limits_json);
   limits_.quiet_hours = options_.quiet_hours;
+  limits_.receive_quota = options_.receive_quota;
   connections_[0].most = options_.connections;
   connections_[1].most = options_.urgent_connections;
   SeedWecom();

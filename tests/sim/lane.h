@@ -95,6 +95,7 @@ struct LaneOptions {
 
   int64_t start_s = 1'790'000'000;  // when the run begins, Unix
   wecom_table::QuietHours quiet_hours;
+  wecom_table::ReceiveQuota receive_quota = wecom_table::ReceiveQuota::kDaysInMonth;
   // Changes what WeCom's members do; they are quick otherwise.
   std::function<void(wecom_simulator::CoreOptions*)> set_wecom;
   // Told of each call that arrives at WeCom, and of the campaign of a create or reminder.
@@ -166,7 +167,7 @@ class Lane {
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
   // What the product itself has counted.
   const dispatch::DispatchCounters& counters() const { return core_->counters(); }
-  const wecom_simulator::WecomCore& wecom() const { return *wecom_; }
+  wecom_simulator::WecomCore& wecom() { return *wecom_; }
   const Now& now() const { return now_; }
   // The limits of mark_tag, of corp and address, as WeCom has them.
   std::vector<wecom_simulator::LimitRow> limits() const;

@@ -71,6 +71,7 @@ void SetMembers(CoreOptions* wecom) {
   wecom->confirm_never = 1 - kWithinTwoHours / (1 - std::exp(-2.0 * 3600e3 / kConfirmMeanMs));
   wecom->confirm_reminded = kConfirmReminded;
   wecom->confirm_alike = true;
+  wecom->receive_quota = wecom_simulator::ReceiveQuotaKind::kOnePerDay;
 }
 
 // Whose each customer is.
@@ -194,14 +195,13 @@ struct Reached {
   int64_t said_over_quota = 0;  // WeCom had to refuse one
 };
 
-Reached CountReached(const Lane& lane, const Witness& witness, uint32_t customers,
-                     int64_t midnight_ns) {
+Reached CountReached(Lane* lane, const Witness& witness, uint32_t customers, int64_t midnight_ns) {
   Reached reached;
   constexpr size_t kDays = 2;
   std::vector<std::array<uint8_t, kDays>> got(customers);
   std::vector<bool> in_time(customers);
-  const Now& now = lane.now();
-  lane.wecom().EachRecipient("ww0", now, [&](const wecom_simulator::Recipient& recipient) {
+  const Now& now = lane->now();
+  lane->wecom().EachRecipient("ww0", now, [&](const wecom_simulator::Recipient& recipient) {
     reached.said_over_quota += recipient.status == 3;
     if (recipient.status != 1) return;
     const int64_t wall_ns = now.wall_ns - (now.raw_ns - recipient.confirmed_raw_ns);
@@ -233,6 +233,7 @@ json::object Measure(const Options& options) {
   lane.ends_when_done = false;
   lane.start_s = (midnight_ns + kLaunchNs) / kNanosPerSecond;
   lane.quiet_hours = kQuiet;
+  lane.receive_quota = wecom_table::ReceiveQuota::kOnePerDay;
   lane.set_wecom = SetMembers;
   lane.on_witness = [&](const WitnessEntry& entry, const std::string& campaign) {
     witness.Tell(entry, campaign);
@@ -240,7 +241,7 @@ json::object Measure(const Options& options) {
   Lane run(lane);
   run.RunFor(kEndNs - kLaunchNs);
 
-  const Reached reached = CountReached(run, witness, options.customers, midnight_ns);
+  const Reached reached = CountReached(&run, witness, options.customers, midnight_ns);
   const uint32_t best = BestReached(run.wecom().options(), owners, options.members);
   json::object by_campaign;
   for (const auto& [campaign, count] : reached.by_campaign) by_campaign[campaign] = count;

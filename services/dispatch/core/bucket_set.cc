@@ -280,6 +280,8 @@ std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) 
         rows.push_back(
             {.api = api->name,
              .scope = of_corp ? "corp" : "ip",
+             .name = NameOf(kind.windows[place * BucketLimits::kWindows + w], api->name),
+             .cost = kind.windows[place * BucketLimits::kWindows + w].cost,
              .window_ns = window.window_ns,
              .capacity = window.capacity,
              .tokens = std::max<int64_t>(0, window.capacity - buckets_.Used(id, w, now_ns)),

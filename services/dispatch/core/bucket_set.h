@@ -20,7 +20,9 @@ namespace tidegate::dispatch {
 
 struct BucketRow {
   std::string api;
-  std::string scope;      // "corp", "ip", "in_flight"
+  std::string scope;  // "corp", "ip", "in_flight"
+  std::string name;   // of a window, as Verdict::binding
+  wecom_table::Cost cost = wecom_table::Cost::kCalls;
   int64_t window_ns = 0;  // 0 for in_flight
   int64_t capacity = 0;
   int64_t tokens = 0;

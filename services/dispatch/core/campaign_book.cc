@@ -62,8 +62,8 @@ CampaignCall CallName(const CampaignKey& key, uint32_t batch) {
 }
 
 CampaignBook::CampaignBook(const wecom_table::Limits* limits, uint32_t partitions,
-                           FlowChanged changed)
-    : limits_(limits), partitions_(partitions), changed_(std::move(changed)) {}
+                           ReceiveQuotas* quotas, FlowChanged changed)
+    : limits_(limits), partitions_(partitions), quotas_(quotas), changed_(std::move(changed)) {}
 
 const CampaignCallState* CampaignBook::FindCall(const CampaignCall& call) const {
   const auto it = campaigns_.find(KeyOf(call));
@@ -221,13 +221,15 @@ bool CampaignBook::AllResultsFinal(const CampaignState& campaign) const {
       [](const CampaignCallState& call) { return call.final || call.phase == Phase::kParked; });
 }
 
-std::optional<LedgerRecord> CampaignBook::PlanRecord(const CampaignKey& key,
-                                                     const CampaignState&) const {
+std::optional<LedgerRecord> CampaignBook::PlanRecord(const CampaignKey& key, const Now& now) const {
   const std::vector<uint32_t> rounds = CompleteRounds(key);
   if (rounds.empty()) return std::nullopt;
   const auto& definition = definitions_.at(key);
   const std::vector<AudienceCustomer> audience = Assemble(key, rounds);
-  const Plan plan = MakePlan(key.second, audience, definition.variants_size());
+  const auto mode = quotas_->ModeOf(key.first);
+  const Plan plan = MakePlan(key.second, audience, definition.variants_size(),
+                             quotas_->OverQuota(key.first, mode, audience, now.wall_ns));
+  quotas_->NotePlan();
   LedgerRecord record;
   Planned* planned = record.mutable_planned();
   planned->set_corp(key.first);
@@ -241,11 +243,14 @@ std::optional<LedgerRecord> CampaignBook::PlanRecord(const CampaignKey& key,
   planned->set_audience(audience.size());
   planned->set_calls(plan.calls.size());
   planned->set_skipped_no_sender(plan.skipped_no_sender.size());
+  planned->set_skipped_over_quota(plan.skipped_over_quota.size());
   planned->set_plan_hash(plan.hash);
+  planned->set_time_ns(now.wall_ns);
+  planned->set_receive_quota(mode);
   return record;
 }
 
-std::optional<LedgerRecord> CampaignBook::NextProgress(const Now&) {
+std::optional<LedgerRecord> CampaignBook::NextProgress(const Now& now) {
   while (!progress_queue_.empty()) {
     const CampaignKey key = *progress_queue_.begin();
     progress_queue_.erase(progress_queue_.begin());
@@ -266,7 +271,7 @@ std::optional<LedgerRecord> CampaignBook::NextProgress(const Now&) {
         progress(CAMPAIGN_PHASE_FREEZING);
         break;
       case CAMPAIGN_PHASE_FREEZING:
-        if (campaign.intent == CAMPAIGN_INTENT_RUN) record = PlanRecord(key, campaign);
+        if (campaign.intent == CAMPAIGN_INTENT_RUN) record = PlanRecord(key, now);
         break;
       case CAMPAIGN_PHASE_RUNNING:
         if (AllCallsEnded(campaign)) {
@@ -317,10 +322,13 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
                                  .link_url = planned.variant_link_urls(i),
                                  .link_title = planned.variant_link_titles(i)});
   }
-  Plan plan = MakePlan(key.second, campaign.audience, planned.variant_texts_size());
+  Plan plan = MakePlan(key.second, campaign.audience, planned.variant_texts_size(),
+                       quotas_->ReservePlanned(key.first, planned.receive_quota(),
+                                               campaign.audience, planned.time_ns()));
   // The audience on the topic is not the one that was planned: nothing must be sent from it.
   CHECK(plan.hash == planned.plan_hash());
   campaign.skipped_no_sender = plan.skipped_no_sender.size();
+  campaign.skipped_over_quota = plan.skipped_over_quota.size();
   campaign.calls.resize(plan.calls.size());
   for (uint32_t batch = 0; batch < plan.calls.size(); ++batch) {
     CampaignCallState& call = campaign.calls[batch];
@@ -328,22 +336,27 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
     call.variant = plan.calls[batch].variant;
     call.customers = std::move(plan.calls[batch].customers);
     call.statuses.assign(call.customers.size(), kTouchOpen);
+    call.counts = ReceiveQuotas::Counts(planned.receive_quota());
     call.call_id = CallId(key.first, key.second, batch);
     call.marker = Marker(call.call_id);
     QueueCreate(key, batch);
   }
-  for (const uint32_t index : plan.skipped_no_sender) {
-    outbox->push_back(
-        TouchEvent({.corp = key.first,
-                    .campaign = key.second,
-                    .id = absl::StrCat(key.second, "/", campaign.audience[index].customer),
-                    .customer = campaign.audience[index].customer,
-                    .kind = "touch_skipped",
-                    .reason = "no_sender",
-                    .member = "",
-                    .time_ns = 0},
-                   partitions_));
-  }
+  const auto skip = [&](const std::vector<uint32_t>& indices, const char* reason) {
+    for (const uint32_t index : indices) {
+      outbox->push_back(
+          TouchEvent({.corp = key.first,
+                      .campaign = key.second,
+                      .id = absl::StrCat(key.second, "/", campaign.audience[index].customer),
+                      .customer = campaign.audience[index].customer,
+                      .kind = "touch_skipped",
+                      .reason = reason,
+                      .member = "",
+                      .time_ns = planned.time_ns()},
+                     partitions_));
+    }
+  };
+  skip(plan.skipped_no_sender, "no_sender");
+  skip(plan.skipped_over_quota, "over_quota");
   QueueProgress(key);
 }
 
@@ -423,6 +436,7 @@ void CampaignBook::AddMessageCall(const CampaignCall& name, MessageCall message_
     campaign.audience.push_back({.customer = std::move(customer), .owner = ""});
   }
   call.statuses.assign(call.customers.size(), kTouchOpen);
+  call.counts = message_call.counts;
   call.call_id = CallId(key.first, key.second, name.batch());
   call.marker = Marker(call.call_id);
   call.deadline_wall_ns = message_call.deadline_wall_ns;
@@ -436,11 +450,12 @@ bool CampaignBook::MaySkipTouch(const CampaignCall& name) const {
 
 void CampaignBook::Hold(const CampaignCall& name) { MutableCall(name)->held = true; }
 
-void CampaignBook::SkipTouch(const CampaignCall& name, uint32_t place, TouchStatus status) {
+void CampaignBook::SkipTouch(const CampaignCall& name, uint32_t place, TouchStatus status,
+                             int64_t wall_ns) {
   CampaignCallState* call = MutableCall(name);
   CHECK(call != nullptr && call->phase == Phase::kPlanned);
   call->held = false;
-  call->statuses[place] = status;
+  EndTouch({KeyOf(name), name.batch()}, place, status, wall_ns);
   if (AllEnded(call->statuses)) {
     result_queue_.push_back({KeyOf(name), name.batch()});
   } else {
@@ -460,7 +475,8 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       call.phase = Phase::kAccepted;
       call.msgid = outcome.msgid();
       for (const uint32_t index : outcome.fail_list()) {
-        if (index < call.statuses.size()) call.statuses[index] = kTouchFailList;
+        if (index >= call.statuses.size()) continue;
+        EndTouch(ref, index, kTouchFailList, outcome.completed().wall_ns());
       }
       campaign.last_accepted_wall_ns =
           std::max(campaign.last_accepted_wall_ns, outcome.completed().wall_ns());
@@ -474,8 +490,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
       break;
     case OUTCOME_CLASS_REFUSED:
       call.phase = Phase::kRefused;
-      std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
-                   static_cast<uint8_t>(kTouchRefused));
+      EndTouches(ref, kTouchRefused, outcome.completed().wall_ns());
       result_queue_.push_back(ref);
       break;
     case OUTCOME_CLASS_DOUBT:
@@ -630,7 +645,8 @@ void CampaignBook::AddStateTo(core::StateHash* hash) const {
     for (const ContentVariant& variant : campaign.variants) {
       hash->Add(variant.text).Add(variant.link_url).Add(variant.link_title);
     }
-    hash->Add(campaign.skipped_no_sender).Add(campaign.first_attempt_wall_ns);
+    hash->Add(campaign.skipped_no_sender).Add(campaign.skipped_over_quota);
+    hash->Add(campaign.first_attempt_wall_ns);
     hash->Add(campaign.last_accepted_wall_ns).Add(campaign.results_close_wall_ns);
     hash->Add(campaign.doubts_opened).Add(campaign.doubts_accepted);
     hash->Add(campaign.doubts_not_executed).Add(campaign.calls.size());
@@ -660,7 +676,11 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   hash->Add(call.msgid);
   hash->Add(
       absl::string_view(reinterpret_cast<const char*>(call.statuses.data()), call.statuses.size()));
-  hash->Add(call.final).Add(call.not_before_raw_ns).Add(call.reads).Add(call.reads_after_close);
+  hash->Add(call.counts)
+      .Add(call.final)
+      .Add(call.not_before_raw_ns)
+      .Add(call.reads)
+      .Add(call.reads_after_close);
   hash->Add(call.member_confirmed).Add(call.result_cursor).Add(call.listed.size());
   for (const bool listed : call.listed) hash->Add(listed);
   hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.deadline_wall_ns);

@@ -23,6 +23,7 @@
 #include "services/dispatch/core/call_types.h"
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/planner.h"
+#include "services/dispatch/core/receive_quota.h"
 #include "tidegate/log/v1/audiences.pb.h"
 #include "tidegate/log/v1/definitions.pb.h"
 #include "tidegate/log/v1/ledger.pb.h"
@@ -102,6 +103,7 @@ struct CampaignCallState {
   uint32_t attempts = 0;
   std::string msgid;
   std::vector<uint8_t> statuses;      // TouchStatus of each customer
+  bool counts = false;                // its open touches hold units of receive quotas
   bool final = false;                 // every status is an end, and told to others
   bool decided = false;               // something about it was decided in this batch
   bool held = false;                  // touches of it are being skipped: no attempt in this batch
@@ -142,6 +144,7 @@ struct CampaignState {
   std::vector<ContentVariant> variants;
   std::vector<CampaignCallState> calls;
   uint64_t skipped_no_sender = 0;
+  uint64_t skipped_over_quota = 0;
   int64_t first_attempt_wall_ns = 0;
   int64_t last_accepted_wall_ns = 0;
   int64_t results_close_wall_ns = 0;
@@ -164,8 +167,9 @@ CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 // campaign_reminders.cc.
 class CampaignBook {
  public:
-  // `limits` outlives the book. `partitions`: of the customer topics.
-  CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, FlowChanged changed);
+  // `limits` and `quotas` outlive the book. `partitions`: of the customer topics.
+  CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, ReceiveQuotas* quotas,
+               FlowChanged changed);
 
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
@@ -177,11 +181,13 @@ class CampaignBook {
     ContentVariant content;
     std::vector<std::string> customers;
     int64_t deadline_wall_ns = kNever;
+    bool counts = false;  // its touches hold units of receive quotas
   };
   void AddMessageCall(const ::tidegate::log::v1::CampaignCall& name, MessageCall message_call);
   bool MaySkipTouch(const ::tidegate::log::v1::CampaignCall& name) const;
   void Hold(const ::tidegate::log::v1::CampaignCall& name);
-  void SkipTouch(const ::tidegate::log::v1::CampaignCall& name, uint32_t place, TouchStatus status);
+  void SkipTouch(const ::tidegate::log::v1::CampaignCall& name, uint32_t place, TouchStatus status,
+                 int64_t wall_ns);
 
   // Decide. What is returned is under way until it is applied; Rebuild() undoes a void batch.
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
@@ -253,7 +259,7 @@ class CampaignBook {
   std::vector<AudienceCustomer> Assemble(const CampaignKey& key,
                                          const std::vector<uint32_t>& rounds) const;
   std::optional<::tidegate::log::v1::LedgerRecord> PlanRecord(const CampaignKey& key,
-                                                              const CampaignState& campaign) const;
+                                                              const Now& now) const;
   // By raw time. Stale entries are skipped when they are met.
   using CallQueue = std::set<std::pair<int64_t, CallRef>>;
   void QueueCreate(const CampaignKey& key, uint32_t batch);
@@ -281,7 +287,12 @@ class CampaignBook {
   void OnListOutcome(const CallRef& ref, const AttemptEnd& end);
   // After this what is not confirmed ends unconfirmed; kNever where that is not known yet.
   int64_t ResultsCloseNs(const CallRef& ref) const;
-  static void TakeResultPage(const ::tidegate::log::v1::Outcome& outcome, CampaignCallState* call);
+  void TakeResultPage(const CallRef& ref, const ::tidegate::log::v1::Outcome& outcome);
+  // A touch ends once: what WeCom says of it afterwards changes nothing. Its unit of the customer's
+  // receive quota is used or free from then on.
+  void EndTouch(const CallRef& ref, size_t place, uint8_t status, int64_t wall_ns);
+  // All that are open.
+  void EndTouches(const CallRef& ref, uint8_t status, int64_t wall_ns);
   void ScheduleRead(const CallRef& ref, int64_t raw_ns);
   // Of a call that WeCom has accepted.
   void StartReminders(const CallRef& ref, int64_t accepted_wall_ns);
@@ -304,6 +315,7 @@ class CampaignBook {
 
   const wecom_table::Limits* const limits_;
   const uint32_t partitions_;
+  ReceiveQuotas* const quotas_;
   std::map<CampaignKey, CampaignState> campaigns_;
   std::map<CampaignKey, ::tidegate::log::v1::Campaign> definitions_;
   std::map<CampaignKey, Audience> audiences_;

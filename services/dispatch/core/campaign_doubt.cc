@@ -296,8 +296,7 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
       break;
     default:
       call->phase = Phase::kRefused;
-      std::replace(call->statuses.begin(), call->statuses.end(), static_cast<uint8_t>(kTouchOpen),
-                   static_cast<uint8_t>(kTouchAbandoned));
+      EndTouches(ref, kTouchAbandoned, resolved.time_ns());
       result_queue_.push_back(ref);
       break;
   }

@@ -125,15 +125,14 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
       next = completed;
     }
   } else {
-    TakeResultPage(outcome, &call);
+    TakeResultPage(ref, outcome);
     if (!call.result_cursor.empty()) next = completed;
   }
   const bool last_page =
       accepted && end.attempt.target().has_read_result() && call.result_cursor.empty();
   if (closed && (last_page || !accepted)) {
     if (last_page || ++call.reads_after_close >= kReadsAfterCloseMax) {
-      std::replace(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen),
-                   static_cast<uint8_t>(kTouchUnconfirmed));
+      EndTouches(ref, kTouchUnconfirmed, outcome.completed().wall_ns());
     }
   }
   if (AllEnded(call.statuses)) {
@@ -147,20 +146,39 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
   ScheduleRead(ref, std::min(next, ReadForReminderNs(call, outcome.completed())));
 }
 
-void CampaignBook::TakeResultPage(const Outcome& outcome, CampaignCallState* call) {
+void CampaignBook::EndTouch(const CallRef& ref, size_t place, uint8_t status, int64_t wall_ns) {
+  CampaignState& campaign = campaigns_[ref.first];
+  CampaignCallState& call = campaign.calls[ref.second];
+  if (status == kTouchOpen || call.statuses[place] != kTouchOpen) return;
+  call.statuses[place] = status;
+  if (!call.counts) return;
+  const UnitEnd end = status == kTouchSent        ? UnitEnd::kUsed
+                      : status == kTouchOverQuota ? UnitEnd::kFull
+                                                  : UnitEnd::kFree;
+  quotas_->End(ref.first.first, campaign.audience[call.customers[place]].customer, end, wall_ns);
+}
+
+void CampaignBook::EndTouches(const CallRef& ref, uint8_t status, int64_t wall_ns) {
+  const size_t count = CallAt(ref).statuses.size();
+  for (size_t place = 0; place < count; ++place) EndTouch(ref, place, status, wall_ns);
+}
+
+void CampaignBook::TakeResultPage(const CallRef& ref, const Outcome& outcome) {
+  CampaignCallState* call = &CallAt(ref);
+  const int64_t wall_ns = outcome.completed().wall_ns();
   if (call->result_cursor.empty()) call->listed.assign(call->statuses.size(), false);
   const std::string& page = outcome.statuses();
   for (size_t i = 0; i < page.size() && i < call->statuses.size(); ++i) {
     const auto status = static_cast<uint8_t>(page[i]);
     if (status == kNotOnThisPage) continue;
     call->listed[i] = true;
-    if (call->statuses[i] != kTouchFailList) call->statuses[i] = status;
+    EndTouch(ref, i, status, wall_ns);
   }
   call->result_cursor = outcome.next_cursor();
   if (!call->result_cursor.empty() || !call->found_by_list) return;
   // Of a call that listing found, nobody read the fail_list: who is in no result was in it.
   for (size_t i = 0; i < call->statuses.size(); ++i) {
-    if (!call->listed[i] && call->statuses[i] == kTouchOpen) call->statuses[i] = kTouchFailList;
+    if (!call->listed[i]) EndTouch(ref, i, kTouchFailList, wall_ns);
   }
 }
 

@@ -78,10 +78,12 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
     : options_(std::move(options)),
       limits_(limits),
       corp_limits_(limits),
+      quotas_(&corp_limits_),
       buckets_(limits),
-      campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
+      campaigns_(limits, options_.partitions, &quotas_,
+                 [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
-      messages_(limits),
+      messages_(limits, &quotas_),
       scheduler_(MakeScheduler()) {}
 
 Scheduler DispatchCore::MakeScheduler() {
@@ -205,8 +207,11 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
     return Encode(record);
   }
   if (auto record = messages_.NextExpired(&campaigns_, now)) return Encode(*record);
-  if (auto record = messages_.NextPacked(now)) return Encode(*record);
-  if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
+  // What a plan reserves is known once it is applied.
+  if (!quotas_.plan_undecided()) {
+    if (auto record = messages_.NextPacked(&campaigns_, now)) return Encode(*record);
+    if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
+  }
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
@@ -421,6 +426,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
                          std::vector<core::OutboxRecord>* outbox) {
   LedgerRecord record;
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
+  quotas_.Advance(context.decided_time_ns);
   switch (record.body_case()) {
     case LedgerRecord::kPlanned:
       campaigns_.OnPlanned(record.planned(), outbox);
@@ -630,6 +636,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   messages_.AddStateTo(hash);
   blocks_.AddStateTo(hash);
   corp_limits_.AddStateTo(hash);
+  quotas_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
@@ -645,6 +652,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
 
 void DispatchCore::EndBatch() {
   buckets_.ClearReserved();
+  quotas_.EndBatch();
   decided_calls_.clear();
   limit_refused_ = false;
 }

@@ -27,6 +27,7 @@
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/message_book.h"
+#include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
@@ -89,6 +90,7 @@ class DispatchCore : public core::Core {
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
+  ReceiveQuotas& quotas() { return quotas_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -138,6 +140,7 @@ class DispatchCore : public core::Core {
   const DispatchOptions options_;
   const wecom_table::Limits* const limits_;
   CorpLimits corp_limits_;
+  ReceiveQuotas quotas_;
   definitions::DefinitionsFold definitions_;
   BucketSet buckets_;
   CampaignBook campaigns_;

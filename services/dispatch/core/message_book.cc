@@ -63,7 +63,9 @@ CampaignCall NameOfCall(const std::string& corp, MessageClass message_class, uin
   return CallName({corp, CampaignOf(message_class)}, call);
 }
 
-MessageState StateOf(const CampaignCallState& call, uint8_t status) {
+}  // namespace
+
+MessageState StateOfTouch(const CampaignCallState& call, uint8_t status) {
   switch (status) {
     case kTouchSent:
       return MessageState::kSent;
@@ -99,8 +101,6 @@ MessageState StateOf(const CampaignCallState& call, uint8_t status) {
       return MessageState::kAccepted;
   }
 }
-
-}  // namespace
 
 // ---- Keys ----
 
@@ -289,8 +289,14 @@ std::optional<LedgerRecord> MessageBook::DecideCancel(const Ref& ref, CampaignBo
   return SkipRecord(BatchOf(ref).corp, {ref}, "cancelled", campaigns, now);
 }
 
-std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
-  while (!due_.empty() && due_.begin()->first <= now.wall_ns) {
+std::optional<LedgerRecord> MessageBook::NextPacked(CampaignBook* campaigns, const Now& now) {
+  while (!over_quota_.empty() || (!due_.empty() && due_.begin()->first <= now.wall_ns)) {
+    if (!over_quota_.empty()) {
+      std::vector<Ref> skipped;
+      skipped.swap(over_quota_);
+      std::sort(skipped.begin(), skipped.end());
+      return SkipRecord(BatchOf(skipped.front()).corp, skipped, "over_quota", campaigns, now);
+    }
     const GroupNumber number = due_.begin()->second;
     Group& group = groups_.at(number);
     LedgerRecord record;
@@ -300,18 +306,26 @@ std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
     std::vector<Ref> left;
     std::deque<Ref>& waiting = group.waiting;
     BatchesInARow batches(&batches_);
-    while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax) {
+    const auto mode = quotas_->ModeOf(group.corp);
+    while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax &&
+           over_quota_.size() < kSkipsMax) {
       const Ref ref = waiting.front();
       waiting.pop_front();
       Batch& batch = batches.Of(ref);
       Touch& touch = batch.touches[ref.index];
       if (touch.state != MessageState::kWaiting || touch.decided) continue;
       const std::string& customer = batch.messages.messages(static_cast<int>(ref.index)).customer();
-      if (customers.insert(customer).second) {
-        touch.decided = true;
+      const auto [place, added] = customers.insert(customer);
+      if (!added) {
+        left.push_back(ref);
+        continue;
+      }
+      touch.decided = true;
+      if (quotas_->MayReserve(group.corp, mode, customer, now.wall_ns)) {
         AddRef(ref, ranges);
       } else {
-        left.push_back(ref);
+        customers.erase(place);
+        over_quota_.push_back(ref);
       }
     }
     waiting.insert(waiting.begin(), left.begin(), left.end());
@@ -319,6 +333,7 @@ std::optional<LedgerRecord> MessageBook::NextPacked(const Now& now) {
       const CampaignKey key{group.corp, CampaignOf(group.message_class)};
       *record.mutable_messages_packed()->mutable_call() = CallName(key, next_call_[key]++);
       record.mutable_messages_packed()->set_time_ns(now.wall_ns);
+      record.mutable_messages_packed()->set_receive_quota(mode);
     }
     if (waiting.empty()) {
       due_.erase({group.due_ns, number});
@@ -400,12 +415,14 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
   CampaignBook::MessageCall call{.sender = first.sender(),
                                  .content = {.text = content.text(),
                                              .link_url = content.link_url(),
-                                             .link_title = content.link_title()}};
+                                             .link_title = content.link_title()},
+                                 .counts = ReceiveQuotas::Counts(packed.receive_quota())};
   BatchesInARow batches(&batches_);
   for (uint32_t place = 0; place < refs.size(); ++place) {
     Batch& batch = batches.Of(refs[place]);
     const QueuedMessage& message = batch.messages.messages(static_cast<int>(refs[place].index));
     call.customers.push_back(message.customer());
+    if (call.counts) quotas_->Reserve(key.first, message.customer());
     if (message.message_class() == MESSAGE_CLASS_URGENT) {
       call.deadline_wall_ns = std::min(call.deadline_wall_ns, message.deadline_ns());
     }
@@ -422,7 +439,11 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
 
 void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campaigns,
                             uint32_t partitions, std::vector<core::OutboxRecord>* outbox) {
-  const bool cancelled = skipped.reason() == "cancelled";
+  const auto [status, state] = skipped.reason() == "cancelled"
+                                   ? std::pair(kTouchCancelled, MessageState::kCancelled)
+                               : skipped.reason() == "over_quota"
+                                   ? std::pair(kTouchOverQuota, MessageState::kSkippedOverQuota)
+                                   : std::pair(kTouchExpired, MessageState::kExpired);
   std::vector<Ref> refs = RefsOf(skipped.messages());
   for (const Ref& ref : refs) {
     const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
@@ -430,7 +451,7 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
     const std::string campaign = CampaignOf(message.message_class());
     if (touch.state == MessageState::kQueued) {
       campaigns->SkipTouch(NameOfCall(skipped.corp(), message.message_class(), touch.call),
-                           touch.place, cancelled ? kTouchCancelled : kTouchExpired);
+                           touch.place, status, skipped.time_ns());
       continue;  // its call tells its end
     }
     outbox->push_back(TouchEvent({.corp = skipped.corp(),
@@ -443,8 +464,7 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
                                   .time_ns = skipped.time_ns()},
                                  partitions));
   }
-  Move(skipped.corp(), std::move(refs),
-       cancelled ? MessageState::kCancelled : MessageState::kExpired, skipped.time_ns());
+  Move(skipped.corp(), std::move(refs), state, skipped.time_ns());
 }
 
 void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call, int64_t time_ns) {
@@ -454,7 +474,7 @@ void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call
     const auto batch = batches_.find(refs[place].position);
     // Of a batch that was forgotten all have ended, though others of the call have not.
     if (batch == batches_.end()) continue;
-    const MessageState state = StateOf(call, call.statuses[place]);
+    const MessageState state = StateOfTouch(call, call.statuses[place]);
     const MessageState before = batch->second.touches[refs[place].index].state;
     if (state != before && !HasEnded(before)) moved[state].push_back(refs[place]);
   }
@@ -478,6 +498,7 @@ void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
 
 void MessageBook::Rebuild() {
   forgetting_ = false;
+  over_quota_.clear();
   for (auto& [key, next] : next_call_) next = static_cast<uint32_t>(calls_[key].size());
   groups_.clear();
   group_of_.clear();

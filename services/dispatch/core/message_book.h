@@ -47,7 +47,10 @@ enum class MessageState : uint8_t {
   kAbandoned,
   kExpired,
   kCancelled,
+  kSkippedOverQuota,
 };
+// Of one customer of a call.
+MessageState StateOfTouch(const CampaignCallState& call, uint8_t status);
 inline bool HasEnded(MessageState state) { return state >= MessageState::kSent; }
 
 class MessageBook {
@@ -81,8 +84,9 @@ class MessageBook {
     std::vector<Ref> touches;
   };
 
-  // `limits` outlives the book.
-  explicit MessageBook(const wecom_table::Limits* limits) : limits_(limits) {}
+  // `limits` and `quotas` outlive the book.
+  MessageBook(const wecom_table::Limits* limits, ReceiveQuotas* quotas)
+      : limits_(limits), quotas_(quotas) {}
 
   // A batch, in log order.
   void Fold(uint64_t position, const std::string& corp, ::tidegate::log::v1::MessageBatch messages);
@@ -91,7 +95,8 @@ class MessageBook {
   // A call in `campaigns` is held back while touches of it are skipped.
   std::optional<::tidegate::log::v1::LedgerRecord> NextExpired(CampaignBook* campaigns,
                                                                const Now& now);
-  std::optional<::tidegate::log::v1::LedgerRecord> NextPacked(const Now& now);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextPacked(CampaignBook* campaigns,
+                                                              const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(const Now& now);
   // Nothing: there is no such touch, or it was attempted or has ended.
   std::optional<::tidegate::log::v1::LedgerRecord> DecideCancel(const Ref& ref,
@@ -211,6 +216,7 @@ class MessageBook {
   void Move(const std::string& corp, std::vector<Ref> refs, MessageState state, int64_t time_ns);
 
   const wecom_table::Limits* const limits_;
+  ReceiveQuotas* const quotas_;
   std::map<uint64_t, Batch> batches_;  // by position
   absl::flat_hash_set<KeyRef, KeyHash, KeyEq> keys_;
   // The touches of each call, by corp, campaign, batch number.
@@ -228,6 +234,8 @@ class MessageBook {
   GroupNumber next_group_ = 0;
   std::set<std::pair<int64_t, GroupNumber>> due_;
   std::set<std::pair<int64_t, Ref>> deadlines_;
+  // Of one corp: found over their customers' quota when their group was packed, and to be skipped.
+  std::vector<Ref> over_quota_;
   bool forgetting_ = false;  // decided in this batch of records
 };
 

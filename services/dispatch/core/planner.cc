@@ -70,15 +70,21 @@ std::vector<uint32_t> SortSenders(Grouped* grouped) {
 }
 
 Grouped Group(absl::string_view campaign, std::span<const AudienceCustomer> audience,
-              uint32_t variants, std::vector<uint32_t>* no_sender) {
+              uint32_t variants, std::span<const uint32_t> over_quota,
+              std::vector<uint32_t>* no_sender) {
   Grouped grouped{.variants = std::max<uint32_t>(1, variants)};
   absl::flat_hash_map<absl::string_view, uint32_t> number_of;
   VariantChooser chooser(campaign, grouped.variants);
   std::vector<uint32_t> group_of(audience.size(), kNoGroup);
+  auto next_over = over_quota.begin();
   for (uint32_t i = 0; i < audience.size(); ++i) {
     if (i + kAhead < audience.size()) number_of.prefetch(audience[i + kAhead].owner);
     if (audience[i].owner.empty()) {
       no_sender->push_back(i);
+      continue;
+    }
+    if (next_over != over_quota.end() && *next_over == i) {
+      ++next_over;
       continue;
     }
     auto found = number_of.find(audience[i].owner);
@@ -117,9 +123,10 @@ uint32_t VariantOf(absl::string_view campaign, absl::string_view customer, uint3
 }
 
 Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience,
-              uint32_t variants) {
+              uint32_t variants, std::vector<uint32_t> over_quota) {
   Plan plan;
-  const Grouped grouped = Group(campaign, audience, variants, &plan.skipped_no_sender);
+  const Grouped grouped = Group(campaign, audience, variants, over_quota, &plan.skipped_no_sender);
+  plan.skipped_over_quota = std::move(over_quota);
   const std::vector<uint32_t>& customers = grouped.customers;
   std::string digest;
   for (size_t group = 0; group + 1 < grouped.begin.size(); ++group) {

@@ -33,14 +33,16 @@ struct PlannedBatch {
 };
 
 struct Plan {
-  std::vector<PlannedBatch> calls;          // by sender, variant, batch
-  std::vector<uint32_t> skipped_no_sender;  // indices, ascending
-  std::string hash;                         // SHA-256 of all calls
+  std::vector<PlannedBatch> calls;           // by sender, variant, batch
+  std::vector<uint32_t> skipped_no_sender;   // indices, ascending
+  std::vector<uint32_t> skipped_over_quota;  // indices, ascending
+  std::string hash;                          // SHA-256 of all calls
 };
 
-// variants >= 1.
+// variants >= 1. `over_quota`: indices of those who have a sender and may not get one more,
+// ascending.
 Plan MakePlan(absl::string_view campaign, std::span<const AudienceCustomer> audience,
-              uint32_t variants);
+              uint32_t variants, std::vector<uint32_t> over_quota = {});
 
 // The variant of a customer: stable, even, independent between campaigns.
 uint32_t VariantOf(absl::string_view campaign, absl::string_view customer, uint32_t variants);

@@ -193,9 +193,14 @@ MassSends::Created MassSends::Create(const json::object& body, const Now& now,
     const int64_t after_ns = OwnConfirmNs(options_, corp_.id, member, send.msgid);
     send.tasks.push_back({member,
                           after_ns == INT64_MAX ? INT64_MAX : send.executed_raw_ns + after_ns,
-                          std::move(of_member)});
+                          std::move(of_member),
+                          {}});
   }
   created.msgid = send.msgid;
+  for (size_t task = 0; task < send.tasks.size(); ++task) {
+    const int64_t confirmed = send.tasks[task].confirmed_raw_ns;
+    if (confirmed != INT64_MAX) unconfirmed_.emplace(confirmed, std::pair(sends_.size(), task));
+  }
   send_of_[send.msgid] = sends_.size();
   sends_.push_back(std::move(send));
   return created;
@@ -210,46 +215,76 @@ ApiError MassSends::Remind(const json::object& body, const Now& now) {
                     [&](int64_t raw_ns) { return raw_ns > now.raw_ns - kDayNs; });
   if (lately >= kRemindersPerDayMax) return {41094, "remind too frequently"};
   send.reminded_raw_ns.push_back(now.raw_ns);
-  for (MemberTask& task : send.tasks) {
+  ConfirmDue(now.raw_ns);
+  for (size_t number = 0; number < send.tasks.size(); ++number) {
+    const MemberTask& task = send.tasks[number];
     if (task.confirmed_raw_ns <= now.raw_ns) continue;
     const int64_t after_ns =
         RemindedConfirmNs(options_, corp_.id, task.member, send.msgid, send.reminded_raw_ns.size());
-    if (after_ns == INT64_MAX) continue;
-    task.confirmed_raw_ns = std::min(task.confirmed_raw_ns, now.raw_ns + after_ns);
+    if (after_ns < task.confirmed_raw_ns - now.raw_ns) {
+      ConfirmAt(send_of_.at(send.msgid), number, now.raw_ns + after_ns);
+    }
   }
   return {};
 }
 
-void MassSends::EachRecipient(const Now& now,
-                              const std::function<void(const Recipient&)>& tell) const {
+void MassSends::ConfirmAt(size_t number, size_t task, int64_t raw_ns) {
+  const std::pair place(number, task);
+  int64_t& confirmed = sends_[number].tasks[task].confirmed_raw_ns;
+  const auto [first, last] = unconfirmed_.equal_range(confirmed);
+  const auto before = std::find_if(first, last, [&](const auto& at) { return at.second == place; });
+  if (before != last) unconfirmed_.erase(before);
+  unconfirmed_.emplace(raw_ns, place);
+  confirmed = raw_ns;
+}
+
+void MassSends::EachRecipient(const Now& now, const std::function<void(const Recipient&)>& tell) {
+  ConfirmDue(now.raw_ns);
   for (const Send& send : sends_) {
     for (const MemberTask& task : send.tasks) {
-      for (const std::string& customer : task.customers) {
-        tell({send.msgid, task.member, customer, StatusAt(task, customer, now.raw_ns),
-              task.confirmed_raw_ns});
+      for (size_t i = 0; i < task.customers.size(); ++i) {
+        tell({send.msgid, task.member, task.customers[i], task.StatusOf(i), task.confirmed_raw_ns});
       }
     }
   }
 }
 
-int MassSends::StatusAt(const MemberTask& task, const std::string& customer, int64_t raw_ns) const {
-  if (raw_ns < task.confirmed_raw_ns || task.confirmed_raw_ns == INT64_MAX) return 0;
-  const Follow& follow = corp_.customers.at(customer).at(task.member);
-  if (follow.ended_raw_ns <= task.confirmed_raw_ns) return 2;
-  switch (KindOf(options_, corp_.id, customer)) {
-    case CustomerKind::kBroken:
-      return 2;
-    case CustomerKind::kOverQuota:
-      return 3;
-    case CustomerKind::kFine:
-    case CustomerKind::kFailList:
-      return 1;
+std::vector<uint8_t> MassSends::Confirm(const Send& send, const MemberTask& task,
+                                        ReceiveQuota* quota, int64_t* over_quota) const {
+  std::vector<uint8_t> statuses;
+  statuses.reserve(task.customers.size());
+  const int64_t wall_ns = WallNs(send, task.confirmed_raw_ns);
+  for (const std::string& id : task.customers) {
+    const auto& [customer, follows] = *corp_.customers.find(id);
+    const CustomerKind kind = KindOf(options_, corp_.id, customer);
+    uint8_t status = 1;
+    if (follows.at(task.member).ended_raw_ns <= task.confirmed_raw_ns ||
+        kind == CustomerKind::kBroken) {
+      status = 2;
+    } else if (kind == CustomerKind::kOverQuota || !quota->Receive(customer, wall_ns)) {
+      status = 3;
+      ++*over_quota;
+    }
+    statuses.push_back(status);
   }
-  return 1;
+  return statuses;
 }
 
-int64_t MassSends::WallSeconds(const Send& send, int64_t raw_ns) {
-  return (send.executed_wall_ns + (raw_ns - send.executed_raw_ns)) / kNanosPerSecond;
+void MassSends::ConfirmDue(int64_t raw_ns) {
+  while (!unconfirmed_.empty() && unconfirmed_.begin()->first <= raw_ns) {
+    const auto [number, task] = unconfirmed_.extract(unconfirmed_.begin()).mapped();
+    Send& send = sends_[number];
+    send.tasks[task].statuses = Confirm(send, send.tasks[task], &quota_, &over_quota_);
+  }
+}
+
+int64_t MassSends::OverQuota(const Now& now) {
+  ConfirmDue(now.raw_ns);
+  return over_quota_;
+}
+
+int64_t MassSends::WallNs(const Send& send, int64_t raw_ns) {
+  return send.executed_wall_ns + (raw_ns - send.executed_raw_ns);
 }
 
 ApiError MassSends::List(const json::object& body, const Now& now, json::object* answer) const {
@@ -308,7 +343,7 @@ ApiError MassSends::FindSend(const json::object& body, const Now& now, const Sen
   return {};
 }
 
-ApiError MassSends::Tasks(const json::object& body, const Now& now, json::object* answer) const {
+ApiError MassSends::Tasks(const json::object& body, const Now& now, json::object* answer) {
   (*answer)["next_cursor"] = "";
   json::array& list = ((*answer)["task_list"] = json::array()).get_array();
   int64_t limit = 0;
@@ -326,13 +361,15 @@ ApiError MassSends::Tasks(const json::object& body, const Now& now, json::object
     const MemberTask& task = send->tasks[position];
     const bool confirmed = task.confirmed_raw_ns <= now.raw_ns;
     json::object item{{"userid", task.member}, {"status", confirmed ? 2 : 0}};
-    if (confirmed) item["send_time"] = WallSeconds(*send, task.confirmed_raw_ns);
+    if (confirmed) item["send_time"] = WallNs(*send, task.confirmed_raw_ns) / kNanosPerSecond;
     list.push_back(std::move(item));
   }
   return {};
 }
 
-ApiError MassSends::Results(const json::object& body, const Now& now, json::object* answer) const {
+ApiError MassSends::Results(const json::object& body, const Now& now, json::object* answer,
+                            std::vector<std::string>* over_quota) {
+  ConfirmDue(now.raw_ns);
   (*answer)["next_cursor"] = "";
   json::array& list = ((*answer)["send_list"] = json::array()).get_array();
   int64_t limit = 0;
@@ -354,24 +391,38 @@ ApiError MassSends::Results(const json::object& body, const Now& now, json::obje
       break;
     }
     const std::string& customer = task->customers[position];
-    const int status = StatusAt(*task, customer, now.raw_ns);
+    const int status = task->StatusOf(position);
+    if (status == 3) over_quota->push_back(customer);
     json::object item{{"external_userid", customer}, {"userid", task->member}, {"status", status}};
-    if (status == 1) item["send_time"] = WallSeconds(*send, task->confirmed_raw_ns);
+    if (status == 1) item["send_time"] = WallNs(*send, task->confirmed_raw_ns) / kNanosPerSecond;
     list.push_back(std::move(item));
   }
   return {};
 }
 
-json::array MassSends::Truth(const Now& now) const {
+json::array MassSends::Truth(const Now& now) {
+  ConfirmDue(now.raw_ns);
+  ReceiveQuota quota = quota_;
+  int64_t over_quota = 0;
+  std::map<std::pair<size_t, size_t>, std::vector<uint8_t>> later;
+  for (const auto& [raw_ns, place] : unconfirmed_) {
+    const Send& send = sends_[place.first];
+    later[place] = Confirm(send, send.tasks[place.second], &quota, &over_quota);
+  }
   json::array sends;
-  for (const Send& send : sends_) {
+  for (size_t number = 0; number < sends_.size(); ++number) {
+    const Send& send = sends_[number];
     json::array recipients;
-    for (const MemberTask& task : send.tasks) {
-      for (const std::string& customer : task.customers) {
-        recipients.push_back({{"external_userid", customer},
+    for (size_t task_number = 0; task_number < send.tasks.size(); ++task_number) {
+      const MemberTask& task = send.tasks[task_number];
+      const auto ends = later.find({number, task_number});
+      for (size_t i = 0; i < task.customers.size(); ++i) {
+        const int status = task.StatusOf(i);
+        const int final_status = ends == later.end() ? status : ends->second[i];
+        recipients.push_back({{"external_userid", task.customers[i]},
                               {"userid", task.member},
-                              {"status", StatusAt(task, customer, now.raw_ns)},
-                              {"final_status", StatusAt(task, customer, INT64_MAX)}});
+                              {"status", status},
+                              {"final_status", final_status}});
       }
     }
     sends.push_back({{"msgid", send.msgid},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "services/wecom_simulator/core/limits.h"
+#include "services/wecom_simulator/core/receive_quota.h"
 #include "services/wecom_simulator/core/windows.h"
 
 namespace tidegate::wecom_simulator {
@@ -31,6 +32,8 @@ struct CoreOptions {
   double broken = 0.01;
   double over_quota = 0.01;
   double fail_list = 0.005;
+  // What each customer may receive beyond these lots; who is over it gets status 3.
+  ReceiveQuotaKind receive_quota = ReceiveQuotaKind::kDaysInMonth;
   int64_t list_page_max = 100;     // get_groupmsg_list_v2 answers at most so many tasks at once
   int64_t distributing_ms = 1000;  // 41063 for so long after a create
   int64_t token_seconds = 7200;

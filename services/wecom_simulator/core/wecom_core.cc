@@ -231,11 +231,11 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "mark_tag") return MarkTag(call);
   if (call.api == "add_msg_template") return AddMsgTemplate(call);
   if (call.api == "send_welcome_msg") return SendWelcome(call);
-  if (call.api == "remind_groupmsg_send") return call.corp->sends.Remind(call.body, call.now);
-  const MassSends& sends = call.corp->sends;
+  MassSends& sends = call.corp->sends;
+  if (call.api == "remind_groupmsg_send") return sends.Remind(call.body, call.now);
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
   if (call.api == "get_groupmsg_task") return sends.Tasks(call.body, call.now, &call.answer);
-  return sends.Results(call.body, call.now, &call.answer);
+  return sends.Results(call.body, call.now, &call.answer, &call.entry.over_quota);
 }
 
 ApiError WecomCore::GetToken(Call& call) {
@@ -344,7 +344,7 @@ ApiError WecomCore::SendWelcome(Call& call) {
 }
 
 void WecomCore::EachRecipient(const std::string& corp, const Now& now,
-                              const std::function<void(const Recipient&)>& tell) const {
+                              const std::function<void(const Recipient&)>& tell) {
   corps_.at(corp)->sends.EachRecipient(now, tell);
 }
 

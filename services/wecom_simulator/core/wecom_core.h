@@ -92,7 +92,7 @@ class WecomCore {
 
   // Every recipient of the mass sends of a corp that was seeded, as it stands now.
   void EachRecipient(const std::string& corp, const Now& now,
-                     const std::function<void(const Recipient&)>& tell) const;
+                     const std::function<void(const Recipient&)>& tell);
 
   const CoreOptions& options() const { return options_; }
 

@@ -330,6 +330,8 @@ json::object WecomCore::Status(const Now& now) {
     if (call.api == "add_msg_template" && call.executed && !call.answered) creates.push_back(item);
     in_flight.push_back(std::move(item));
   }
+  int64_t over_quota = 0;
+  for (const auto& [id, corp] : corps_) over_quota += corp->sends.OverQuota(now);
   size_t used = 0;
   for (const auto& [text, code] : codes_) used += code.used_by != 0 ? 1 : 0;
   const char* window = options_.window == WindowKind::kFixed     ? "fixed"
@@ -340,6 +342,7 @@ json::object WecomCore::Status(const Now& now) {
           {"calls", std::move(calls)},
           {"in_flight", std::move(in_flight)},
           {"creates_unanswered", std::move(creates)},
+          {"over_quota", over_quota},
           {"lockouts", frequency_.lockouts()},
           {"lockout_ms_total", frequency_.lockout_ms_total()},
           {"callbacks", callbacks_.Status()},

@@ -26,6 +26,7 @@ std::string ToLine(const WitnessEntry& entry, uint64_t seq) {
     line["add"] = JsonStrings(entry.add);
     line["remove"] = JsonStrings(entry.remove);
   }
+  if (entry.api == "get_groupmsg_send_result") line["over_quota"] = JsonStrings(entry.over_quota);
   if (entry.api == "send_welcome_msg") line["age_ms"] = entry.age_ms;
   if (entry.executed_after_ms > 0) line["executed_after_ms"] = entry.executed_after_ms;
   return boost::json::serialize(line) + "\n";

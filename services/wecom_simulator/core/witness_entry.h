@@ -22,6 +22,7 @@ struct WitnessEntry {
   int errcode = 0;
   std::string msgid;  // of an executed create; the one that a reminder names
   std::vector<std::string> fail_list;
+  std::vector<std::string> over_quota;  // get_groupmsg_send_result: answered as status 3
   std::string fault;
   std::vector<std::string> add;     // mark_tag
   std::vector<std::string> remove;  // mark_tag
@@ -29,7 +30,8 @@ struct WitnessEntry {
   int64_t executed_after_ms = 0;    // DELAY_EXEC: after the arrival
 };
 
-// A JSON object and a newline. mark_tag alone has add and remove, send_welcome_msg alone age_ms.
+// A JSON object and a newline. mark_tag alone has add and remove, send_welcome_msg alone age_ms,
+// get_groupmsg_send_result over_quota.
 std::string ToLine(const WitnessEntry& entry, uint64_t seq);
 
 }  // namespace tidegate::wecom_simulator

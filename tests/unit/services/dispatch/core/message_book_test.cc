@@ -67,7 +67,7 @@ class MessageBookTest : public ::testing::Test {
     std::vector<std::vector<std::string>> packed;
     while (true) {
       auto record = book_.NextExpired(&campaigns_, now_);
-      if (!record.has_value()) record = book_.NextPacked(now_);
+      if (!record.has_value()) record = book_.NextPacked(&campaigns_, now_);
       if (!record.has_value()) record = book_.NextForgotten(now_);
       if (!record.has_value()) return packed;
       Apply(*record);
@@ -81,6 +81,7 @@ class MessageBookTest : public ::testing::Test {
     }
   }
   void Apply(const LedgerRecord& record) {
+    quotas_.Advance(now_.wall_ns);
     if (record.has_messages_packed()) book_.OnPacked(record.messages_packed(), &campaigns_);
     if (record.has_messages_forgotten()) book_.OnForgotten(record.messages_forgotten());
     if (record.has_messages_skipped()) {
@@ -130,8 +131,10 @@ class MessageBookTest : public ::testing::Test {
   }
 
   wecom_table::Limits limits_ = wecom_table::DefaultLimits();
-  CampaignBook campaigns_{&limits_, 4, [](FlowName) {}};
-  MessageBook book_{&limits_};
+  CorpLimits corp_limits_{&limits_};
+  ReceiveQuotas quotas_{&corp_limits_};
+  CampaignBook campaigns_{&limits_, 4, &quotas_, [](FlowName) {}};
+  MessageBook book_{&limits_, &quotas_};
   std::vector<std::pair<uint64_t, MessageBatch>> all_;  // that were folded
   uint64_t position_ = 7;
   Now now_{.wall_ns = 1000 * kSecond, .raw_ns = 5 * kSecond, .boot_ns = 5 * kSecond};
@@ -323,6 +326,7 @@ TEST_F(MessageBookTest, ACallGoesOnThoughSomeOfItsMessagesWereForgotten) {
 }
 
 TEST_F(MessageBookTest, ManyMessagesToOneCustomerArePackedCallByCall) {
+  limits_.receive_quota = wecom_table::ReceiveQuota::kNone;
   std::vector<Said> all;
   for (int i = 0; i < 3000; ++i) all.push_back({.key = absl::StrCat("k", i), .customer = "wm1"});
   all.push_back({.key = "other", .customer = "wm2"});
@@ -333,6 +337,39 @@ TEST_F(MessageBookTest, ManyMessagesToOneCustomerArePackedCallByCall) {
   for (const auto& call : packed) customers += call.size();
   EXPECT_EQ(customers, all.size());
   EXPECT_EQ(packed.size(), 3000u);
+}
+
+TEST_F(MessageBookTest, AMessageBeyondItsCustomersQuotaIsSkippedWhenItIsPacked) {
+  limits_.receive_quota = wecom_table::ReceiveQuota::kOnePerDay;
+  Send({{.key = "a", .customer = "wm1"},
+        {.key = "b", .customer = "wm1"},
+        {.key = "c", .customer = "wm1", .text = "other"},
+        {.key = "d", .customer = "wm2"}});
+  After(kSecond);
+  EXPECT_EQ(Settle(), (std::vector<std::vector<std::string>>{{"wm1", "wm2"}}));
+  EXPECT_EQ(StateOf("a"), MessageState::kQueued);
+  EXPECT_EQ(StateOf("b"), MessageState::kSkippedOverQuota);
+  EXPECT_EQ(StateOf("c"), MessageState::kSkippedOverQuota);
+  EXPECT_EQ(outbox_.size(), 2u);
+  // What was reserved for the first is free again.
+  Apply(Cancel("a").value());
+  quotas_.EndBatch();
+  After(kSecond);
+  Send({{.key = "e", .customer = "wm1"}});
+  After(kSecond);
+  EXPECT_EQ(Settle(), (std::vector<std::vector<std::string>>{{"wm1"}}));
+}
+
+TEST_F(MessageBookTest, AVoidBatchForgetsWhoWasOverQuota) {
+  limits_.receive_quota = wecom_table::ReceiveQuota::kOnePerDay;
+  Send({{.key = "a", .customer = "wm1"}, {.key = "b", .customer = "wm1"}});
+  After(kSecond);
+  ASSERT_TRUE(book_.NextPacked(&campaigns_, now_).has_value());
+  ASSERT_TRUE(book_.NextPacked(&campaigns_, now_)->has_messages_skipped());
+  quotas_.EndBatch();
+  book_.Rebuild();
+  EXPECT_EQ(Settle(), (std::vector<std::vector<std::string>>{{"wm1"}}));
+  EXPECT_EQ(StateOf("b"), MessageState::kSkippedOverQuota);
 }
 
 TEST_F(MessageBookTest, AMessageDoesNotWaitItsDeadlineAway) {
@@ -348,7 +385,7 @@ TEST_F(MessageBookTest, AVoidBatchLeavesNoTrace) {
   After(kSecond);
   const std::string before = Hash();
   ASSERT_TRUE(Cancel("a").has_value());
-  ASSERT_TRUE(book_.NextPacked(now_).has_value());
+  ASSERT_TRUE(book_.NextPacked(&campaigns_, now_).has_value());
   campaigns_.Rebuild(false, now_.raw_ns);
   book_.Rebuild();
   EXPECT_EQ(Hash(), before);
@@ -366,8 +403,8 @@ TEST_F(MessageBookTest, AReplayThatFoldsEverythingFirstGivesTheSame) {
     return true;
   };
   const auto settle = [&] {
-    while (step(book_.NextExpired(&campaigns_, now_)) || step(book_.NextPacked(now_)) ||
-           step(book_.NextForgotten(now_))) {
+    while (step(book_.NextExpired(&campaigns_, now_)) ||
+           step(book_.NextPacked(&campaigns_, now_)) || step(book_.NextForgotten(now_))) {
     }
   };
   for (int day = 0; day < 3; ++day) {
@@ -382,8 +419,9 @@ TEST_F(MessageBookTest, AReplayThatFoldsEverythingFirstGivesTheSame) {
   }
   EXPECT_GT(journal.size(), 12u);
   const std::string live = Hash();
-  MessageBook book(&limits_);
-  CampaignBook calls(&limits_, 4, [](FlowName) {});
+  ReceiveQuotas quotas(&corp_limits_);
+  MessageBook book(&limits_, &quotas);
+  CampaignBook calls(&limits_, 4, &quotas, [](FlowName) {});
   for (const auto& [position, batch] : all_) book.Fold(position, "c", batch);
   std::vector<core::OutboxRecord> outbox;
   for (const LedgerRecord& record : journal) {

@@ -354,6 +354,57 @@ TEST_F(WecomCoreTest, CustomersOverTheirQuotaEndAsStatusThreeNextToTheOthers) {
   EXPECT_THAT(statuses, ElementsAre(1, 3));
 }
 
+TEST_F(WecomCoreTest, TheQuotaIsTakenInTheOrderOfTheConfirmations) {
+  CoreOptions options = Plain();
+  options.receive_quota = ReceiveQuotaKind::kOnePerDay;
+  options.confirm_mean_ms = 60'000;
+  Restart(options);
+  std::vector<std::string> msgids;
+  for (int i = 0; i < 3; ++i) {
+    msgids.push_back(
+        Text(Post("add_msg_template", Create(R"("wm1","wm2")")).at("msgid").as_string()));
+  }
+  Advance(1000);
+  const auto finals = [&] {
+    std::multiset<int64_t> statuses;
+    const json::object truth = Control("/control/truth", {{"corp_id", "ww"}});
+    for (const json::value& send : truth.at("sends").as_array()) {
+      for (const json::value& recipient : send.at("recipients").as_array()) {
+        statuses.insert(recipient.at("final_status").as_int64());
+      }
+    }
+    return statuses;
+  };
+  EXPECT_THAT(finals(), ElementsAre(1, 1, 3, 3, 3, 3)) << "foretold";
+  std::set<std::string> first;  // the task that was confirmed first
+  std::multiset<int64_t> told;
+  for (int second = 0; second < 600 && told.size() < 6; ++second) {
+    Advance(1000);
+    told.clear();
+    for (const std::string& msgid : msgids) {
+      const json::object result = Post(
+          "get_groupmsg_send_result", absl::StrCat(R"({"msgid":")", msgid, R"(","userid":"amy"})"));
+      size_t over = 0;
+      for (const json::value& item : result.at("send_list").as_array()) {
+        const int64_t status = item.at("status").as_int64();
+        if (status != 0) told.insert(status);
+        if (status == 1) first.insert(msgid);
+        over += status == 3;
+      }
+      EXPECT_EQ(last_.entry.over_quota.size(), over) << "the witness tells it";
+    }
+  }
+  EXPECT_THAT(told, ElementsAre(1, 1, 3, 3, 3, 3));
+  EXPECT_EQ(first.size(), 1u);
+  EXPECT_EQ(finals(), told);
+  EXPECT_EQ(Control("/control/status", {}).at("over_quota").as_int64(), 4);
+  // The next day in China.
+  Advance(int64_t{24} * 3600 * 1000);
+  token_ = Text(Get("gettoken?corpid=ww&corpsecret=s").at("access_token").as_string());
+  Post("add_msg_template", Create("\"wm1\""));
+  EXPECT_EQ(finals().count(1), 3u);
+}
+
 TEST_F(WecomCoreTest, MembersConfirmAfterTheMeanOnAverage) {
   std::vector<std::string> msgids;
   for (int i = 0; i < 400; ++i) {
