@@ -15,6 +15,8 @@ constexpr Endpoint kEndpoints[] = {
      Idempotency::kRead},
     {"send_welcome_msg", "POST", "/cgi-bin/externalcontact/send_welcome_msg",
      Idempotency::kSingleUse},
+    {"remind_groupmsg_send", "POST", "/cgi-bin/externalcontact/remind_groupmsg_send",
+     Idempotency::kBlind},
 };
 
 }  // namespace

@@ -12,7 +12,8 @@ enum class Idempotency {
   kRead,        // R: repeat
   kRepeatable,  // N: a repeat changes nothing
   kSingleUse,   // U: a code that works once
-  kCreates,     // X: a repeat acts twice
+  kCreates,     // X: a repeat acts twice; a list shows what was made
+  kBlind,       // X: a repeat acts twice, and nothing shows it
 };
 
 struct Endpoint {

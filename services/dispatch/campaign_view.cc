@@ -67,6 +67,7 @@ v1::CampaignSpec ToSpec(const std::string& campaign_id,
   v1::CampaignSpec spec;
   spec.set_campaign_id(campaign_id);
   spec.set_audience_expression(definition.audience_expression());
+  spec.set_reminders(definition.reminders());
   for (const auto& variant : definition.variants()) {
     auto* added = spec.add_variants();
     added->set_text(variant.text());
@@ -85,13 +86,14 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   if (state == nullptr) return campaign;
   campaign.set_audience(static_cast<int64_t>(state->audience.size()));
   campaign.set_calls(static_cast<int64_t>(state->calls.size()));
-  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0;
+  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0, reminders = 0;
   for (const CampaignCallState& call : state->calls) {
     accepted += call.phase == Phase::kAccepted;
     refused += call.phase == Phase::kRefused;
     in_doubt += call.phase == Phase::kDoubt;
     parked += call.phase == Phase::kParked;
     planned += static_cast<int64_t>(call.customers.size());
+    reminders += call.reminders.sent;
     CountTouches(call, &campaign);
   }
   campaign.set_calls_accepted(accepted);
@@ -99,6 +101,7 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   campaign.set_calls_in_doubt(in_doubt);
   campaign.set_calls_parked(parked);
   campaign.set_touches_planned(planned);
+  campaign.set_reminders_sent(reminders);
   CountSkipped(state->skipped_no_sender, "no_sender", &campaign);
   CountSkipped(state->skipped_over_quota, "over_quota", &campaign);
   if (state->first_attempt_wall_ns != 0) {

@@ -37,6 +37,9 @@ absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign
 
 void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong) {
   rpc::CheckId("campaign.campaign_id", spec.campaign_id(), wrong);
+  if (spec.reminders() > kRemindersMax) {
+    wrong->push_back({"campaign.reminders", absl::StrCat("write 0 to ", kRemindersMax)});
+  }
   if (spec.variants().empty() || spec.variants_size() > kVariantsMax) {
     wrong->push_back({"campaign.variants", absl::StrCat("has ", spec.variants_size(),
                                                         " entries; write 1 to ", kVariantsMax)});
@@ -52,6 +55,7 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
   ::tidegate::log::v1::Campaign definition;
   definition.set_audience_expression(canonical);
   definition.set_intent(CAMPAIGN_INTENT_DRAFT);
+  definition.set_reminders(spec.reminders());
   for (const v1::ContentVariant& variant : spec.variants()) {
     auto* added = definition.add_variants();
     added->set_text(variant.text());

@@ -32,6 +32,8 @@
 namespace tidegate::sim {
 
 inline constexpr char kAgent[] = "1000002";
+// Of a campaign's name; its number follows.
+inline constexpr char kCampaignPrefix[] = "campaign";
 
 // Welcomes, each of a corp chosen at random: calls that have 20 s.
 struct UrgentOptions {
@@ -41,11 +43,22 @@ struct UrgentOptions {
   double burst_every_seconds = 10;
 };
 
+// One of a campaign's customers, and whose it is; by number, the same in all campaigns.
+struct Recipient {
+  uint32_t customer = 0;
+  uint32_t member = 0;
+};
+std::string NameOfCustomer(uint32_t number);
+std::string NameOfMember(uint32_t number);
+
 // A campaign of the first corp.
 struct CampaignOptions {
   int64_t calls = 0;  // each by a member of its own
   double at_seconds = 0;
   int64_t customers_per_call = 1;
+  // To these, instead of so many calls.
+  std::vector<Recipient> audience;
+  uint32_t reminders = 0;
 };
 
 // A message of an internal service, to a customer of the first corp.
@@ -90,9 +103,18 @@ struct LaneOptions {
   size_t connections = 0;
   size_t urgent_connections = 0;
 
+  int64_t start_s = 1'790'000'000;  // when the run begins, Unix
+  wecom_table::QuietHours quiet_hours;
+  wecom_table::ReceiveQuota receive_quota = wecom_table::ReceiveQuota::kDaysInMonth;
+  // Changes what WeCom's members do; they are quick otherwise.
+  std::function<void(wecom_simulator::CoreOptions*)> set_wecom;
+  // Told of each call that arrives at WeCom, and of the campaign of a create or reminder.
+  std::function<void(const wecom_simulator::WitnessEntry&, const std::string&)> on_witness;
+
   // For single mistakes.
   bool ends_when_done = true;    // false: RunFor() goes on when all that was wanted has been done
   size_t customers = 0;          // of a corp; 0: enough that a call in doubt holds nothing up
+  double passing_share = 0;      // of creates and reminders that WeCom refuses, but not for good
   int64_t wrongly_refused = 0;   // the first calls of mark_tag get 45009 though no window is full
   double unsendable_share = 0;   // of the customers of campaigns, whom WeCom puts on its fail_list
   double wall_step_seconds = 0;  // every 10 s the wall clock goes so far forward, or back again
@@ -159,6 +181,8 @@ class Lane {
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
   // What the product itself has counted.
   const dispatch::DispatchCounters& counters() const { return core_->counters(); }
+  wecom_simulator::WecomCore& wecom() { return *wecom_; }
+  const Now& now() const { return now_; }
   // The limits of mark_tag, of corp and address, as WeCom has them.
   std::vector<wecom_simulator::LimitRow> limits() const;
 
@@ -234,13 +258,12 @@ class Lane {
   void Welcome();
   void NextWelcome();
   void Burst();
+  void SeedAudience(const std::vector<Recipient>& audience);
   void Launch(size_t campaign);
   void Message(size_t message);
   int64_t MessageNs(size_t message) const;
   // The message of a call.
   static size_t MessageOf(const dispatch::CallToMake& call);
-  // The campaign of a call, by its customer.
-  size_t CampaignOf(const dispatch::CallToMake& call) const;
   void CountServed(size_t campaign);
 
   void Send(std::vector<dispatch::CallToMake> calls);

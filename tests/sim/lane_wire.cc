@@ -3,7 +3,9 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "boost/json.hpp"
 #include "common/base/check.h"
 #include "tests/sim/lane.h"
@@ -87,7 +89,9 @@ void Lane::Send(std::vector<dispatch::CallToMake> calls) {
       if (released_ns < 0) released_ns = now_.raw_ns - MessageNs(message);
     } else if (made.call.api == "add_msg_template") {
       made.bulk = true;
-      CountServed(CampaignOf(made.call));
+      size_t campaign = 0;
+      CHECK(absl::SimpleAtoi(absl::StripPrefix(made.call.campaign, kCampaignPrefix), &campaign));
+      CountServed(campaign);
     } else {
       made.bulk = made.call.api == "mark_tag";
     }
@@ -141,6 +145,7 @@ void Lane::Arrive(size_t wire) {
 void Lane::Count(const Wire& made) {
   Corp& corp = corps_[made.corp];
   const auto& entry = made.decision.entry;
+  if (options_.on_witness) options_.on_witness(entry, made.call.campaign);
   if (made.bulk && result_.first_arrival_ns < 0) result_.first_arrival_ns = now_.raw_ns;
   if (entry.verdict != "executed") {
     ++result_.rejected[entry.errcode];

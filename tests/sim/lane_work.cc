@@ -1,8 +1,8 @@
 // What is wanted: tags without end, welcomes, campaigns, messages.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "boost/json.hpp"
@@ -35,6 +35,9 @@ std::string MemberOf(size_t campaign, int64_t number) {
   return absl::StrCat("m", campaign, "x", number);
 }
 
+// Customers of one request that seeds WeCom.
+constexpr size_t kSeededAtOnce = 50'000;
+
 template <typename Message>
 log::StoredRecord Stored(const Message& message, uint64_t offset) {
   log::StoredRecord stored;
@@ -44,6 +47,9 @@ log::StoredRecord Stored(const Message& message, uint64_t offset) {
 }
 
 }  // namespace
+
+std::string NameOfCustomer(uint32_t number) { return absl::StrFormat("wo%08d", number); }
+std::string NameOfMember(uint32_t number) { return absl::StrCat("o", number); }
 
 void Lane::Fold(log::Topic topic, log::StoredRecord record) {
   ::tidegate::log::v1::RecordHeader header;
@@ -63,6 +69,7 @@ void Lane::SeedWecom() {
   wecom.latency_p99_ms = options_.served_p99_ms;
   wecom.broken = wecom.over_quota = 0;
   wecom.fail_list = options_.unsendable_share;
+  if (options_.set_wecom) options_.set_wecom(&wecom);
   wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
   customers_of_corp_ = options_.customers > 0
                            ? options_.customers
@@ -103,6 +110,7 @@ void Lane::SeedWecom() {
         now_);
     CHECK(seeded.ok());
   }
+  for (const CampaignOptions& campaign : options_.campaigns) SeedAudience(campaign.audience);
   if (options_.wrongly_refused > 0) {
     CHECK(
         wecom_
@@ -112,8 +120,18 @@ void Lane::SeedWecom() {
                 now_)
             .ok());
   }
+  for (const char* api : {"add_msg_template", "remind_groupmsg_send"}) {
+    if (options_.passing_share <= 0) break;
+    CHECK(wecom_
+              ->OnControl(
+                  "/control/faults",
+                  {{"api", api}, {"kind", "REJECT:45011"}, {"probability", options_.passing_share}},
+                  now_)
+              .ok());
+  }
   if (options_.reset_share <= 0) return;
-  for (const char* api : {"mark_tag", "send_welcome_msg", "add_msg_template"}) {
+  for (const char* api :
+       {"mark_tag", "send_welcome_msg", "add_msg_template", "remind_groupmsg_send"}) {
     CHECK(
         wecom_
             ->OnControl(
@@ -178,8 +196,30 @@ void Lane::Burst() {
 
 // ---- Campaigns ----
 
+void Lane::SeedAudience(const std::vector<Recipient>& audience) {
+  std::set<uint32_t> numbers;
+  for (const Recipient& each : audience) numbers.insert(each.member);
+  json::array members;
+  for (const uint32_t number : numbers) members.emplace_back(NameOfMember(number));
+  for (size_t first = 0; first < audience.size(); first += kSeededAtOnce) {
+    json::array customers;
+    for (size_t i = first; i < std::min(first + kSeededAtOnce, audience.size()); ++i) {
+      customers.push_back({{"external_userid", NameOfCustomer(audience[i].customer)},
+                           {"member", NameOfMember(audience[i].member)}});
+    }
+    CHECK(wecom_
+              ->OnControl("/control/seed",
+                          {{"corp_id", corps_[0].id},
+                           {"members", members},
+                           {"customers", std::move(customers)}},
+                          now_)
+              .ok());
+  }
+}
+
 void Lane::Launch(size_t number) {
-  const std::string name = absl::StrCat("campaign", number);
+  const CampaignOptions& campaign = options_.campaigns[number];
+  const std::string name = absl::StrCat(kCampaignPrefix, number);
   ::tidegate::log::v1::Proposal proposal;
   proposal.set_corp(corps_[0].id);
   proposal.set_expected_revision(revisions_++);
@@ -188,6 +228,7 @@ void Lane::Launch(size_t number) {
   auto* definition = proposal.add_definitions();
   definition->set_id(name);
   definition->mutable_campaign()->set_intent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);
+  definition->mutable_campaign()->set_reminders(campaign.reminders);
   definition->mutable_campaign()->add_variants()->set_text("hello");
   definition->mutable_campaign()->mutable_variants(0)->set_link_url("https://example.com");
   definition->mutable_campaign()->mutable_variants(0)->set_link_title("hello");
@@ -198,21 +239,18 @@ void Lane::Launch(size_t number) {
   chunk.set_round(1);
   chunk.set_shards(1);
   chunk.mutable_manifest()->set_chunks(1);
-  const int64_t each = options_.campaigns[number].customers_per_call;
-  for (int64_t n = 0; n < options_.campaigns[number].calls * each; ++n) {
+  for (const Recipient& recipient : campaign.audience) {
+    auto* customer = chunk.add_customers();
+    customer->set_customer(NameOfCustomer(recipient.customer));
+    customer->set_owner(NameOfMember(recipient.member));
+  }
+  const int64_t each = campaign.customers_per_call;
+  for (int64_t n = 0; n < campaign.calls * each; ++n) {
     auto* customer = chunk.add_customers();
     customer->set_customer(CustomerOf(number, n));
     customer->set_owner(MemberOf(number, n / each));
   }
   Fold(log::Topic::kAudiences, Stored(chunk, number));
-}
-
-size_t Lane::CampaignOf(const dispatch::CallToMake& call) const {
-  const auto body = json::parse(call.body);
-  const std::string customer(body.at("external_userid").at(0).as_string());
-  size_t campaign = 0;
-  CHECK(absl::SimpleAtoi(customer.substr(2, 3), &campaign));
-  return campaign;
 }
 
 void Lane::CountServed(size_t campaign) {

@@ -128,6 +128,24 @@ class FailuresTest(unittest.TestCase):
         self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 3 + 1 + 2))
 
 
+class OutreachTest(unittest.TestCase):
+    GOOD = {"customers": 1000, "reached": 995, "best": 1000, "ratio": 0.995, "over_quota": 0,
+            "said_over_quota": 0, "most_reminders": 3, "in_quiet_hours": 0, "refused": {}}
+
+    def test_each_target_is_judged(self):
+        self.assertEqual(list(sim.outreach_failures(self.GOOD)), [])
+        for wrong in ({"ratio": 0.98}, {"over_quota": 1}, {"said_over_quota": 1},
+                      {"most_reminders": 4}, {"in_quiet_hours": 1}, {"refused": {"45009": 1}}):
+            self.assertEqual(len(list(sim.outreach_failures({**self.GOOD, **wrong}))), 1, wrong)
+
+    def test_members_are_few(self):
+        with self.assertRaises(SystemExit):
+            sim.parse(["outreach", "--customers", "100", "--members", "11"])
+
+    def test_the_table_has_a_line_for_each(self):
+        self.assertEqual(len(sim.outreach_table(self.GOOD).splitlines()), len(self.GOOD))
+
+
 class YardstickTest(unittest.TestCase):
     def test_ours_is_judged(self):
         good = {"utilisation": 1.0, "refused": 0, "lockouts": 0}

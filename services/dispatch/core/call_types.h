@@ -38,7 +38,7 @@ struct CallToMake {
   uint32_t attempt = 0;
   std::string body;
   int64_t send_deadline_boot_ns = 0;  // no first byte after this
-  std::string campaign;               // of a create
+  std::string campaign;               // of a create or reminder
 };
 
 // What the shell saw of a call.

@@ -39,12 +39,13 @@ int64_t Backoff(uint32_t attempts) {
   return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
 }
 
-// The campaign call that a create or a read of its result is about.
+// The campaign call that a create, a reminder or a read of its result is about.
 const CampaignCall& CallOf(const Attempt& attempt) {
   const auto& target = attempt.target();
   if (target.has_campaign_call()) return target.campaign_call();
   if (target.has_read_task()) return target.read_task();
   if (target.has_read_result()) return target.read_result();
+  if (target.has_remind()) return target.remind();
   return target.list().doubt();
 }
 
@@ -99,6 +100,7 @@ bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
 // ---- Flows ----
 
 std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& now) {
+  if (flow.kind == FlowKind::kRemind) return RemindHead(flow, now);
   if (!flow.campaign.empty()) {
     const auto found = campaigns_.find({flow.corp, flow.campaign});
     if (found == campaigns_.end()) return std::nullopt;
@@ -130,6 +132,10 @@ std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& no
   if (!head.has_value() || head->not_before_raw_ns > now.raw_ns) return std::nullopt;
   if (!flow.campaign.empty()) {
     const CampaignKey key{flow.corp, flow.campaign};
+    if (flow.kind == FlowKind::kRemind) {
+      auto& to_remind = campaigns_[key].to_remind;
+      return RemindCall({key, to_remind.extract(to_remind.begin()).value().second});
+    }
     auto& to_send = campaigns_[key].to_send;
     return CreateCall(key, to_send.extract(to_send.begin()).value().second);
   }
@@ -150,6 +156,7 @@ void CampaignBook::FoldDefinitions(const Proposal& accepted) {
     campaigns_[key].intent = definition.campaign().intent();
     QueueProgress(key);
     ChangedCreates(key);
+    ChangedReminders(key);
   }
 }
 
@@ -483,6 +490,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
         result_queue_.push_back(ref);
       } else {
         ScheduleRead(ref, outcome.completed().raw_ns() + limits_->results.first_poll_ns);
+        StartReminders(ref, outcome.completed().wall_ns());
       }
       break;
     case OUTCOME_CLASS_REFUSED:
@@ -520,6 +528,8 @@ void CampaignBook::OnAttempt(const Attempt& attempt) {
     if (!call->doubt.has_value()) return;
     call->doubt->under_way = true;
     call->doubt->end_time_s = attempt.target().list().end_time_s();
+  } else if (attempt.target().has_remind()) {
+    OnRemindAttempt(call);
   } else {
     call->read_under_way = true;
   }
@@ -533,6 +543,8 @@ void CampaignBook::OnOutcome(const AttemptEnd& end) {
     OnCreateOutcome(ref, end);
   } else if (end.attempt.target().has_list()) {
     OnListOutcome(ref, end);
+  } else if (end.attempt.target().has_remind()) {
+    OnRemindOutcome(ref, end);
   } else {
     OnReadOutcome(ref, end);
   }
@@ -558,6 +570,8 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
     call->doubt->listing = 1;
     call->doubt->cursor.clear();
     call->doubt->matches.clear();
+  } else if (attempt.target().has_remind()) {
+    OnRemindLost(ref, attempt.stamp().wall_ns());
   } else {
     call->read_under_way = false;
     ++call->reads;
@@ -579,6 +593,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
     }
     campaign.to_send.clear();
     campaign.to_send_later.clear();
+    campaign.to_remind.clear();
     QueueProgress(key);
     for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
       CampaignCallState& call = campaign.calls[batch];
@@ -586,6 +601,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       call.decided = false;
       call.held = false;
       call.read_under_way = false;
+      call.reminders.under_way = false;
       if (call.doubt.has_value()) call.doubt->under_way = false;
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
@@ -610,6 +626,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
             result_queue_.push_back(ref);
           } else {
             QueueRead(ref);
+            QueueReminder(ref);
           }
           break;
         default:
@@ -673,7 +690,9 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   for (const bool listed : call.listed) hash->Add(listed);
   hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.deadline_wall_ns);
   hash->Add(call.results_close_wall_ns).Add(call.evidence).Add(call.attempt_wall_ns);
-  hash->Add(call.first_actor).Add(call.resolved_by).Add(call.doubt.has_value());
+  hash->Add(call.first_actor).Add(call.resolved_by).Add(call.reminders.accepted_ns);
+  hash->Add(call.reminders.next_ns).Add(call.reminders.attempts).Add(call.reminders.used);
+  hash->Add(call.reminders.sent).Add(call.doubt.has_value());
   if (!call.doubt.has_value()) return;
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);

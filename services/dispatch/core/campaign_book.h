@@ -70,6 +70,19 @@ struct DoubtState {
   bool lost_by_own_fence = false;
 };
 
+// So many reminders of a task does WeCom take in 24 h (M7 of its limits).
+inline constexpr uint32_t kRemindersMax = 3;
+
+// How members of an accepted call who have not confirmed are reminded. Wall times.
+struct ReminderState {
+  int64_t accepted_ns = 0;
+  int64_t next_ns = kNever;  // when the next one is due
+  uint32_t attempts = 0;
+  uint32_t used = 0;  // under way, sent, refused or in doubt: none of these is made up for
+  uint32_t sent = 0;
+  bool under_way = false;  // an attempt is open, or was decided in this batch
+};
+
 // Whether the owner that made a call runs when the call is lost at a fence.
 enum class CallOwner {
   kDead,
@@ -108,6 +121,7 @@ struct CampaignCallState {
   int64_t results_close_wall_ns = kNever;  // of messages; campaigns have one for all
 
   std::optional<DoubtState> doubt;
+  ReminderState reminders;
   // Of a parked call, for the operator: what listings had told, when the attempt was, and who has
   // said that it was not executed.
   std::string evidence;
@@ -141,6 +155,7 @@ struct CampaignState {
   // skipped.
   std::set<std::pair<int64_t, uint32_t>> to_send;
   std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
+  std::set<std::pair<int64_t, uint32_t>> to_remind;      // due (wall), batch; as to_send
   bool decided = false;                                  // its progress was decided in this batch
 };
 
@@ -148,7 +163,8 @@ struct CampaignState {
 CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 ::tidegate::log::v1::CampaignCall CallName(const CampaignKey& key, uint32_t batch);
 
-// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc.
+// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
+// campaign_reminders.cc.
 class CampaignBook {
  public:
   // `limits` and `quotas` outlive the book. `partitions`: of the customer topics.
@@ -177,7 +193,8 @@ class CampaignBook {
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
-  // Flows: kCreate of a campaign, those of messages; kListing, kReadTask, kReadResult of a corp.
+  // Flows: kCreate and kRemind of a campaign, those of messages; kListing, kReadTask, kReadResult
+  // of a corp.
   std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
   std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // From the closing of results on, customers are asked and not members: moves their reads.
@@ -277,6 +294,21 @@ class CampaignBook {
   // All that are open.
   void EndTouches(const CallRef& ref, uint8_t status, int64_t wall_ns);
   void ScheduleRead(const CallRef& ref, int64_t raw_ns);
+  // Of a call that WeCom has accepted.
+  void StartReminders(const CallRef& ref, int64_t accepted_wall_ns);
+  void QueueReminder(const CallRef& ref);
+  void ChangedReminders(const CampaignKey& key);
+  // The next one is due when it is planned, but not before this.
+  void PlanReminder(const CallRef& ref, int64_t not_before_wall_ns);
+  bool RemindsAt(const CallRef& ref, int64_t due_wall_ns) const;
+  std::optional<FlowHead> RemindHead(const FlowName& flow, const Now& now);
+  WantedCall RemindCall(const CallRef& ref);
+  void OnRemindAttempt(CampaignCallState* call);
+  void OnRemindOutcome(const CallRef& ref, const AttemptEnd& end);
+  void OnRemindLost(const CallRef& ref, int64_t attempt_wall_ns);
+  // When to read, so that the next reminder rests on something new; kNever: it need not.
+  static int64_t ReadForReminderNs(const CampaignCallState& call,
+                                   const ::tidegate::log::v1::Stamp& now);
   void QueueProgress(const CampaignKey& key);
   bool AllCallsEnded(const CampaignState& campaign) const;
   bool AllResultsFinal(const CampaignState& campaign) const;

@@ -228,6 +228,7 @@ void CampaignBook::OnSettled(const Settled& settled) {
       campaign.last_accepted_wall_ns = std::max(campaign.last_accepted_wall_ns, wall_ns);
       call->results_close_wall_ns = wall_ns + limits_->results.close_after_ns;
       ScheduleRead(ref, raw_ns);
+      StartReminders(ref, wall_ns);
       break;
     case SETTLEMENT_NOT_EXECUTED:
       ++campaign.doubts_not_executed;
@@ -280,6 +281,7 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
           std::max(campaign.last_accepted_wall_ns, call->attempt_wall_ns);
       call->results_close_wall_ns = resolved.time_ns() + limits_->results.close_after_ns;
       ScheduleRead(ref, 0);
+      StartReminders(ref, resolved.time_ns());
       break;
     case SETTLEMENT_NOT_EXECUTED:
       if (call->first_actor.empty()) {

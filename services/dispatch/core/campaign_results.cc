@@ -143,7 +143,7 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
   if (close_ns != kNever && !closed) {
     next = std::min(next, completed + (close_ns - outcome.completed().wall_ns()));
   }
-  ScheduleRead(ref, next);
+  ScheduleRead(ref, std::min(next, ReadForReminderNs(call, outcome.completed())));
 }
 
 void CampaignBook::EndTouch(const CallRef& ref, size_t place, uint8_t status, int64_t wall_ns) {

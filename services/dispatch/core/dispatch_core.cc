@@ -12,6 +12,7 @@
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/endpoints.h"
 #include "common/wecom_table/errors.h"
+#include "common/wecom_table/quiet_hours.h"
 #include "tidegate/log/v1/audiences.pb.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/definitions.pb.h"
@@ -248,6 +249,13 @@ void DispatchCore::NoteChanged(const FlowName& name) {
   changed_flows_.insert(found->second);
 }
 
+std::optional<int64_t> DispatchCore::QuietUntilNs(const FlowName& name, const Now& now) const {
+  if (!KeepsQuiet(name.kind)) return std::nullopt;
+  // What is decided may still take effect so much later.
+  const int64_t ahead_ns = HoldBound(2 * limits_->http_deadline_ns);
+  return wecom_table::QuietUntilNs(corp_limits_.Of(name.corp).quiet_hours, now.wall_ns, ahead_ns);
+}
+
 void DispatchCore::OfferChanged(const Now& now) {
   // A book may name another flow while it is asked.
   while (!changed_flows_.empty()) {
@@ -256,8 +264,11 @@ void DispatchCore::OfferChanged(const Now& now) {
     const auto head =
         IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
     if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
-      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns, head->waiting,
-                       head->person_times);
+      int64_t not_before_ns = head->not_before_raw_ns;
+      if (const auto until_ns = QuietUntilNs(name, now)) {
+        not_before_ns = std::max(not_before_ns, now.raw_ns + (*until_ns - now.wall_ns));
+      }
+      scheduler_.Offer(flow, not_before_ns, head->deadline_ns, head->waiting, head->person_times);
     } else {
       scheduler_.Withdraw(flow);
     }
@@ -271,6 +282,11 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
   while (const auto flow = scheduler_.Next(now.raw_ns)) {
     const FlowName& name = *flows_[*flow];
     changed_flows_.insert(*flow);
+    // It was offered before quiet hours began, and waited for tokens.
+    if (QuietUntilNs(name, now).has_value()) {
+      OfferChanged(now);
+      continue;
+    }
     auto call = IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
     if (call.has_value()) {
       const BucketSet::Route route = scheduler_.route_of(*flow);
@@ -303,7 +319,7 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
   attempt->set_send_deadline_boot_ns(send_deadline_boot_ns);
   SetStamp(now, attempt->mutable_stamp());
   attempt->set_agent_id(options_.agent_ids.at(call.corp));
-  const bool creates = attempt->target().has_campaign_call();
+  const CallTarget& target = attempt->target();
   CallToMake to_make{.corp = call.corp,
                      .agent_id = attempt->agent_id(),
                      .api = call.api,
@@ -311,7 +327,8 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
                      .attempt = call.attempt,
                      .body = std::move(call.body),
                      .send_deadline_boot_ns = send_deadline_boot_ns,
-                     .campaign = creates ? attempt->target().campaign_call().campaign() : ""};
+                     .campaign = target.has_remind() ? target.remind().campaign()
+                                                     : target.campaign_call().campaign()};
   TIDEGATE_CRASH_POINT_IF(attempt->target().has_campaign_call(), "S5");
 #if TIDEGATE_MUTANT == 2
   calls_to_make_.push_back(std::move(to_make));

@@ -141,6 +141,9 @@ class DispatchCore : public core::Core {
   void SetWeights(const std::string& corp);
   // A book tells that the flow's first call may be another one.
   void NoteChanged(const FlowName& name);
+  // When the quiet hours end in which, or so shortly before which, no call of the flow is decided
+  // (wall); nullopt: one may be.
+  std::optional<int64_t> QuietUntilNs(const FlowName& name, const Now& now) const;
   // Tells the scheduler what the changed flows offer now.
   void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);

@@ -19,6 +19,8 @@ const char* ApiOf(FlowKind kind) {
       return "get_groupmsg_task";
     case FlowKind::kReadResult:
       return "get_groupmsg_send_result";
+    case FlowKind::kRemind:
+      return "remind_groupmsg_send";
   }
   return "";
 }
@@ -31,10 +33,15 @@ CallClass ClassOf(FlowKind kind) {
     // The touches of a call in doubt wait for it.
     case FlowKind::kListing:
     case FlowKind::kInteractiveMessage:
+    case FlowKind::kRemind:
       return CallClass::kInteractive;
     default:
       return CallClass::kBulk;
   }
+}
+
+bool KeepsQuiet(FlowKind kind) {
+  return kind == FlowKind::kCreate || kind == FlowKind::kBulkMessage || kind == FlowKind::kRemind;
 }
 
 }  // namespace tidegate::dispatch

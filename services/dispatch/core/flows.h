@@ -20,6 +20,7 @@ enum class FlowKind : uint8_t {
   kMarkTag,
   kReadTask,
   kReadResult,
+  kRemind,
 };
 
 // Urgent calls have seconds; interactive ones keep somebody or something waiting.
@@ -28,7 +29,7 @@ enum class CallClass : uint8_t { kInteractive, kBulk, kUrgent };
 struct FlowName {
   FlowKind kind = FlowKind::kMarkTag;
   std::string corp;
-  std::string campaign;  // of kCreate and messages
+  std::string campaign;  // of kCreate, kRemind and messages
   auto operator<=>(const FlowName&) const = default;
 };
 
@@ -46,5 +47,7 @@ using FlowChanged = std::function<void(FlowName)>;
 // The endpoint that a flow's calls are made to.
 const char* ApiOf(FlowKind kind);
 CallClass ClassOf(FlowKind kind);
+// Its calls reach people who did not ask for them: none in quiet hours.
+bool KeepsQuiet(FlowKind kind);
 
 }  // namespace tidegate::dispatch

@@ -29,6 +29,7 @@ absl::StatusOr<dispatch::CampaignSpec> SpecOf(const CampaignCreateOptions& optio
   dispatch::CampaignSpec spec;
   spec.set_campaign_id(options.id);
   spec.set_audience_expression(options.audience);
+  spec.set_reminders(options.reminders);
   for (const std::string& text : options.variants) {
     ASSIGN_OR_RETURN(*spec.add_variants(), ParseVariant(text));
   }

@@ -301,7 +301,8 @@ class CommandTree {
         "    --variant 'Hello|https://example.com/spring|Spring' --validate-only\n"
         "  tidegate campaign create --corp ww1 -f spring.json\n"
         "\nThe file: {\"campaign_id\": ..., \"audience\": ..., \"variants\": [{\"text\": ...,\n"
-        "\"link_url\": ..., \"link_title\": ...}]}",
+        "\"link_url\": ..., \"link_title\": ...}], \"reminders\": 3}; without the last there are "
+        "none",
         [this](const Client& client) { return CampaignCreate(client, campaign_create_); });
     AddCorp(create, &campaign_create_.corp);
     CLI::Option* const file =
@@ -312,6 +313,12 @@ class CommandTree {
         ->add_option("--variant", campaign_create_.variants,
                      "TEXT|LINK_URL|LINK_TITLE; again for more, a stable split chooses")
         ->allow_extra_args(false)
+        ->excludes(file);
+    create
+        ->add_option(
+            "--reminders", campaign_create_.reminders,
+            "How often members who have not confirmed are reminded, 0 to 3: after 2 h, 6 h "
+            "and the next morning")
         ->excludes(file);
     create->add_flag("--validate-only", campaign_create_.validate_only,
                      "Store nothing, show the plan");

@@ -45,12 +45,13 @@ absl::Status SegmentContains(const Client& client, const SegmentOptions& options
 
 struct CampaignCreateOptions {
   std::string corp;
-  // JSON file with the campaign; then the three below are empty.
+  // JSON file with the campaign; then the four below are empty.
   std::string file;
   std::string id;
   std::string audience;
   // TEXT|LINK_URL|LINK_TITLE each.
   std::vector<std::string> variants;
+  uint32_t reminders = 0;
   bool validate_only = false;
   std::string request_id;
 };

@@ -17,6 +17,7 @@
 #include <boost/json.hpp>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -88,6 +89,10 @@ class WecomCore {
   absl::StatusOr<boost::json::object> OnControl(absl::string_view path,
                                                 const boost::json::object& arguments,
                                                 const Now& now);
+
+  // Every recipient of the mass sends of a corp that was seeded, as it stands now.
+  void EachRecipient(const std::string& corp, const Now& now,
+                     const std::function<void(const Recipient&)>& tell);
 
   const CoreOptions& options() const { return options_; }
 

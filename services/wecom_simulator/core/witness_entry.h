@@ -20,7 +20,7 @@ struct WitnessEntry {
   std::string marker;
   std::string verdict;  // executed | rejected | dropped
   int errcode = 0;
-  std::string msgid;
+  std::string msgid;  // of an executed create; the one that a reminder names
   std::vector<std::string> fail_list;
   std::vector<std::string> over_quota;  // get_groupmsg_send_result: answered as status 3
   std::string fault;

@@ -113,11 +113,24 @@ TEST(AnswerClassesTest, OnlyRepeatsWithHarmAreEverInDoubt) {
       for (const bool in_doubt_before : {false, true}) {
         EXPECT_EQ(
             Classify(endpoint, Answered(errcode, false), in_doubt_before).answer_class == kDoubt,
-            endpoint.idempotency == Idempotency::kCreates)
+            endpoint.idempotency == Idempotency::kCreates ||
+                (endpoint.idempotency == Idempotency::kBlind && errcode != 0))
             << endpoint.name << " " << errcode;
       }
     }
   }
+}
+
+TEST(AnswerClassesTest, AReminderIsRepeatedOnlyWhereItWasNotExecuted) {
+  const Endpoint& remind = *FindEndpoint("remind_groupmsg_send");
+  ASSERT_EQ(remind.idempotency, Idempotency::kBlind);
+  EXPECT_EQ(Classify(remind, Answered(0), false).answer_class, kAccepted);
+  EXPECT_EQ(Classify(remind, Answered(41094), false).answer_class, kRefused);
+  EXPECT_EQ(Classify(remind, Answered(41093), false).answer_class, kRefused);
+  EXPECT_EQ(Classify(remind, Answered(45009), false).answer_class, kAgain);
+  EXPECT_EQ(Classify(remind, Unwritten(0), false).answer_class, kAgain);
+  EXPECT_EQ(Classify(remind, {.bytes_written = true}, false).answer_class, kDoubt);
+  EXPECT_EQ(Classify(remind, Unreadable(200), false).answer_class, kDoubt);
 }
 
 TEST(AnswerClassesTest, ThreeCodesSpeakOfTheToken) {

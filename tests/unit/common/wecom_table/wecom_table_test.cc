@@ -147,9 +147,11 @@ TEST(ErrorsTest, ClassifiesEveryKindOfEnd) {
   }
 }
 
-TEST(EndpointsTest, ACreateIsTheOnlyCallThatMustNotBeRepeated) {
+TEST(EndpointsTest, CreatesAndRemindersAreTheOnlyCallsThatMustNotBeRepeated) {
   for (const Endpoint& endpoint : Endpoints()) {
     EXPECT_EQ(endpoint.idempotency == Idempotency::kCreates, endpoint.name == "add_msg_template")
+        << endpoint.name;
+    EXPECT_EQ(endpoint.idempotency == Idempotency::kBlind, endpoint.name == "remind_groupmsg_send")
         << endpoint.name;
   }
   EXPECT_EQ(FindEndpoint("add_moment_task"), nullptr);
@@ -161,6 +163,7 @@ TEST(RequestsTest, BodiesAreTheSameBytesEachTime) {
       AddMsgTemplateBody("m1", customers, "hi", "https://e.com/a?tg=x", "t"),
       R"({"chat_type":"single","external_userid":["wm1","wm2"],"sender":"m1","text":{"content":"hi"},)"
       R"("attachments":[{"msgtype":"link","link":{"title":"t","url":"https://e.com/a?tg=x"}}]})");
+  EXPECT_EQ(RemindGroupMsgBody("msg1"), R"({"msgid":"msg1"})");
   EXPECT_EQ(WelcomeBody("code", "a\"b"), R"({"welcome_code":"code","text":{"content":"a\"b"}})");
   EXPECT_EQ(GroupMsgListBody(1, 2, "", 100),
             R"({"chat_type":"single","start_time":1,"end_time":2,"filter_type":0,"limit":100})");

@@ -445,6 +445,30 @@ TEST_F(WecomCoreTest, MembersWhoNeverConfirmLeaveStatusNotSent) {
   EXPECT_FALSE(task.at("task_list").at(0).as_object().contains("send_time"));
 }
 
+TEST_F(WecomCoreTest, ThreeRemindersOfATaskInADayMakeMembersConfirmOrNot) {
+  CoreOptions options = Plain();
+  options.confirm_never = 1;
+  for (const int64_t confirm : {0, 1}) {
+    options.confirm_reminded = static_cast<double>(confirm);
+    Restart(options);
+    const std::string msgid =
+        Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+    const std::string task = absl::StrCat(R"({"msgid":")", msgid, "\"}");
+    EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), 41063) << "it is being distributed";
+    Advance(2'000);
+    for (const int64_t code : {0, 0, 0, 41094}) {
+      EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), code);
+      EXPECT_EQ(last_.entry.msgid, msgid);
+      Advance(600'000);
+    }
+    EXPECT_EQ(Post("get_groupmsg_task", task).at("task_list").at(0).at("status").as_int64(),
+              2 * confirm);
+    Advance(24 * 3'600'000 - 4 * 600'000);
+    token_ = Text(Get("gettoken?corpid=ww&corpsecret=s").at("access_token").as_string());
+    EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), 0) << "the first is a day old";
+  }
+}
+
 TEST_F(WecomCoreTest, ACustomerWhoLeftBeforeTheConfirmationIsAFailedSend) {
   const std::string msgid =
       Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
