@@ -15,6 +15,7 @@ constexpr Endpoint kEndpoints[] = {
      Idempotency::kRead},
     {"send_welcome_msg", "POST", "/cgi-bin/externalcontact/send_welcome_msg",
      Idempotency::kSingleUse},
+    {"message_send", "POST", "/cgi-bin/message/send", Idempotency::kDeduplicated},
 };
 
 }  // namespace

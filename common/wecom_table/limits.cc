@@ -112,6 +112,25 @@ absl::StatusOr<WindowLimit> ParseWindow(const json::value& value, const std::str
   return limit;
 }
 
+absl::Status ParsePerMember(Reader* reader, AppMessages* app) {
+  const json::value* windows = reader->Find("per_member");
+  if (windows == nullptr) return absl::OkStatus();
+  if (!windows->is_array()) {
+    reader->Fault(reader->Path("per_member"), "write an array");
+    return absl::OkStatus();
+  }
+  app->per_member.clear();
+  for (size_t i = 0; i < windows->as_array().size(); ++i) {
+    Reader entry(windows->as_array()[i], reader->Path(absl::StrCat("per_member[", i, "]")));
+    for (const char* key : {"amount", "window_ms"}) entry.Require(key);
+    MemberWindow& window = app->per_member.emplace_back();
+    entry.Whole("amount", 1, kAmountMax, &window.amount);
+    entry.Millis("window_ms", 1, &window.window_ns);
+    RETURN_IF_ERROR(entry.Finish());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Limits DefaultLimits() {
@@ -237,6 +256,15 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     messages.Millis("interactive_linger_ms", 0, &limits.messages.interactive_linger_ns);
     messages.Millis("bulk_linger_ms", 0, &limits.messages.bulk_linger_ns);
     RETURN_IF_ERROR(messages.Finish());
+  }
+  if (const json::value* value = reader.Find("app_messages")) {
+    constexpr int64_t kCheckMillisMax = int64_t{4} * 3600 * 1000;
+    Reader app(*value, "app_messages");
+    app.Millis("duplicate_check_ms", 1000, &limits.app_messages.duplicate_check_ns,
+               kCheckMillisMax);
+    app.Millis("repeat_margin_ms", 0, &limits.app_messages.repeat_margin_ns, kCheckMillisMax);
+    RETURN_IF_ERROR(ParsePerMember(&app, &limits.app_messages));
+    RETURN_IF_ERROR(app.Finish());
   }
   RETURN_IF_ERROR(reader.Finish());
   return limits;

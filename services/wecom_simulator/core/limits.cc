@@ -144,6 +144,35 @@ absl::Status CheckNumbers(const json::value& value, const char* place,
   return absl::OkStatus();
 }
 
+absl::Status ParseAppMessages(const json::value& value, Limits* limits) {
+  const json::object* object = value.if_object();
+  if (object == nullptr) return Bad("app_messages", "must be an object");
+  RETURN_IF_ERROR(
+      OnlyKeys(*object, {"duplicate_check_ms", "repeat_margin_ms", "per_member"}, "app_messages"));
+  int64_t of_the_product = 0;
+  for (const char* key : {"duplicate_check_ms", "repeat_margin_ms"}) {
+    RETURN_IF_ERROR(ReadNumber(*object, key, 0, "app_messages", &of_the_product));
+  }
+  const json::value* windows = object->if_contains("per_member");
+  if (windows == nullptr) return absl::OkStatus();
+  const json::array* array = windows->if_array();
+  if (array == nullptr) return Bad("app_messages.per_member", "must be an array");
+  limits->per_member.clear();
+  for (size_t i = 0; i < array->size(); ++i) {
+    const std::string place = absl::StrCat("app_messages.per_member[", i, "]");
+    const json::object* window = (*array)[i].if_object();
+    if (window == nullptr) return Bad(place, "must be an object");
+    RETURN_IF_ERROR(OnlyKeys(*window, {"amount", "window_ms"}, place));
+    MemberLimit& limit = limits->per_member.emplace_back();
+    RETURN_IF_ERROR(ReadNumber(*window, "amount", 1, place, &limit.amount));
+    RETURN_IF_ERROR(ReadNumber(*window, "window_ms", 1, place, &limit.window_ms));
+    if (limit.amount == 0 || limit.window_ms == 0) {
+      return Bad(place, "\"amount\" and \"window_ms\" are required");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<LimitRow> Limits::RowsFor(absl::string_view api, Scope scope) const {
@@ -176,7 +205,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (object == nullptr) return Bad("file", "must be a JSON object");
   RETURN_IF_ERROR(OnlyKeys(*object,
                            {"limits", "in_flight", "http_deadline_ms", "settle", "results",
-                            "messages", "slots_per_window"},
+                            "messages", "app_messages", "slots_per_window"},
                            "file"));
   Limits limits = DefaultLimits();
   int64_t http_deadline_ms = 0;
@@ -198,6 +227,9 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (const json::value* part = object->if_contains("messages"); part != nullptr) {
     RETURN_IF_ERROR(CheckNumbers(*part, "messages",
                                  {"urgent_linger_ms", "interactive_linger_ms", "bulk_linger_ms"}));
+  }
+  if (const json::value* part = object->if_contains("app_messages"); part != nullptr) {
+    RETURN_IF_ERROR(ParseAppMessages(*part, &limits));
   }
   return limits;
 }

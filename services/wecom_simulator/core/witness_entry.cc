@@ -27,6 +27,11 @@ std::string ToLine(const WitnessEntry& entry, uint64_t seq) {
     line["remove"] = JsonStrings(entry.remove);
   }
   if (entry.api == "send_welcome_msg") line["age_ms"] = entry.age_ms;
+  if (entry.api == "message_send") {
+    line["delivered"] = JsonStrings(entry.delivered);
+    line["over_frequency"] = JsonStrings(entry.over_frequency);
+    line["duplicate"] = entry.duplicate;
+  }
   if (entry.executed_after_ms > 0) line["executed_after_ms"] = entry.executed_after_ms;
   return boost::json::serialize(line) + "\n";
 }
