@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,13 +22,17 @@ enum class Cost { kCalls, kPersonTimes };
 // Natural days and months are China's.
 enum class Calendar { kNone, kDay, kMonth };
 
+// WeCom's block after the limit of a month: from the hit on, whatever the month.
+inline constexpr int64_t kMonthLockoutNs = int64_t{30} * 24 * 3600 * kNanosPerSecond;
+inline constexpr int kWindowsMax = 8;  // of one api in one scope
+
 // At most `amount` in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
 struct WindowLimit {
   std::string api;  // endpoint name, or "*": every one without a limit of its own in this scope
   Scope scope = Scope::kCorp;
   int64_t amount = 0;
-  int64_t window_ns = 0;  // 0 with a calendar
-  int64_t lockout_ns = 0;
+  int64_t window_ns = 0;   // 0 with a calendar
+  int64_t lockout_ns = 0;  // with a calendar: 0 = until its day or month ends
   Cost cost = Cost::kCalls;
   Calendar calendar = Calendar::kNone;
 };
@@ -98,6 +103,12 @@ struct Limits {
   int64_t weight = 1;              // of a corp's share of the address, in [1, 1000]
   int64_t slots_per_window = 240;  // in [20, 240]; a token returns at most a slot late
 
+  // Of corps with limits of their own: all of these. They name no corps.
+  std::map<std::string, std::shared_ptr<const Limits>, std::less<>> corps;
+
+  const Limits& OfCorp(absl::string_view corp) const;
+  // These stand in place of all windows of each (api, scope) that they name.
+  void ReplaceWindows(std::vector<WindowLimit> own);
   // The window limits of an api in a scope: its own, else those of "*".
   std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;
   int64_t InFlight(absl::string_view api) const;

@@ -110,6 +110,8 @@ grpc::ServerUnaryReactor* QuotaHandler::ListBuckets(grpc::CallbackServerContext*
       bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
       bucket->set_capacity(row.capacity);
       bucket->set_tokens(row.tokens);
+      bucket->set_configured(row.configured);
+      bucket->set_cost(row.cost == wecom_table::Cost::kPersonTimes ? "person_times" : "calls");
       bucket->set_lockout_seconds(
           static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
     }

@@ -19,6 +19,7 @@ struct WantedCall {
   ::tidegate::log::v1::CallTarget target;
   std::string body;
   std::string marker;
+  uint32_t person_times = 0;  // people that it is for, where limits count these
 };
 
 // What the shell shall do with an attempt that counted.

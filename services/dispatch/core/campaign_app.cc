@@ -48,6 +48,12 @@ int64_t AgeNs(const DoubtState& doubt, const Now& now) {
   return by_wall >= 0 ? by_wall : kNever;
 }
 
+// Members to whom the call goes.
+uint32_t OpenOf(const CampaignCallState& call) {
+  return static_cast<uint32_t>(
+      std::count(call.statuses.begin(), call.statuses.end(), static_cast<uint8_t>(kTouchOpen)));
+}
+
 // Whether an entry of the doubts is about this one.
 bool WaitsAs(const CampaignCallState& call, int64_t opened_wall_ns) {
   return call.phase == Phase::kDoubt &&
@@ -99,12 +105,15 @@ bool CampaignBook::TidyApp(CampaignState* campaign, const Now& now) {
 
 std::optional<FlowHead> CampaignBook::AppHead(CampaignState* campaign, const Now& now) {
   if (TidyApp(campaign, now)) {
-    return FlowHead{.deadline_ns = campaign->app_to_send.begin()->first};
+    const auto& [deadline_ns, batch] = *campaign->app_to_send.begin();
+    return FlowHead{.deadline_ns = deadline_ns, .person_times = OpenOf(campaign->calls[batch])};
   }
   if (campaign->app_to_send_later.empty()) return std::nullopt;
   const auto& [not_before, batch] = *campaign->app_to_send_later.begin();
+  const CampaignCallState& call = campaign->calls[batch];
   return FlowHead{.not_before_raw_ns = not_before,
-                  .deadline_ns = campaign->calls[batch].deadline_wall_ns};
+                  .deadline_ns = call.deadline_wall_ns,
+                  .person_times = OpenOf(call)};
 }
 
 std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const Now&) {
@@ -127,6 +136,7 @@ std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const No
   wanted.attempt = call.attempts + 1;
   *wanted.target.mutable_campaign_call() = CallName(key, batch);
   wanted.marker = call.marker;
+  wanted.person_times = OpenOf(call);
   wanted.body = wecom_table::AppMessageBody(
       agent_ids_->at(key.first), members, said.text, said.link_url, said.link_title, call.marker,
       limits_->app_messages.duplicate_check_ns / kNanosPerSecond);

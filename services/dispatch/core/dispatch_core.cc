@@ -53,6 +53,10 @@ OutcomeClass ToOutcomeClass(wecom_table::AnswerClass answer_class) {
   return OUTCOME_CLASS_DOUBT;
 }
 
+CallCost CostOf(const Attempt& attempt) {
+  return {.calls = 1, .person_times = attempt.person_times()};
+}
+
 // The label of the calls metric: a fixed set.
 std::string ErrcodeLabel(const Outcome& outcome) {
   if (outcome.why() != "answer") return outcome.why();
@@ -77,7 +81,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
     : options_(std::move(options)),
       limits_(limits),
       corp_limits_(limits),
-      buckets_(limits),
+      buckets_(limits, &corp_limits_),
       campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits),
@@ -140,6 +144,7 @@ core::Decision DispatchCore::Encode(const LedgerRecord& record) {
 }
 
 std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, const Now& now) {
+  buckets_.Look(now.raw_ns, now.wall_ns);
   if (input.local != nullptr) {
     if (const auto* ended = dynamic_cast<const FormerOwnerEnded*>(input.local)) {
       return DecideOwnerEnded(*ended, now);
@@ -237,7 +242,7 @@ void DispatchCore::OfferChanged(const Now& now) {
     const auto head =
         IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
     if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
-      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns);
+      scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns, head->person_times);
     } else {
       scheduler_.Withdraw(flow);
     }
@@ -254,8 +259,9 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
     auto call = IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
     if (call.has_value()) {
       const BucketSet::Route route = scheduler_.route_of(*flow);
-      counters_.near_limit[call->api] += buckets_.Check(route, now.raw_ns).near_limit;
-      buckets_.Reserve(route);
+      const CallCost cost{.calls = 1, .person_times = call->person_times};
+      counters_.near_limit[call->api] += buckets_.Check(route, now.raw_ns, cost).near_limit;
+      buckets_.Reserve(route, cost);
       return call;
     }
     // What it offered is gone meanwhile.
@@ -278,6 +284,7 @@ core::Decision DispatchCore::DecideAttempt(WantedCall call, const Now& now) {
   *attempt->mutable_target() = std::move(call.target);
   attempt->set_request_sha256(Sha256(call.body));
   attempt->set_marker(call.marker);
+  attempt->set_person_times(call.person_times);
   attempt->set_send_deadline_boot_ns(send_deadline_boot_ns);
   SetStamp(now, attempt->mutable_stamp());
   attempt->set_agent_id(options_.agent_ids.at(call.corp));
@@ -347,6 +354,15 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
     // Which tokens are back depends on when one looks, so it is decided here.
     const auto route = buckets_.RouteOf(it->second.corp, attempt.api());
     outcome->set_lockout_ns(buckets_.ChooseLockout(route, answer.completed.raw_ns));
+    // A token that was refused says nothing of the api.
+    const auto learnt =
+        facts.body_parsed ? buckets_.ChooseLearnt(route, answer.completed.raw_ns) : std::nullopt;
+    if (learnt.has_value()) {
+      outcome->mutable_learnt()->set_scope(learnt->scope == wecom_table::Scope::kIp ? "ip"
+                                                                                    : "corp");
+      outcome->mutable_learnt()->set_window_ns(learnt->window_ns);
+      outcome->mutable_learnt()->set_amount(learnt->amount);
+    }
   }
 #if TIDEGATE_MUTANT == 4
   if (verdict.answer_class == wecom_table::AnswerClass::kDoubt) {
@@ -454,6 +470,8 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kLimitsSet:
       corp_limits_.Set(record.limits_set());
+      buckets_.ChangeLimits(record.limits_set().corp(), record.limits_set().time_ns());
+      for (const auto route : buckets_.RoutesOf(record.limits_set().corp())) scheduler_.Wake(route);
       ReconsiderAll();
       break;
     case LedgerRecord::kTokensAcquired:
@@ -476,7 +494,8 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
 
 void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& context) {
   const std::string corp = CorpOf(attempt.target());
-  buckets_.Take(buckets_.RouteOf(corp, attempt.api()));
+  buckets_.See(attempt.stamp().raw_ns(), attempt.stamp().wall_ns());
+  buckets_.Take(buckets_.RouteOf(corp, attempt.api()), CostOf(attempt));
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
@@ -509,16 +528,27 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome,
   counters_.last_call_ns = completed - attempt.stamp().raw_ns();
 
   const BucketSet::Route route = buckets_.RouteOf(open.corp, attempt.api());
+  const CallCost cost = CostOf(attempt);
+  buckets_.See(completed, outcome.completed().wall_ns());
   const bool unanswered = outcome.bytes_written() && outcome.why() == "no_answer";
   const int64_t over = unanswered ? HoldBound(completed) : completed;
   if (!outcome.bytes_written()) {
-    buckets_.ReturnUnused(route);
+    buckets_.ReturnUnused(route, cost);
   } else if (unanswered) {
-    buckets_.HoldUntil(route, over);
+    buckets_.HoldUntil(route, over, cost);
   } else {
     // Whatever limit it names, the refused call counts itself (Q5).
-    buckets_.Complete(route, completed, outcome.errcode() == wecom_table::kErrcodeRateLimited);
-    if (outcome.errcode() == wecom_table::kErrcodeRateLimited) {
+    const bool limited = outcome.errcode() == wecom_table::kErrcodeRateLimited;
+    buckets_.Complete(route, completed, limited, cost);
+    if (outcome.has_learnt()) {
+      buckets_.Learn(route,
+                     {.scope = outcome.learnt().scope() == "ip" ? wecom_table::Scope::kIp
+                                                                : wecom_table::Scope::kCorp,
+                      .window_ns = outcome.learnt().window_ns(),
+                      .amount = outcome.learnt().amount()},
+                     completed);
+    }
+    if (limited) {
       buckets_.Lockout(route, completed + outcome.lockout_ns());
       ++counters_.delayed["window"];
     } else if (outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce) {
@@ -558,6 +588,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
   if (raw_restarted) buckets_.Rebase(fence.raw_time_ns(), held_until);
+  buckets_.See(fence.raw_time_ns(), fence.wall_time_ns());
   // Nobody takes an answer to these any more. They may still take effect until their socket is
   // gone.
   std::map<std::string, OpenAttempt> lost;
@@ -567,7 +598,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
                                   ? fence.raw_time_ns()
                                   : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
-    buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed));
+    buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed),
+                       CostOf(open.attempt));
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else {
@@ -577,7 +609,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   }
 #if TIDEGATE_MUTANT == 22
   std::destroy_at(&buckets_);
-  std::construct_at(&buckets_, limits_);
+  std::construct_at(&buckets_, limits_, &corp_limits_);
 #endif
   decided_calls_.clear();
   calls_to_make_.clear();

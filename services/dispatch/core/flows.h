@@ -45,6 +45,7 @@ inline bool IsAppMessage(FlowKind kind) {
 struct FlowHead {
   int64_t not_before_raw_ns = 0;
   int64_t deadline_ns = kNever;  // orders urgent calls; wall time
+  uint32_t person_times = 0;     // of that call
 };
 
 // A book tells that the first call of a flow may be another one than before.

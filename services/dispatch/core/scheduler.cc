@@ -24,15 +24,18 @@ void Scheduler::SetWeight(Route route, int64_t weight) {
   routes_[route].weight = weight;
 }
 
-void Scheduler::Offer(Flow flow, int64_t not_before_ns, int64_t deadline_ns) {
+void Scheduler::Offer(Flow flow, int64_t not_before_ns, int64_t deadline_ns,
+                      uint32_t person_times) {
   FlowState& state = flows_[flow];
-  if (state.offers && state.not_before_ns == not_before_ns && state.deadline_ns == deadline_ns) {
+  if (state.offers && state.not_before_ns == not_before_ns && state.deadline_ns == deadline_ns &&
+      state.person_times == person_times) {
     return;
   }
   Withdraw(flow);
   state.offers = true;
   state.not_before_ns = not_before_ns;
   state.deadline_ns = deadline_ns;
+  state.person_times = person_times;
   if (not_before_ns > now_ns_) {
     SetTimer(not_before_ns, Kind::kFlow, flow);
   } else {
@@ -143,6 +146,11 @@ std::deque<Scheduler::Flow>* Scheduler::FrontQueue(RouteState* route) {
   return nullptr;
 }
 
+BucketSet::Wait Scheduler::WaitOf(Flow flow, int64_t now_ns) {
+  return buckets_->WaitOf(flows_[flow].route, now_ns,
+                          {.calls = 1, .person_times = flows_[flow].person_times});
+}
+
 Scheduler::Flow Scheduler::Leave(Flow flow) {
   flows_[flow].offers = false;
   flows_[flow].queued = false;
@@ -175,7 +183,7 @@ std::optional<Scheduler::Flow> Scheduler::NextUrgent(int64_t now_ns) {
     while (!domain.blocked && !domain.urgent.empty()) {
       const auto head = *domain.urgent.begin();
       const Route route = flows_[head.second].route;
-      const BucketSet::Wait wait = buckets_->WaitOf(route, now_ns);
+      const BucketSet::Wait wait = WaitOf(head.second, now_ns);
       if (wait.corp_ns > now_ns) {
         domain.urgent.erase(domain.urgent.begin());
         routes_[route].urgent_blocked.push_back(head.second);
@@ -204,7 +212,7 @@ std::optional<Scheduler::Flow> Scheduler::NextOf(Domain* domain, int64_t now_ns)
       Unlist(route);
       continue;
     }
-    const BucketSet::Wait wait = buckets_->WaitOf(route, now_ns);
+    const BucketSet::Wait wait = WaitOf(queue->front(), now_ns);
     if (wait.corp_ns > now_ns) {
       Unlist(route);
       state.blocked = true;

@@ -44,7 +44,8 @@ class Scheduler {
   Flow AddFlow(Route route, CallClass call_class);
   // The flow has a call that may leave from `not_before_ns` on; urgent ones leave by `deadline_ns`.
   // Replaces what it offered before.
-  void Offer(Flow flow, int64_t not_before_ns, int64_t deadline_ns = kNever);
+  void Offer(Flow flow, int64_t not_before_ns, int64_t deadline_ns = kNever,
+             uint32_t person_times = 0);
   // It has none.
   void Withdraw(Flow flow);
   // Its corp's share of the address beside those of other corps: in [1, 1000], 1 at first.
@@ -71,6 +72,7 @@ class Scheduler {
     bool queued = false;        // stands in a queue of its route, perhaps offering nothing any more
     int64_t not_before_ns = 0;  // of what it offers
     int64_t deadline_ns = kNever;
+    uint32_t person_times = 0;
   };
   struct RouteState {
     uint32_t api = 0;
@@ -111,6 +113,7 @@ class Scheduler {
   std::deque<Flow>* FrontQueue(RouteState* route);
   void BlockDomain(Route route, int64_t until_ns);
   void TellBlocked(Route route);
+  BucketSet::Wait WaitOf(Flow flow, int64_t now_ns);
   Flow Leave(Flow flow);
 
   BucketSet* buckets_;

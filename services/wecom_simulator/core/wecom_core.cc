@@ -163,13 +163,13 @@ ApiError WecomCore::Judge(Call& call) {
   if (call.wrong_json) return {40058, "invalid Request Parameter"};
   if (token.failed()) return token;
 
-  if (!frequency_.Count(call.api, call.entry.corp, call.request.ip, call.now.raw_ns)) {
+  if (!frequency_.Count(call.api, call.entry.corp, call.request.ip, call.now.raw_ns,
+                        call.now.wall_ns, static_cast<int64_t>(call.entry.recipients.size()))) {
     return {45009, "api freq out of limit"};
   }
-  const auto bound = options_.limits.in_flight.find(call.api);
+  const int64_t* bound = options_.limits.InFlight(call.api, call.entry.corp);
   const auto served = permits_.find({call.entry.corp, call.api});
-  if (bound != options_.limits.in_flight.end() && served != permits_.end() &&
-      served->second >= bound->second) {
+  if (bound != nullptr && served != permits_.end() && served->second >= *bound) {
     return {45033, "api concurrent out of limit"};
   }
   call.permit = true;

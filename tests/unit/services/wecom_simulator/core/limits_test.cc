@@ -52,12 +52,39 @@ TEST(LimitsTest, TheFileOfTheDemoIsAccepted) {
   EXPECT_EQ(limits->in_flight.at("mark_tag"), 5);
 }
 
+TEST(LimitsTest, ACorpsRowsReplaceThoseOfTheirName) {
+  const auto limits = ParseLimits(R"({
+    "limits": [{"api": "*", "scope": "corp", "amount": 5, "window_ms": 100}],
+    "receive_quota": "1_per_day", "quiet_hours": {"from": "22:00", "to": "08:00"}, "weight": 3,
+    "corps": {"ww1": {"limits": [{"api": "mark_tag", "amount": 2, "calendar": "month"}],
+                      "in_flight": [{"api": "mark_tag", "amount": 9}], "weight": 2}}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  const auto own = limits->RowsFor("mark_tag", Scope::kCorp, "ww1");
+  ASSERT_EQ(own.size(), 1u);
+  EXPECT_EQ(own[0].calendar, Calendar::kMonth);
+  EXPECT_EQ(own[0].lockout_ms, int64_t{30} * 24 * 3600 * 1000);
+  EXPECT_EQ(limits->RowsFor("gettoken", Scope::kCorp, "ww1")[0].amount, 5);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kCorp, "ww2")[0].amount, 5);
+  EXPECT_EQ(*limits->InFlight("mark_tag", "ww1"), 9);
+  EXPECT_EQ(*limits->InFlight("mark_tag", "ww2"), 5);
+  EXPECT_EQ(limits->InFlight("gettoken", "ww1"), nullptr);
+}
+
 TEST(LimitsTest, EachMistakeIsNamed) {
   const struct {
     const char* text;
     const char* named;
   } rows[] = {
       {"[]", "object"},
+      {R"({"corps":{"ww1":{"limit":[]}}})", "limit"},
+      {R"({"corps":{"ww1":{"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":5}]}}})",
+       "scope"},
+      {R"({"limits":[{"api":"a","scope":"corp","amount":1,"window_ms":5,"cost":"people"}]})",
+       "cost"},
+      {R"({"limits":[{"api":"a","scope":"corp","amount":1,"window_ms":5,"calendar":"day"}]})",
+       "calendar"},
+      {R"({"receive_quota":"weekly"})", "receive_quota"},
+      {R"({"quiet_hours":{"from":"22:00"}})", "to"},
       {"{", "not JSON"},
       {R"({"limit":[]})", "\"limit\""},
       {R"({"limits":[{"api":"x","scope":"corp","amount":1,"window_ms":1,"burst":2}]})", "burst"},
