@@ -17,6 +17,7 @@ constexpr Endpoint kEndpoints[] = {
      Idempotency::kSingleUse},
     {"remind_groupmsg_send", "POST", "/cgi-bin/externalcontact/remind_groupmsg_send",
      Idempotency::kBlind},
+    {"message_send", "POST", "/cgi-bin/message/send", Idempotency::kDeduplicated},
 };
 
 }  // namespace

@@ -17,9 +17,9 @@ constexpr int kDefiniteRefusals[] = {
     41102,  41110,  41111,  41300,  41301,  41302,  41303,  41304,  41305,  44001,  44004,  45001,
     45002,  45007,  45008,  45030,  45031,  45034,  46004,  48001,  48002,  48003,  48004,  48005,
     48006,  48007,  48009,  48010,  48011,  50002,  50003,  50006,  60011,  60020,  60021,  60030,
-    60031,  60111,  81011,  82001,  82002,  82003,  82004,  84061,  84074,  84083,  84084,  85002,
-    86001,  86003,  86214,  90500,  92000,  301002, 301005, 301007, 301021, 301023, 301039, 301042,
-    610004, 610014, 610023, 610024, 701008, 701099};
+    60031,  60111,  81011,  81013,  82001,  82002,  82003,  82004,  84061,  84074,  84083,  84084,
+    85002,  86001,  86003,  86214,  90500,  92000,  301002, 301005, 301007, 301021, 301023, 301039,
+    301042, 610004, 610014, 610023, 610024, 701008, 701099};
 
 // Documented refusals that pass: nothing was executed, the same call may work later.
 constexpr int kPassingRefusals[] = {6000,  40001, 40014, 41063, 41096, 42001,
@@ -37,6 +37,14 @@ AnswerClass ClassifyCreate(const AnswerFacts& facts) {
   if (Contains(kPassingRefusals, facts.errcode)) return AnswerClass::kNotExecuted;
   if (Contains(kDefiniteRefusals, facts.errcode)) return AnswerClass::kRefused;
   return AnswerClass::kDoubt;  // -1, system failures, unknown codes
+}
+
+AnswerClass ClassifyDeduplicated(const AnswerFacts& facts, bool in_doubt_before) {
+  if (!facts.answered || !facts.body_parsed || facts.http_status != 200) return AnswerClass::kDoubt;
+  if (facts.errcode == 0) return AnswerClass::kAccepted;  // of a repeat, too
+  if (Contains(kPassingRefusals, facts.errcode)) return AnswerClass::kNotExecuted;
+  if (Contains(kDefiniteRefusals, facts.errcode) && !in_doubt_before) return AnswerClass::kRefused;
+  return AnswerClass::kDoubt;
 }
 
 AnswerClass ClassifyRepeatable(const AnswerFacts& facts) {
@@ -62,6 +70,8 @@ AnswerVerdict Classify(const Endpoint& endpoint, const AnswerFacts& facts, bool 
       whole.has_result_id = true;
       return {ClassifyCreate(whole)};
     }
+    case Idempotency::kDeduplicated:
+      return {ClassifyDeduplicated(facts, in_doubt_before)};
     case Idempotency::kSingleUse:
       if (facts.answered && facts.body_parsed && facts.errcode == 41051) {
         return {in_doubt_before ? AnswerClass::kAccepted : AnswerClass::kRefused};

@@ -16,7 +16,7 @@ enum class AnswerClass {
   kAccepted,     // WeCom did it
   kRefused,      // WeCom refused it for good
   kNotExecuted,  // it did not happen, or may be repeated without harm: try again
-  kDoubt,        // it may have happened and must not be repeated
+  kDoubt,        // it may have happened; of D it may be repeated byte by byte, else not at all
 };
 
 // What was seen of one call.
@@ -33,7 +33,8 @@ struct AnswerVerdict {
   AnswerClass answer_class;
 };
 
-// `in_doubt_before`: an earlier attempt of ours may have used up the single-use code.
+// `in_doubt_before`: an earlier attempt of ours may have used up the single-use code (U), or have
+// been executed (D): then only an acceptance ends the doubt.
 AnswerVerdict Classify(const Endpoint& endpoint, const AnswerFacts& facts, bool in_doubt_before);
 
 // 40014, 42001, 40001: the token is to be fetched anew; the call was not executed.

@@ -147,6 +147,25 @@ absl::StatusOr<WindowLimit> ParseWindow(const json::value& value, const std::str
   return limit;
 }
 
+absl::Status ParsePerMember(Reader* reader, AppMessages* app) {
+  const json::value* windows = reader->Find("per_member");
+  if (windows == nullptr) return absl::OkStatus();
+  if (!windows->is_array()) {
+    reader->Fault(reader->Path("per_member"), "write an array");
+    return absl::OkStatus();
+  }
+  app->per_member.clear();
+  for (size_t i = 0; i < windows->as_array().size(); ++i) {
+    Reader entry(windows->as_array()[i], reader->Path(absl::StrCat("per_member[", i, "]")));
+    for (const char* key : {"amount", "window_ms"}) entry.Require(key);
+    MemberWindow& window = app->per_member.emplace_back();
+    entry.Whole("amount", 1, kAmountMax, &window.amount);
+    entry.Millis("window_ms", 1, &window.window_ns);
+    RETURN_IF_ERROR(entry.Finish());
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<WindowLimit>> ParseWindows(Reader* reader, bool of_corp) {
   std::vector<WindowLimit> given;
   const json::value* windows = reader->Find("limits");
@@ -254,6 +273,19 @@ Limits DefaultLimits() {
        .window_ns = kMinute,
        .lockout_ns = kMinute},
       {.api = "*", .scope = Scope::kIp, .amount = 600'000, .window_ns = kHour, .lockout_ns = kHour},
+      // Sending messages does not count towards the basic frequency (A3); what counts is people
+      // (A1), 200 for each account of the corp, here for 1,000 accounts. WeCom publishes none of an
+      // address: as much as a limit may be.
+      {.api = "message_send",
+       .scope = Scope::kCorp,
+       .amount = 200'000,
+       .cost = Cost::kPersonTimes,
+       .calendar = Calendar::kDay},
+      {.api = "message_send",
+       .scope = Scope::kIp,
+       .amount = kAmountMax,
+       .cost = Cost::kPersonTimes,
+       .calendar = Calendar::kDay},
   };
   limits.in_flight = {{"mark_tag", 5}};
   return limits;
@@ -303,15 +335,8 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
   Limits limits = DefaultLimits();
   Reader reader(root, "");
   ASSIGN_OR_RETURN(const auto given, ParseWindows(&reader, /*of_corp=*/false));
-  // A file that speaks of a scope's "*" replaces its defaults; one api's own limits stand beside
-  // them.
-  std::erase_if(limits.windows, [&](const WindowLimit& standard) {
-    for (const WindowLimit& limit : given) {
-      if (limit.api == "*" && limit.scope == standard.scope) return true;
-    }
-    return false;
-  });
-  limits.windows.insert(limits.windows.end(), given.begin(), given.end());
+  // A file that speaks of an api, or of "*", in a scope replaces its defaults there.
+  limits.ReplaceWindows(given);
   RETURN_IF_ERROR(ParseOfCorp(&reader, &limits));
   reader.Millis("http_deadline_ms", 1, &limits.http_deadline_ns);
   reader.Whole("slots_per_window", 20, 240, &limits.slots_per_window);
@@ -339,6 +364,15 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     messages.Millis("interactive_linger_ms", 0, &limits.messages.interactive_linger_ns);
     messages.Millis("bulk_linger_ms", 0, &limits.messages.bulk_linger_ns);
     RETURN_IF_ERROR(messages.Finish());
+  }
+  if (const json::value* value = reader.Find("app_messages")) {
+    constexpr int64_t kCheckMillisMax = int64_t{4} * 3600 * 1000;
+    Reader app(*value, "app_messages");
+    app.Millis("duplicate_check_ms", 1000, &limits.app_messages.duplicate_check_ns,
+               kCheckMillisMax);
+    app.Millis("repeat_margin_ms", 0, &limits.app_messages.repeat_margin_ns, kCheckMillisMax);
+    RETURN_IF_ERROR(ParsePerMember(&app, &limits.app_messages));
+    RETURN_IF_ERROR(app.Finish());
   }
   if (const json::value* value = reader.Find("corps")) {
     RETURN_IF_ERROR(ParseCorps(*value, &limits));

@@ -73,6 +73,22 @@ struct Messages {
   int64_t bulk_linger_ns = 1000 * kNanosPerMilli;
 };
 
+struct MemberWindow {
+  int64_t amount = 0;
+  int64_t window_ns = 0;
+};
+
+// Messages of an app to members.
+struct AppMessages {
+  // To one member; WeCom drops one more without a word (A2).
+  std::vector<MemberWindow> per_member = {{30, 60 * kNanosPerSecond},
+                                          {1'000, 3600 * kNanosPerSecond}};
+  // For how long WeCom drops a repeat of the same bytes: whole seconds, at most 4 h (A5).
+  int64_t duplicate_check_ns = int64_t{1800} * kNanosPerSecond;
+  // So long before its end nothing is repeated any more.
+  int64_t repeat_margin_ns = int64_t{600} * kNanosPerSecond;
+};
+
 struct Limits {
   std::vector<WindowLimit> windows;
   std::map<std::string, int64_t> in_flight;  // by api
@@ -81,6 +97,7 @@ struct Limits {
   Settle settle;
   Results results;
   Messages messages;
+  AppMessages app_messages;
   ReceiveQuota receive_quota = ReceiveQuota::kDaysInMonth;
   QuietHours quiet_hours;
   int64_t weight = 1;              // of a corp's share of the address, in [1, 1000]

@@ -4,7 +4,9 @@
 #include <boost/json.hpp>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace tidegate::wecom_table {
@@ -56,6 +58,34 @@ std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text) 
   json::object body;
   body["welcome_code"] = View(welcome_code);
   body["text"] = json::object{{"content", View(text)}};
+  return json::serialize(body);
+}
+
+std::string AppMessageBody(absl::string_view agent_id, std::span<const std::string> members,
+                           absl::string_view text, absl::string_view link_url,
+                           absl::string_view link_title, absl::string_view marker,
+                           int64_t duplicate_check_s) {
+  json::object body;
+  body["touser"] = absl::StrJoin(members, "|");
+  // WeCom documents a number; corps are configured with a text.
+  int64_t number = 0;
+  if (absl::SimpleAtoi(agent_id, &number)) {
+    body["agentid"] = number;
+  } else {
+    body["agentid"] = View(agent_id);
+  }
+  if (link_url.empty()) {
+    body["msgtype"] = "text";
+    body["text"] = json::object{{"content", View(text)}};
+    body["tg"] = View(marker);
+  } else {
+    body["msgtype"] = "textcard";
+    body["textcard"] = json::object{{"title", View(link_title)},
+                                    {"description", View(text)},
+                                    {"url", WithMarker(link_url, marker)}};
+  }
+  body["enable_duplicate_check"] = 1;
+  body["duplicate_check_interval"] = duplicate_check_s;
   return json::serialize(body);
 }
 

@@ -128,7 +128,10 @@ std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignSt
     doubt.set_touches(static_cast<int64_t>(call.customers.size()));
     const bool settling =
         call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
-    doubt.set_state(call.phase == Phase::kParked ? "parked" : settling ? "settling" : "listing");
+    doubt.set_state(call.phase == Phase::kParked        ? "parked"
+                    : call.channel == Channel::kMembers ? "repeating"
+                    : settling                          ? "settling"
+                                                        : "listing");
     const int64_t since_ns =
         call.doubt.has_value() ? call.doubt->opened_wall_ns : call.attempt_wall_ns;
     doubt.set_age_seconds(static_cast<double>(now.wall_ns - since_ns) * 1e-9);

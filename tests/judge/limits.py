@@ -13,6 +13,11 @@ DOCUMENTED = [
     {"api": "*", "scope": "corp", "amount": 150_000, "window_ms": HOUR_MS},
     {"api": "*", "scope": "ip", "amount": 20_000, "window_ms": MINUTE_MS},
     {"api": "*", "scope": "ip", "amount": 600_000, "window_ms": HOUR_MS},
+    # Messages of apps count people, and not towards the others: 200 for each of 1,000 accounts.
+    {"api": "message_send", "scope": "corp", "amount": 200_000, "calendar": "day",
+     "cost": "person_times"},
+    {"api": "message_send", "scope": "ip", "amount": 1_000_000_000, "calendar": "day",
+     "cost": "person_times"},
 ]
 
 
@@ -53,9 +58,8 @@ class Limits:
         """corps: the file's part of that name."""
         self._rows = list(rows)
         self._corps = corps or {}
-        for scope in ("corp", "ip"):
-            if not any(row["api"] == "*" and row["scope"] == scope for row in self._rows):
-                self._rows += [row for row in DOCUMENTED if row["scope"] == scope]
+        named = {(row["api"], row["scope"]) for row in self._rows}
+        self._rows += [row for row in DOCUMENTED if (row["api"], row["scope"]) not in named]
 
     def of(self, api, scope, corp=""):
         """The rows of this api; the "*" rows if it has none of its own. What a corp has of its own

@@ -42,6 +42,8 @@ MUTANTS = {
     20: ("a doubt is settled without waiting for the former owner's end", SIMULATION),
     21: ("the fold ignores fence and seq", SIMULATION),
     22: ("buckets are full again after a start", SIMULATION),
+    23: ("the body of a message that is repeated is written anew",
+         "AppMessagesTest.ARepeatHasTheVeryBytesOfTheFirstAttempt"),
     24: ("a journal may have gaps", "JournalFilterTest.CountsOnlyWhatTheValidityRuleAllows"),
     25: ("the HTTP client sends a POST again when its connection dies",
          "HttpClientTest.NeverRepeatsAPostWhoseReusedConnectionDies"),

@@ -68,6 +68,10 @@ struct DoubtState {
   // Lost at a fence of the owner that made it: that one may still write it, and is waited for as
   // soon as it is replaced.
   bool lost_by_own_fence = false;
+  // Of an app message, which is repeated byte by byte: the first attempt in doubt.
+  int64_t opened_boot_ns = 0;  // of it; kNever = of another boot
+  std::string request_sha256;
+  bool unrepeatable = false;  // its request cannot be made again
 };
 
 // So many reminders of a task does WeCom take in 24 h (M7 of its limits).
@@ -90,12 +94,19 @@ enum class CallOwner {
   kOwnsOn,  // the fence is its own
 };
 
+// To whom a call goes.
+enum class Channel : uint8_t {
+  kCustomers,  // a mass send: a member confirms, and its results are read
+  kMembers,    // a message of the corp's app: its end is WeCom's answer
+};
+
 // One call of a campaign.
 struct CampaignCallState {
   enum class Phase { kPlanned, kUnderWay, kAccepted, kRefused, kDoubt, kParked };
   std::string sender;
+  Channel channel = Channel::kCustomers;
   uint32_t variant = 0;
-  std::vector<uint32_t> customers;  // indices into the audience
+  std::vector<uint32_t> customers;  // indices into the audience; members of kMembers
   std::string call_id;
   std::string marker;
 
@@ -108,6 +119,7 @@ struct CampaignCallState {
   bool decided = false;               // something about it was decided in this batch
   bool held = false;                  // touches of it are being skipped: no attempt in this batch
   int64_t not_before_raw_ns = 0;      // of the next attempt
+  int64_t over_raw_ns = 0;            // of kMembers: WeCom executes it no later
   int64_t deadline_wall_ns = kNever;  // of the first attempt of an urgent message
 
   uint32_t reads = 0;  // result reads so far
@@ -156,7 +168,10 @@ struct CampaignState {
   std::set<std::pair<int64_t, uint32_t>> to_send;
   std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
   std::set<std::pair<int64_t, uint32_t>> to_remind;      // due (wall), batch; as to_send
-  bool decided = false;                                  // its progress was decided in this batch
+  // The same of kMembers, with calls in doubt that are to be repeated.
+  std::set<std::pair<int64_t, uint32_t>> app_to_send;
+  std::set<std::pair<int64_t, uint32_t>> app_to_send_later;
+  bool decided = false;  // its progress was decided in this batch
 };
 
 // The campaign of a call, and the call's name in records.
@@ -164,12 +179,15 @@ CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 ::tidegate::log::v1::CampaignCall CallName(const CampaignKey& key, uint32_t batch);
 
 // Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
-// campaign_reminders.cc.
+// campaign_reminders.cc, messages to members in campaign_app.cc.
 class CampaignBook {
  public:
   // `limits` and `quotas` outlive the book. `partitions`: of the customer topics.
   CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, ReceiveQuotas* quotas,
                FlowChanged changed);
+
+  // The app of each corp, which writes to members; outlives the book.
+  void UseApps(const std::map<std::string, std::string>* agent_ids) { agent_ids_ = agent_ids; }
 
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
@@ -178,6 +196,7 @@ class CampaignBook {
   // attempt: Hold() keeps that back in this batch, until SkipTouch() is applied.
   struct MessageCall {
     std::string sender;
+    Channel channel = Channel::kCustomers;
     ContentVariant content;
     std::vector<std::string> customers;
     int64_t deadline_wall_ns = kNever;
@@ -238,6 +257,8 @@ class CampaignBook {
   // nullptr if there is none.
   const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
+  // Whether an earlier attempt of this call may have been executed, and it is repeated.
+  bool RepeatsInDoubt(const ::tidegate::log::v1::Attempt& attempt) const;
   bool HasUndecidedCreate(const CampaignKey& key) const;
 
  private:
@@ -309,6 +330,17 @@ class CampaignBook {
   // When to read, so that the next reminder rests on something new; kNever: it need not.
   static int64_t ReadForReminderNs(const CampaignCallState& call,
                                    const ::tidegate::log::v1::Stamp& now);
+  // Of messages to members.
+  void QueueApp(const CallRef& ref);
+  bool MayRepeat(const DoubtState& doubt, const Now& now) const;
+  bool TidyApp(CampaignState* campaign, const Now& now);
+  std::optional<FlowHead> AppHead(CampaignState* campaign, const Now& now);
+  std::optional<WantedCall> AppCall(const CampaignKey& key, const Now& now);
+  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt);
+  void EndApp(const CallRef& ref, TouchStatus status);
+  void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);
+  std::optional<int64_t> NextAppParkedRawNs(const Now& now) const;
   void QueueProgress(const CampaignKey& key);
   bool AllCallsEnded(const CampaignState& campaign) const;
   bool AllResultsFinal(const CampaignState& campaign) const;
@@ -316,6 +348,7 @@ class CampaignBook {
   const wecom_table::Limits* const limits_;
   const uint32_t partitions_;
   ReceiveQuotas* const quotas_;
+  const std::map<std::string, std::string>* agent_ids_ = nullptr;
   std::map<CampaignKey, CampaignState> campaigns_;
   std::map<CampaignKey, ::tidegate::log::v1::Campaign> definitions_;
   std::map<CampaignKey, Audience> audiences_;
@@ -327,6 +360,7 @@ class CampaignBook {
   std::map<std::string, CallQueue> task_reads_;         // by corp
   std::map<std::string, CallQueue> result_reads_;       // by corp
   CallQueue settle_queue_;                              // doubts, by when to settle or park them
+  CallQueue app_doubts_;                                // by the first attempt in doubt (wall)
   std::deque<CallRef> result_queue_;                    // a result may have become final
   std::set<std::pair<int64_t, CampaignKey>> closings_;  // when results close (wall), campaign
 };

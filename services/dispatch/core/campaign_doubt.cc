@@ -42,6 +42,12 @@ void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
 
 void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns) {
   DoubtState& doubt = *CallAt(ref).doubt;
+  if (CallAt(ref).channel == Channel::kMembers) {
+    // Asked for after another boot only, whose clock says nothing about the first attempt.
+    doubt.opened_boot_ns = kNever;
+    doubt.next_raw_ns = settle_from_raw_ns;
+    return QueueApp(ref);
+  }
   doubt.opened_raw_ns = settle_from_raw_ns;
 #if TIDEGATE_MUTANT == 6
   doubt.next_raw_ns = settle_from_raw_ns;
@@ -59,6 +65,7 @@ int64_t CampaignBook::SettleRawNs(const DoubtState& doubt) const {
 }
 
 void CampaignBook::QueueDoubt(const CallRef& ref) {
+  if (CallAt(ref).channel == Channel::kMembers) return QueueApp(ref);
   const DoubtState& doubt = *CallAt(ref).doubt;
   settle_queue_.emplace(SettleRawNs(doubt), ref);
   const std::string& corp = ref.first.first;
@@ -171,6 +178,7 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
 }
 
 std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
+  if (auto parked = NextAppParked(now)) return parked;
   for (auto it = settle_queue_.begin(); it != settle_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignCallState& call = CallAt(ref);
@@ -280,8 +288,12 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
       campaign.last_accepted_wall_ns =
           std::max(campaign.last_accepted_wall_ns, call->attempt_wall_ns);
       call->results_close_wall_ns = resolved.time_ns() + limits_->results.close_after_ns;
-      ScheduleRead(ref, 0);
-      StartReminders(ref, resolved.time_ns());
+      if (call->channel == Channel::kMembers) {
+        EndApp(ref, kTouchSent);
+      } else {
+        ScheduleRead(ref, 0);
+        StartReminders(ref, resolved.time_ns());
+      }
       break;
     case SETTLEMENT_NOT_EXECUTED:
       if (call->first_actor.empty()) {

@@ -82,7 +82,9 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits, &quotas_),
       grants_(HoldBound(0)),
-      scheduler_(MakeScheduler()) {}
+      scheduler_(MakeScheduler()) {
+  campaigns_.UseApps(&options_.agent_ids);
+}
 
 Scheduler DispatchCore::MakeScheduler() {
   return Scheduler(
@@ -372,7 +374,8 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
   }
   const bool welcome_in_doubt = attempt.target().has_welcome() &&
                                 commands_.WelcomeInDoubt(attempt.target().welcome().positions(0));
-  const auto verdict = wecom_table::Classify(*endpoint, facts, welcome_in_doubt);
+  const auto verdict = wecom_table::Classify(
+      *endpoint, facts, welcome_in_doubt || campaigns_.RepeatsInDoubt(attempt));
   outcome->set_errcode(facts.errcode);
   outcome->set_why(!answer.bytes_written ? "not_written"
                    : !answer.answered    ? "no_answer"
@@ -664,6 +667,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   changed_flows_.clear();
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
   commands_.Rebuild(raw_restarted, held_until);
+  if (raw_restarted) messages_.Rebase(fence.raw_time_ns());
   messages_.Rebuild();
 }
 

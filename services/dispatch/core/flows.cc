@@ -13,6 +13,10 @@ const char* ApiOf(FlowKind kind) {
     case FlowKind::kInteractiveMessage:
     case FlowKind::kBulkMessage:
       return "add_msg_template";
+    case FlowKind::kUrgentAppMessage:
+    case FlowKind::kInteractiveAppMessage:
+    case FlowKind::kBulkAppMessage:
+      return "message_send";
     case FlowKind::kMarkTag:
       return "mark_tag";
     case FlowKind::kReadTask:
@@ -29,11 +33,13 @@ CallClass ClassOf(FlowKind kind) {
   switch (kind) {
     case FlowKind::kWelcome:
     case FlowKind::kUrgentMessage:
+    case FlowKind::kUrgentAppMessage:
       return CallClass::kUrgent;
     // The touches of a call in doubt wait for it.
     case FlowKind::kListing:
     case FlowKind::kInteractiveMessage:
     case FlowKind::kRemind:
+    case FlowKind::kInteractiveAppMessage:
       return CallClass::kInteractive;
     default:
       return CallClass::kBulk;

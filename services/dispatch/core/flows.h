@@ -17,6 +17,9 @@ enum class FlowKind : uint8_t {
   kUrgentMessage,
   kInteractiveMessage,
   kBulkMessage,
+  kUrgentAppMessage,
+  kInteractiveAppMessage,
+  kBulkAppMessage,
   kMarkTag,
   kReadTask,
   kReadResult,
@@ -32,6 +35,12 @@ struct FlowName {
   std::string campaign;  // of kCreate, kRemind and messages
   auto operator<=>(const FlowName&) const = default;
 };
+
+// Of messages to members, which stand in the campaigns of those to customers.
+inline bool IsAppMessage(FlowKind kind) {
+  return kind == FlowKind::kUrgentAppMessage || kind == FlowKind::kInteractiveAppMessage ||
+         kind == FlowKind::kBulkAppMessage;
+}
 
 // When the first call of a flow may leave.
 struct FlowHead {

@@ -413,22 +413,34 @@ class CommandTree {
   void AddMessage() {
     CLI::App* const send = AddVerb(
         AddNoun("message", "Single messages, as internal services send them"), "send",
-        "Send one message to some customers of a member",
+        "Send one message to some customers of a member, or to members",
         "  tidegate message send --corp ww1 --sender m1 --customer wm1 --customer wm2 \\\n"
-        "    --content 'Your order is there|https://example.com/o|Order' --key-prefix order-17",
+        "    --content 'Your order is there|https://example.com/o|Order' --key-prefix order-17\n"
+        "  tidegate message send --corp ww1 --member m1 --content 'The stock is low'",
         [this](const Client& client) { return MessageSend(client, message_); });
     AddCorp(send, &message_.corp);
-    send->add_option("--sender", message_.sender, "userid of the member who sends")->required();
-    send->add_option("--customer", message_.customers, "external_userid; again for more")
+    auto* const sender =
+        send->add_option("--sender", message_.sender, "userid of the member who sends");
+    auto* const customer =
+        send->add_option("--customer", message_.customers, "external_userid; again for more")
+            ->allow_extra_args(false)
+            ->needs(sender);
+    sender->needs(customer);
+    send->add_option("--member", message_.members,
+                     "userid of a member whom the corp's app writes to, instead of --sender and "
+                     "--customer; again for more")
         ->allow_extra_args(false)
+        ->excludes(sender, customer);
+    send->add_option("--content", message_.content,
+                     "TEXT|LINK_URL|LINK_TITLE; to members also TEXT alone")
         ->required();
-    send->add_option("--content", message_.content, "TEXT|LINK_URL|LINK_TITLE")->required();
     send->add_option("--class", message_.message_class, "urgent, interactive or bulk")
         ->capture_default_str();
     send->add_option("--within", message_.within_s,
                      "No attempt later than so many seconds from now; required of urgent");
     send->add_option("--key-prefix", message_.key_prefix,
-                     "Keys are PREFIX:CUSTOMER; a repeat with the same sends nothing twice");
+                     "Keys are PREFIX:CUSTOMER or PREFIX:MEMBER; a repeat with the same sends "
+                     "nothing twice");
     AddTouch();
   }
 

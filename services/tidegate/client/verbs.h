@@ -75,10 +75,11 @@ struct MessageSendOptions {
   std::string corp;
   std::string sender;
   std::vector<std::string> customers;
-  std::string content;  // TEXT|LINK_URL|LINK_TITLE
+  std::vector<std::string> members;  // whom the app writes to, instead of customers
+  std::string content;               // TEXT|LINK_URL|LINK_TITLE, to members also TEXT
   std::string message_class = "bulk";
   double within_s = 0;     // deadline from now; 0 = none
-  std::string key_prefix;  // keys are PREFIX:CUSTOMER; empty = a random one
+  std::string key_prefix;  // keys are PREFIX:CUSTOMER or PREFIX:MEMBER; empty = a random one
 };
 absl::Status MessageSend(const Client& client, const MessageSendOptions& options);
 

@@ -114,13 +114,11 @@ absl::StatusOr<std::vector<LimitRow>> ParseRowsOf(const json::value& value,
 absl::Status ParseRows(const json::value& value, Limits* limits) {
   ASSIGN_OR_RETURN(const std::vector<LimitRow> rows,
                    ParseRowsOf(value, "limits", /*of_corp=*/false));
-  for (Scope scope : {Scope::kCorp, Scope::kIp}) {
-    const bool replaced = std::any_of(rows.begin(), rows.end(), [scope](const LimitRow& row) {
-      return row.api == "*" && row.scope == scope;
+  std::erase_if(limits->rows, [&](const LimitRow& standard) {
+    return std::any_of(rows.begin(), rows.end(), [&](const LimitRow& row) {
+      return row.api == standard.api && row.scope == standard.scope;
     });
-    if (!replaced) continue;
-    std::erase_if(limits->rows, [scope](const LimitRow& row) { return row.scope == scope; });
-  }
+  });
   limits->rows.insert(limits->rows.end(), rows.begin(), rows.end());
   return absl::OkStatus();
 }
@@ -174,6 +172,35 @@ absl::Status CheckNumbers(const json::value& value, const char* place,
   int64_t of_the_product = 0;
   for (const char* key : keys) {
     RETURN_IF_ERROR(ReadNumber(*object, key, 0, place, &of_the_product));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseAppMessages(const json::value& value, Limits* limits) {
+  const json::object* object = value.if_object();
+  if (object == nullptr) return Bad("app_messages", "must be an object");
+  RETURN_IF_ERROR(
+      OnlyKeys(*object, {"duplicate_check_ms", "repeat_margin_ms", "per_member"}, "app_messages"));
+  int64_t of_the_product = 0;
+  for (const char* key : {"duplicate_check_ms", "repeat_margin_ms"}) {
+    RETURN_IF_ERROR(ReadNumber(*object, key, 0, "app_messages", &of_the_product));
+  }
+  const json::value* windows = object->if_contains("per_member");
+  if (windows == nullptr) return absl::OkStatus();
+  const json::array* array = windows->if_array();
+  if (array == nullptr) return Bad("app_messages.per_member", "must be an array");
+  limits->per_member.clear();
+  for (size_t i = 0; i < array->size(); ++i) {
+    const std::string place = absl::StrCat("app_messages.per_member[", i, "]");
+    const json::object* window = (*array)[i].if_object();
+    if (window == nullptr) return Bad(place, "must be an object");
+    RETURN_IF_ERROR(OnlyKeys(*window, {"amount", "window_ms"}, place));
+    MemberLimit& limit = limits->per_member.emplace_back();
+    RETURN_IF_ERROR(ReadNumber(*window, "amount", 1, place, &limit.amount));
+    RETURN_IF_ERROR(ReadNumber(*window, "window_ms", 1, place, &limit.window_ms));
+    if (limit.amount == 0 || limit.window_ms == 0) {
+      return Bad(place, "\"amount\" and \"window_ms\" are required");
+    }
   }
   return absl::OkStatus();
 }
@@ -264,6 +291,14 @@ Limits DefaultLimits() {
   add(Scope::kCorp, 150'000, kHour);
   add(Scope::kIp, 20'000, kMinute);
   add(Scope::kIp, 600'000, kHour);
+  for (const auto& [scope, people] :
+       {std::pair{Scope::kCorp, 200'000}, {Scope::kIp, 1'000'000'000}}) {
+    limits.rows.push_back({.api = "message_send",
+                           .scope = scope,
+                           .amount = people,
+                           .counts_people = true,
+                           .calendar = Calendar::kDay});
+  }
   limits.in_flight = {{"mark_tag", 5}};
   return limits;
 }
@@ -274,11 +309,11 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (error) return Bad("file", absl::StrCat("not JSON: ", error.message()));
   const json::object* object = parsed.if_object();
   if (object == nullptr) return Bad("file", "must be a JSON object");
-  RETURN_IF_ERROR(
-      OnlyKeys(*object,
-               {"limits", "in_flight", "http_deadline_ms", "settle", "results", "messages",
-                "slots_per_window", "receive_quota", "quiet_hours", "weight", "corps"},
-               "file"));
+  RETURN_IF_ERROR(OnlyKeys(
+      *object,
+      {"limits", "in_flight", "http_deadline_ms", "settle", "results", "messages", "app_messages",
+       "slots_per_window", "receive_quota", "quiet_hours", "weight", "corps"},
+      "file"));
   RETURN_IF_ERROR(CheckPolicies(*object, "file"));
   Limits limits = DefaultLimits();
   int64_t http_deadline_ms = 0;
@@ -300,6 +335,9 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   if (const json::value* part = object->if_contains("messages"); part != nullptr) {
     RETURN_IF_ERROR(CheckNumbers(*part, "messages",
                                  {"urgent_linger_ms", "interactive_linger_ms", "bulk_linger_ms"}));
+  }
+  if (const json::value* part = object->if_contains("app_messages"); part != nullptr) {
+    RETURN_IF_ERROR(ParseAppMessages(*part, &limits));
   }
   if (const json::value* part = object->if_contains("corps"); part != nullptr) {
     RETURN_IF_ERROR(ParseCorps(*part, &limits));

@@ -29,12 +29,19 @@ struct LimitRow {
   Calendar calendar = Calendar::kNone;
 };
 
+// At most so many messages of an app to one member in any window; one more is dropped.
+struct MemberLimit {
+  int64_t amount = 0;
+  int64_t window_ms = 0;
+};
+
 struct Limits {
   // Default: F1 and F2 per corp, F3 and F4 per address, all for "*". A file's "*" rows of a scope
   // replace the default ones of that scope.
   std::vector<LimitRow> rows;
   // Calls of one corp served at once, by API; absent = not limited. Default: mark_tag 5.
   std::map<std::string, int64_t> in_flight;
+  std::vector<MemberLimit> per_member = {{30, 60'000}, {1'000, 3'600'000}};
   // What a corp has of its own: rows stand in place of those of their API and scope.
   struct OfCorp {
     std::vector<LimitRow> rows;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/hash.h"
 
@@ -28,6 +29,7 @@ constexpr const char* kContactApis[] = {"mark_tag",
 // Empty for a path that is no API here.
 std::string ApiOf(absl::string_view path) {
   if (path == "/cgi-bin/gettoken") return "gettoken";
+  if (path == "/cgi-bin/message/send") return "message_send";
   if (!absl::ConsumePrefix(&path, "/cgi-bin/externalcontact/")) return "";
   for (const char* api : kContactApis) {
     if (path == api) return api;
@@ -206,6 +208,9 @@ void WecomCore::DescribeForWitness(Call& call) {
     ReadStrings(call.body, "external_userid", kNoBound, &call.entry.recipients);
     ReadString(call.body, "sender", &call.entry.sender);
     call.entry.marker = MarkerOf(call.body);
+  } else if (call.api == "message_send") {
+    call.entry.recipients = MembersOf(call.body);
+    call.entry.marker = AppMarkerOf(call.body);
   } else if (call.api == "mark_tag") {
     ReadString(call.body, "external_userid", &customer);
     ReadString(call.body, "userid", &call.entry.sender);
@@ -231,6 +236,7 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "mark_tag") return MarkTag(call);
   if (call.api == "add_msg_template") return AddMsgTemplate(call);
   if (call.api == "send_welcome_msg") return SendWelcome(call);
+  if (call.api == "message_send") return SendAppMessage(call);
   MassSends& sends = call.corp->sends;
   if (call.api == "remind_groupmsg_send") return sends.Remind(call.body, call.now);
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
@@ -314,6 +320,20 @@ ApiError WecomCore::AddMsgTemplate(Call& call) {
   if (created.error.failed()) return created.error;
   call.answer["msgid"] = created.msgid;
   call.entry.msgid = created.msgid;
+  return {};
+}
+
+ApiError WecomCore::SendAppMessage(Call& call) {
+  AppMessages::Sent sent =
+      call.corp->app_messages.Send(call.body, call.entry.sha256, call.agent_id, call.now);
+  call.entry.fail_list = sent.invalid;
+  if (sent.error.failed()) return sent.error;
+  call.answer["msgid"] = sent.msgid;
+  call.answer["invaliduser"] = absl::StrJoin(sent.invalid, "|");
+  call.entry.msgid = sent.msgid;
+  call.entry.delivered = std::move(sent.delivered);
+  call.entry.over_frequency = std::move(sent.dropped);
+  call.entry.duplicate = sent.duplicate;
   return {};
 }
 

@@ -30,6 +30,7 @@
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/base/seeded_random.h"
+#include "services/wecom_simulator/core/app_message.h"
 #include "services/wecom_simulator/core/callback_queue.h"
 #include "services/wecom_simulator/core/corp.h"
 #include "services/wecom_simulator/core/faults.h"
@@ -98,9 +99,11 @@ class WecomCore {
 
  private:
   struct CorpState {
-    explicit CorpState(const CoreOptions& options) : sends(options, corp) {}
+    explicit CorpState(const CoreOptions& options)
+        : sends(options, corp), app_messages(options, corp) {}
     Corp corp;
     MassSends sends;
+    AppMessages app_messages;
   };
   struct TokenOwner {
     std::string corp;
@@ -164,6 +167,7 @@ class WecomCore {
   ApiError MarkTag(Call& call);
   ApiError AddMsgTemplate(Call& call);
   ApiError SendWelcome(Call& call);
+  ApiError SendAppMessage(Call& call);
   ApiError Execute(Call& call);
 
   void ReleaseExpired(int64_t raw_ns);

@@ -107,8 +107,38 @@ TEST(AnswerClassesTest, ACreateIsRepeatedAfterDocumentedRefusalsOnly) {
                                   45035, 45036}));
 }
 
+// A repeat of the same bytes does no harm for a time, so it is in doubt until WeCom has taken it.
+TEST(AnswerClassesTest, WhatWecomChecksForDuplicatesEndsItsDoubtByAnAcceptanceOnly) {
+  const Endpoint& app = *FindEndpoint("message_send");
+  ASSERT_EQ(app.idempotency, Idempotency::kDeduplicated);
+  struct Row {
+    const char* observed;
+    AnswerFacts facts;
+    AnswerClass first, after_doubt;
+  };
+  for (const Row& row : std::vector<Row>{
+           {"no byte written", Unwritten(0), kAgain, kAgain},
+           {"silence", {.bytes_written = true}, kDoubt, kDoubt},
+           {"200 HTML", Unreadable(200), kDoubt, kDoubt},
+           {"502 with 0", Answered(0, true, 502), kDoubt, kDoubt},
+           {"0 and an id", Answered(0, true), kAccepted, kAccepted},
+           {"0 without id", Answered(0), kAccepted, kAccepted},
+           {"busy", Answered(-1), kDoubt, kDoubt},
+           {"unknown code", Answered(987654), kDoubt, kDoubt},
+           {"token expired", Answered(42001), kAgain, kAgain},
+           {"over the limit", Answered(45009), kAgain, kAgain},
+           {"nobody is a member", Answered(81013), kRefused, kDoubt},
+           {"another app", Answered(301002), kRefused, kDoubt},
+       }) {
+    SCOPED_TRACE(row.observed);
+    EXPECT_EQ(Classify(app, row.facts, false).answer_class, row.first);
+    EXPECT_EQ(Classify(app, row.facts, true).answer_class, row.after_doubt);
+  }
+}
+
 TEST(AnswerClassesTest, OnlyRepeatsWithHarmAreEverInDoubt) {
   for (const Endpoint& endpoint : Endpoints()) {
+    if (endpoint.idempotency == Idempotency::kDeduplicated) continue;
     for (const int errcode : {-1, 0, 41051, 987654}) {
       for (const bool in_doubt_before : {false, true}) {
         EXPECT_EQ(

@@ -214,5 +214,23 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
   EXPECT_EQ(limits->results.close_after_ns, 9 * kNanosPerMilli);
 }
 
+TEST(LimitsFileTest, MessagesOfAppsHaveTheirOwnPart) {
+  EXPECT_EQ(DefaultLimits().app_messages.per_member.size(), 2u);
+  const auto limits =
+      ParseLimits(R"({"app_messages":{"duplicate_check_ms":14400000,"repeat_margin_ms":1000,)"
+                  R"("per_member":[{"amount":5,"window_ms":2000}]}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  EXPECT_EQ(limits->app_messages.duplicate_check_ns, int64_t{4} * 3600 * kNanosPerSecond);
+  EXPECT_EQ(limits->app_messages.repeat_margin_ns, kNanosPerSecond);
+  ASSERT_EQ(limits->app_messages.per_member.size(), 1u);
+  EXPECT_EQ(limits->app_messages.per_member[0].amount, 5);
+  EXPECT_EQ(limits->app_messages.per_member[0].window_ns, 2 * kNanosPerSecond);
+  for (const char* bad : {R"({"app_messages":{"duplicate_check_ms":14400001}})",
+                          R"({"app_messages":{"per_member":[{"amount":5}]}})",
+                          R"({"app_messages":{"per_member":{}}})"}) {
+    EXPECT_FALSE(ParseLimits(bad).ok()) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace tidegate::wecom_table

@@ -174,6 +174,14 @@ TEST(RequestsTest, BodiesAreTheSameBytesEachTime) {
   EXPECT_EQ(GroupMsgSendResultBody("id", "m1", "c", 1000),
             R"({"msgid":"id","userid":"m1","limit":1000,"cursor":"c"})");
   EXPECT_EQ(GroupMsgTaskBody("id", "c", 1000), R"({"msgid":"id","limit":1000,"cursor":"c"})");
+  EXPECT_EQ(AppMessageBody("17", customers, "hi", "", "", "mark", 1800),
+            R"({"touser":"wm1|wm2","agentid":17,"msgtype":"text","text":{"content":"hi"},)"
+            R"("tg":"mark","enable_duplicate_check":1,"duplicate_check_interval":1800})");
+  EXPECT_EQ(
+      AppMessageBody("17", {customers.data(), 1}, "hi", "https://e.com/a#b", "t", "mark", 1800),
+      R"({"touser":"wm1","agentid":17,"msgtype":"textcard","textcard":{"title":"t",)"
+      R"("description":"hi","url":"https://e.com/a?tg=mark#b"},)"
+      R"("enable_duplicate_check":1,"duplicate_check_interval":1800})");
 }
 
 TEST(RequestsTest, AMarkerComesBackFromAnyUrl) {
