@@ -12,8 +12,10 @@ using ::tidegate::log::v1::CallTarget;
 
 namespace {
 
-constexpr int64_t kHourNs = int64_t{3600} * kNanosPerSecond;
-constexpr int64_t kHoursKept = 24;
+constexpr int64_t kSlotNs = int64_t{600} * kNanosPerSecond;
+constexpr int64_t kSlotsOfHour = 6;
+constexpr int64_t kHours = 24;
+constexpr int64_t kSlotsKept = kHours * kSlotsOfHour;
 
 }  // namespace
 
@@ -30,54 +32,54 @@ bool UrgentCalls::Counts(const CallTarget& target) {
   }
 }
 
-void UrgentCalls::AddTo(int64_t hour, Hours* hours) {
-  if (hours->empty() || hours->back().first < hour) hours->emplace_back(hour, 0);
-  ++hours->back().second;
-  while (hours->front().first <= hours->back().first - kHoursKept) hours->pop_front();
+void UrgentCalls::AddTo(int64_t slot, Slots* slots) {
+  if (slots->empty() || slots->back().first < slot) slots->emplace_back(slot, 0);
+  ++slots->back().second;
+  while (slots->front().first <= slots->back().first - kSlotsKept) slots->pop_front();
 }
 
 void UrgentCalls::Add(Route route, uint32_t api_number, absl::string_view corp,
                       absl::string_view api, int64_t raw_ns) {
-  const int64_t hour = raw_ns / kHourNs;
-  newest_hour_ = std::max(newest_hour_, hour);
+  const int64_t slot = raw_ns / kSlotNs;
+  newest_slot_ = std::max(newest_slot_, slot);
   OfRoute& of = routes_[route];
   if (of.corp.empty()) {
     of.corp = std::string(corp);
     of.api = std::string(api);
   }
-  AddTo(hour, &of.hours);
-  AddTo(hour, &apis_[api_number]);
+  AddTo(slot, &of.slots);
+  AddTo(slot, &apis_[api_number]);
 }
 
-double UrgentCalls::PerHourOf(const Hours& hours, int64_t hour) {
-  int64_t busier = 0;
+double UrgentCalls::PerHourOf(const Slots& slots, int64_t slot) {
+  int64_t busiest = 0;
   int64_t all = 0;
-  for (const auto& [each, calls] : hours) {
-    if (each <= hour - kHoursKept) continue;
+  for (const auto& [each, calls] : slots) {
+    if (each <= slot - kSlotsKept) continue;
     all += calls;
-    if (each >= hour - 1) busier = std::max(busier, calls);
+    if (each >= slot - kSlotsOfHour) busiest = std::max(busiest, calls);
   }
-  return std::max(static_cast<double>(busier), static_cast<double>(all) / kHoursKept);
+  return std::max(static_cast<double>(busiest * kSlotsOfHour), static_cast<double>(all) / kHours);
 }
 
 double UrgentCalls::PerHour(Route route, int64_t raw_ns) const {
   const auto found = routes_.find(route);
-  return found == routes_.end() ? 0 : PerHourOf(found->second.hours, raw_ns / kHourNs);
+  return found == routes_.end() ? 0 : PerHourOf(found->second.slots, raw_ns / kSlotNs);
 }
 
 double UrgentCalls::PerHourOfApi(uint32_t api_number, int64_t raw_ns) const {
   const auto found = apis_.find(api_number);
-  return found == apis_.end() ? 0 : PerHourOf(found->second, raw_ns / kHourNs);
+  return found == apis_.end() ? 0 : PerHourOf(found->second, raw_ns / kSlotNs);
 }
 
 void UrgentCalls::Rebase(int64_t raw_ns) {
-  const int64_t later = raw_ns / kHourNs - newest_hour_;
-  newest_hour_ += later;
-  const auto move = [&](Hours* hours) {
-    for (auto& [hour, calls] : *hours) hour += later;
+  const int64_t later = raw_ns / kSlotNs - newest_slot_;
+  newest_slot_ += later;
+  const auto move = [&](Slots* slots) {
+    for (auto& [slot, calls] : *slots) slot += later;
   };
-  for (auto& [route, of] : routes_) move(&of.hours);
-  for (auto& [api, hours] : apis_) move(&hours);
+  for (auto& [route, of] : routes_) move(&of.slots);
+  for (auto& [api, slots] : apis_) move(&slots);
 }
 
 // Routes and apis have the numbers of the process.
@@ -89,8 +91,8 @@ void UrgentCalls::AddStateTo(core::StateHash* hash) const {
   });
   hash->Add(sorted.size());
   for (const OfRoute* of : sorted) {
-    hash->Add(of->corp).Add(of->api).Add(of->hours.size());
-    for (const auto& [hour, calls] : of->hours) hash->Add(hour).Add(calls);
+    hash->Add(of->corp).Add(of->api).Add(of->slots.size());
+    for (const auto& [slot, calls] : of->slots) hash->Add(slot).Add(calls);
   }
 }
 

@@ -1,6 +1,6 @@
 // How many calls that cannot wait are to be expected of a corp at an api, and of all corps
 // together: for so many, bulk calls leave tokens (reserve.h). Counted are the attempts of urgent
-// and interactive calls, by hours of the last day.
+// and interactive calls, by ten minutes of the last day.
 //
 // A fold of the ledger's attempts, so that a restart does not give away what was kept. Times are
 // CLOCK_MONOTONIC_RAW in nanoseconds: a step of the wall clock forgets nothing. Not thread-safe.
@@ -29,8 +29,9 @@ class UrgentCalls {
   // One was attempted. `route` is that of corp and api, `api_number` that of the api.
   void Add(Route route, uint32_t api_number, absl::string_view corp, absl::string_view api,
            int64_t raw_ns);
-  // Calls to expect in an hour, of a corp or of all: as in the busier of the last two hours of the
-  // clock, or as in the mean hour of the last 24, whichever is more. 0: there was none in these.
+  // Calls to expect in an hour, of a corp or of all: as in the busiest ten minutes of the last
+  // hour, or as in the mean hour of the last 24, whichever is more. 0: there was none in these. To
+  // expect too many costs bulk calls little, beside the thousands that a window has.
   double PerHour(Route route, int64_t raw_ns) const;
   double PerHourOfApi(uint32_t api_number, int64_t raw_ns) const;
   // Another boot: how long the newest ones are ago cannot be told, so it is taken for none.
@@ -38,19 +39,19 @@ class UrgentCalls {
   void AddStateTo(core::StateHash* hash) const;
 
  private:
-  // Calls by hour of the raw clock, ascending; at most the last 24 hours that had some.
-  using Hours = std::deque<std::pair<int64_t, int64_t>>;
+  // Calls by ten minutes of the raw clock, ascending; those of the last day that had some.
+  using Slots = std::deque<std::pair<int64_t, int64_t>>;
   struct OfRoute {
     std::string corp;
     std::string api;
-    Hours hours;
+    Slots slots;
   };
-  static void AddTo(int64_t hour, Hours* hours);
-  static double PerHourOf(const Hours& hours, int64_t hour);
+  static void AddTo(int64_t slot, Slots* slots);
+  static double PerHourOf(const Slots& slots, int64_t slot);
 
   absl::flat_hash_map<Route, OfRoute> routes_;
-  absl::flat_hash_map<uint32_t, Hours> apis_;  // sums of their routes
-  int64_t newest_hour_ = 0;
+  absl::flat_hash_map<uint32_t, Slots> apis_;  // sums of their routes
+  int64_t newest_slot_ = 0;
 };
 
 }  // namespace tidegate::dispatch

@@ -68,9 +68,12 @@ class BulkReserveTest : public ::testing::Test {
   Scheduler::Flow Add(const std::string& corp, CallClass call_class) {
     return scheduler_->AddFlow(buckets_->RouteOf(corp, "a"), call_class);
   }
-  void ExpectUrgent(const std::string& corp, int64_t calls, int64_t at_ns = kStart) {
+  // As many as `in_an_hour` expects; a multiple of 6.
+  void ExpectUrgent(const std::string& corp, int64_t in_an_hour) {
     const auto route = buckets_->RouteOf(corp, "a");
-    for (; calls > 0; --calls) urgent_.Add(route, buckets_->ApiOf(route), corp, "a", at_ns);
+    for (; in_an_hour > 0; in_an_hour -= 6) {
+      urgent_.Add(route, buckets_->ApiOf(route), corp, "a", kStart);
+    }
   }
   // Calls of the flow that leave, which always has so many more; they end at once.
   int64_t Send(Scheduler::Flow flow, int64_t now_ns, int64_t waiting = 1'000'000) {
@@ -93,17 +96,17 @@ class BulkReserveTest : public ::testing::Test {
 
 TEST_F(BulkReserveTest, WhereNoUrgentCallWasEverMadeAllIsBulks) {
   Use(100, 1000);
-  ExpectUrgent("c2", 5);
+  ExpectUrgent("c2", 6);
   EXPECT_EQ(Send(Add("c1", CallClass::kBulk), kStart), 100);
 }
 
 TEST_F(BulkReserveTest, UrgentAndInteractiveCallsGetWhatBulkLeaves) {
   Use(100, 1000);
-  ExpectUrgent("c1", 4);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c1", CallClass::kBulk);
   const auto interactive = Add("c1", CallClass::kInteractive);
   const auto urgent = Add("c1", CallClass::kUrgent);
-  const int64_t left = MostIn(4, kHour);
+  const int64_t left = MostIn(6, kHour);
   EXPECT_EQ(Send(bulk, kStart), 100 - left);
   EXPECT_EQ(Send(interactive, kStart, 1), 1);
   EXPECT_EQ(Send(urgent, kStart, left - 1), left - 1);
@@ -111,41 +114,42 @@ TEST_F(BulkReserveTest, UrgentAndInteractiveCallsGetWhatBulkLeaves) {
 
 TEST_F(BulkReserveTest, LessIsKeptAsTheReturnOfTokensComesNearer) {
   Use(100, 1000);
-  ExpectUrgent("c1", 4);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c1", CallClass::kBulk);
   int64_t sent = Send(bulk, kStart);
-  EXPECT_EQ(sent, 100 - MostIn(4, kHour));
+  EXPECT_EQ(sent, 100 - MostIn(6, kHour));
   // It is asked again when the next token is not needed any more, until one is left.
   int64_t asked = 0;
-  for (int64_t now; (now = scheduler_->NextNs()) < kStart + kHour; ++asked) {
+  constexpr int64_t kReturn = kStart + kHour + kHour / 240;
+  for (int64_t now; (now = scheduler_->NextNs()) < kReturn; ++asked) {
     sent += Send(bulk, now);
-    EXPECT_LE(sent, 100 - MostIn(4, kStart + kHour - now));
+    EXPECT_LE(sent, 100 - MostIn(6, kReturn - now));
   }
   EXPECT_EQ(sent, 99);
-  EXPECT_LE(asked, 2 * 11);
+  EXPECT_LE(asked, 2 * MostIn(6, kHour));
 }
 
 TEST_F(BulkReserveTest, BulkThatCanEndNowLeavesOnlyTheMean) {
   Use(100, 1000);
-  ExpectUrgent("c1", 4);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c1", CallClass::kBulk);
-  EXPECT_EQ(Send(bulk, kStart, 96), 96);
+  EXPECT_EQ(Send(bulk, kStart, 94), 94);
   EXPECT_EQ(Send(bulk, kStart, 1), 0);
 }
 
 TEST_F(BulkReserveTest, UrgentCallsOfOneCorpFindTheAddressNotSpentByOthers) {
   Use(100, 100);
-  ExpectUrgent("c1", 4);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c2", CallClass::kBulk);
   const auto interactive = Add("c3", CallClass::kInteractive);
-  EXPECT_EQ(Send(bulk, kStart), 100 - MostIn(4, kHour));
+  EXPECT_EQ(Send(bulk, kStart), 100 - MostIn(6, kHour));
   // Bulk calls wait, and hold back no others of the address.
   EXPECT_EQ(Send(interactive, kStart, 2), 2);
 }
 
 TEST_F(BulkReserveTest, OneCallAtOnceIsLeft) {
   Use(1000, 1000, /*in_flight=*/5);
-  ExpectUrgent("c1", 1);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c1", CallClass::kBulk);
   const auto urgent = Add("c1", CallClass::kUrgent);
   const auto route = scheduler_->route_of(bulk);
@@ -165,13 +169,13 @@ TEST_F(BulkReserveTest, OneCallAtOnceIsLeft) {
 
 TEST_F(BulkReserveTest, AWindowOfOneCallIsBulksToo) {
   Use(1, 1000);
-  ExpectUrgent("c1", 10);
+  ExpectUrgent("c1", 12);
   EXPECT_EQ(Send(Add("c1", CallClass::kBulk), kStart), 1);
 }
 
 TEST_F(BulkReserveTest, AnInteractiveCallThatComesLaterGoesBeforeBulkThatWaits) {
   Use(100, 1000);
-  ExpectUrgent("c1", 4);
+  ExpectUrgent("c1", 6);
   const auto bulk = Add("c1", CallClass::kBulk);
   const auto interactive = Add("c1", CallClass::kInteractive);
   Send(bulk, kStart);
@@ -183,21 +187,22 @@ TEST_F(BulkReserveTest, AnInteractiveCallThatComesLaterGoesBeforeBulkThatWaits) 
   EXPECT_EQ(scheduler_->Next(kStart), std::nullopt);
 }
 
-TEST(UrgentCallsTest, AnHourIsExpectedToBeAsTheBusierOfTheLastTwoOrAsTheMeanOfADay) {
+TEST(UrgentCallsTest, AnHourIsExpectedAsTheBusiestTenMinutesOfTheLastOneOrAsTheMeanOfADay) {
+  constexpr int64_t kTenMinutes = kHour / 6;
   UrgentCalls calls;
-  const auto add = [&](int64_t count, int64_t hour) {
-    while (count-- > 0) calls.Add(0, 0, "c1", "a", hour * kHour);
+  const auto add = [&](int64_t count, int64_t at_ns) {
+    while (count-- > 0) calls.Add(0, 0, "c1", "a", at_ns);
   };
   EXPECT_EQ(calls.PerHour(0, 100 * kHour), 0);
-  add(48, 100);
-  EXPECT_EQ(calls.PerHour(0, 100 * kHour), 48);
-  EXPECT_EQ(calls.PerHour(0, 102 * kHour - 1), 48);
-  EXPECT_EQ(calls.PerHour(0, 102 * kHour), 2);
-  add(5, 102);
-  EXPECT_EQ(calls.PerHour(0, 102 * kHour), 5);
-  EXPECT_EQ(calls.PerHour(0, 124 * kHour), 5.0 / 24);
-  EXPECT_EQ(calls.PerHour(0, 126 * kHour), 0);
-  EXPECT_EQ(calls.PerHourOfApi(0, 102 * kHour), 5);
+  add(48, 100 * kHour);
+  add(8, 100 * kHour + kTenMinutes);
+  EXPECT_EQ(calls.PerHour(0, 100 * kHour), 6 * 48);
+  EXPECT_EQ(calls.PerHour(0, 101 * kHour + kTenMinutes - 1), 6 * 48);
+  EXPECT_EQ(calls.PerHour(0, 101 * kHour + kTenMinutes), 6 * 8);
+  EXPECT_EQ(calls.PerHour(0, 102 * kHour), 56.0 / 24);
+  EXPECT_EQ(calls.PerHour(0, 124 * kHour), 8.0 / 24);
+  EXPECT_EQ(calls.PerHour(0, 125 * kHour), 0);
+  EXPECT_EQ(calls.PerHourOfApi(0, 102 * kHour), 56.0 / 24);
 }
 
 TEST(UrgentCallsTest, AfterAnotherBootTheNewestAreOfNow) {
@@ -205,7 +210,8 @@ TEST(UrgentCallsTest, AfterAnotherBootTheNewestAreOfNow) {
   calls.Add(0, 0, "c1", "a", 100 * kHour);
   calls.Add(0, 0, "c1", "a", 103 * kHour);
   calls.Rebase(kHour / 2);
-  EXPECT_EQ(calls.PerHour(0, kHour / 2), 1);
+  EXPECT_EQ(calls.PerHour(0, kHour / 2), 6);
+  EXPECT_EQ(calls.PerHour(0, 2 * kHour), 2.0 / 24);
   EXPECT_EQ(calls.PerHour(0, 22 * kHour), 1.0 / 24);
 }
 
