@@ -536,6 +536,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
     // The next call has a name of its own: a late answer to the lost one must not pass for its.
     ++call->doubt->pages;
     call->doubt->listing = 1;
+    call->doubt->page_errors = 0;
     call->doubt->cursor.clear();
     call->doubt->matches.clear();
   } else {
@@ -653,7 +654,7 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);
   hash->Add(doubt.start_time_s).Add(doubt.end_time_s).Add(doubt.next_raw_ns).Add(doubt.listing);
-  hash->Add(doubt.pages).Add(doubt.cursor).Add(doubt.waits_for_owner);
+  hash->Add(doubt.pages).Add(doubt.page_errors).Add(doubt.cursor).Add(doubt.waits_for_owner);
   hash->Add(doubt.lost_by_own_fence);
   for (const auto* matches : {&doubt.matches, &doubt.matches_before}) {
     hash->Add(matches->size());

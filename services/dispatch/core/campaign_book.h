@@ -54,10 +54,11 @@ struct DoubtState {
   int64_t opened_raw_ns = 0;
   int64_t opened_wall_ns = 0;  // of the attempt
   int64_t start_time_s = 0;    // of the listings' window, wall
-  int64_t end_time_s = 0;
-  int64_t next_raw_ns = 0;  // when the next listing may begin
-  uint32_t listing = 0;     // under way or next: 1, 2; 3 = both are clean
-  uint32_t pages = 0;       // of all listings so far
+  int64_t end_time_s = 0;      // when the first listing began, wall; 0 before that
+  int64_t next_raw_ns = 0;     // when the next listing may begin
+  uint32_t listing = 0;        // under way or next: 1, 2; 3 = both are clean
+  uint32_t pages = 0;          // of all listings so far
+  uint32_t page_errors = 0;    // in a row, at this page
   std::string cursor;
   std::set<std::string> matches;  // of the listing under way
   std::set<std::string> matches_before;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
+#include "common/wecom_table/errors.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/campaign_book.h"
 
@@ -22,6 +23,23 @@ using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
 using ::tidegate::log::v1::SETTLEMENT_PARKED;
 
 using Phase = CampaignCallState::Phase;
+
+namespace {
+
+// A page that cannot be read is tried so often in a row; then the listings begin anew, in case its
+// cursor has grown old.
+constexpr uint32_t kPageTriesMax = 8;
+constexpr int64_t kPageRetryNs = kNanosPerSecond;
+
+// All of both listings again; their window stays.
+void ListAnew(DoubtState* doubt) {
+  doubt->listing = 1;
+  doubt->page_errors = 0;
+  doubt->cursor.clear();
+  doubt->matches.clear();
+}
+
+}  // namespace
 
 void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
                              int64_t settle_from_raw_ns) {
@@ -92,9 +110,8 @@ void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
       if (TIDEGATE_MUTANT == 20) continue;
       doubt.waits_for_owner = true;
       // What was listed so far proves nothing about what may still be written.
-      doubt.listing = 1;
-      doubt.cursor.clear();
-      doubt.matches.clear();
+      ListAnew(&doubt);
+      doubt.end_time_s = 0;
       ScheduleDoubt({key, batch}, std::max(raw_ns, doubt.opened_raw_ns));
     }
   }
@@ -116,8 +133,10 @@ WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
   DoubtState& doubt = *call.doubt;
   TIDEGATE_CRASH_POINT_IF(!doubt.cursor.empty() || doubt.listing == 2, "R2");
   doubt.under_way = true;
+  // The settle wait has passed: what is executed later is none of this call. The window must not
+  // grow with every error, or busy corps would have ever more pages to read without one.
   const int64_t end_time_s =
-      doubt.cursor.empty() ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
+      doubt.end_time_s == 0 ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
   WantedCall wanted;
   wanted.corp = ref.first.first;
   wanted.api = ApiOf(FlowKind::kListing);
@@ -143,12 +162,15 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
   ++doubt.pages;
   const int64_t completed = outcome.completed().raw_ns();
   if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED && TIDEGATE_MUTANT != 8) {
-    // An error is no evidence of absence: both listings start over.
-    doubt.listing = 1;
-    doubt.cursor.clear();
-    doubt.matches.clear();
-    doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
+    // An error is no evidence of absence: the same page is read again. A cursor that WeCom does not
+    // know any more ends both listings.
+    if (outcome.errcode() == wecom_table::kErrcodeBadCursor ||
+        ++doubt.page_errors >= kPageTriesMax) {
+      ListAnew(&doubt);
+    }
+    doubt.next_raw_ns = completed + std::min(kPageRetryNs, limits_->settle.list_gap_ns);
   } else {
+    doubt.page_errors = 0;
     doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
     if (TIDEGATE_MUTANT != 7) doubt.cursor = outcome.next_cursor();
     doubt.next_raw_ns = completed;
