@@ -258,6 +258,18 @@ ApiError MassSends::FindSend(const json::object& body, const Now& now, const Sen
   return {};
 }
 
+ApiError MassSends::Cancel(const json::object& body, const Now& now) {
+  const Send* found = nullptr;
+  if (ApiError error = FindSend(body, now, &found); error.failed()) return error;
+  if (found->cancelled) return {41093, "mass message has been cancelled"};
+  Send& send = sends_[static_cast<size_t>(found - sends_.data())];
+  send.cancelled = true;
+  for (MemberTask& task : send.tasks) {
+    if (task.confirmed_raw_ns > now.raw_ns) task.confirmed_raw_ns = INT64_MAX;
+  }
+  return {};
+}
+
 ApiError MassSends::Tasks(const json::object& body, const Now& now, json::object* answer) const {
   (*answer)["next_cursor"] = "";
   json::array& list = ((*answer)["task_list"] = json::array()).get_array();
@@ -326,6 +338,7 @@ json::array MassSends::Truth(const Now& now) const {
     }
     sends.push_back({{"msgid", send.msgid},
                      {"sender", send.sender},
+                     {"cancelled", send.cancelled},
                      {"executed_wall_ns", send.executed_wall_ns},
                      {"fail_list", JsonStrings(send.fail_list)},
                      {"recipients", std::move(recipients)}});

@@ -17,9 +17,13 @@ namespace json = boost::json;
 constexpr size_t kTagsPerCallMax = 1000;
 constexpr size_t kTagsPerFollowMax = 3000;
 
-constexpr const char* kContactApis[] = {
-    "mark_tag",          "add_msg_template",         "get_groupmsg_list_v2",
-    "get_groupmsg_task", "get_groupmsg_send_result", "send_welcome_msg"};
+constexpr const char* kContactApis[] = {"mark_tag",
+                                        "add_msg_template",
+                                        "get_groupmsg_list_v2",
+                                        "get_groupmsg_task",
+                                        "get_groupmsg_send_result",
+                                        "send_welcome_msg",
+                                        "cancel_groupmsg_send"};
 
 // Empty for a path that is no API here.
 std::string ApiOf(absl::string_view path) {
@@ -207,6 +211,8 @@ void WecomCore::DescribeForWitness(Call& call) {
     ReadString(call.body, "userid", &call.entry.sender);
     ReadStrings(call.body, "add_tag", kNoBound, &call.entry.add);
     ReadStrings(call.body, "remove_tag", kNoBound, &call.entry.remove);
+  } else if (call.api == "cancel_groupmsg_send") {
+    ReadString(call.body, "msgid", &call.entry.msgid);
   } else if (call.api == "send_welcome_msg") {
     ReadString(call.body, "welcome_code", &code);
     call.entry.marker = MarkerOf(call.body);
@@ -225,6 +231,7 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "mark_tag") return MarkTag(call);
   if (call.api == "add_msg_template") return AddMsgTemplate(call);
   if (call.api == "send_welcome_msg") return SendWelcome(call);
+  if (call.api == "cancel_groupmsg_send") return call.corp->sends.Cancel(call.body, call.now);
   const MassSends& sends = call.corp->sends;
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
   if (call.api == "get_groupmsg_task") return sends.Tasks(call.body, call.now, &call.answer);
