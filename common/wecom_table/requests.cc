@@ -77,6 +77,10 @@ std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, 
   return json::serialize(body);
 }
 
+std::string CancelGroupMsgSendBody(absl::string_view msgid) {
+  return json::serialize(json::object{{"msgid", View(msgid)}});
+}
+
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit) {
   json::object body;

@@ -20,6 +20,7 @@ std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text);
 std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor,
                              int limit);
 std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, int limit);
+std::string CancelGroupMsgSendBody(absl::string_view msgid);
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit);
 

@@ -658,7 +658,7 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   hash->Add(doubt.lost_by_own_fence);
   for (const auto* matches : {&doubt.matches, &doubt.matches_before}) {
     hash->Add(matches->size());
-    for (const std::string& match : *matches) hash->Add(match);
+    for (const auto& [msgid, created_s] : *matches) hash->Add(msgid).Add(created_s);
   }
 }
 
@@ -711,7 +711,12 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   } else if (attempt.target().has_list()) {
     for (const auto& message : answer.messages) {
       for (const std::string& url : message.link_urls) {
-        if (wecom_table::MarkerOf(url) == call->marker) outcome->add_matches(message.msgid);
+        if (wecom_table::MarkerOf(url) != call->marker) continue;
+        outcome->add_matches(message.msgid);
+        auto* listed = outcome->add_listed();
+        listed->set_msgid(message.msgid);
+        listed->set_created_s(message.create_time_s);
+        listed->set_marker(call->marker);
       }
     }
   }

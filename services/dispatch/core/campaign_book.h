@@ -60,8 +60,10 @@ struct DoubtState {
   uint32_t pages = 0;          // of all listings so far
   uint32_t page_errors = 0;    // in a row, at this page
   std::string cursor;
-  std::set<std::string> matches;  // of the listing under way
-  std::set<std::string> matches_before;
+  // Tasks with the call's marker: msgid, when WeCom made it (Unix seconds).
+  using Matches = std::map<std::string, int64_t>;
+  Matches matches;  // of the listing under way
+  Matches matches_before;
   bool under_way = false;  // an attempt is open, or something was decided in this batch
   // Whoever made the call may still be running, and still write it.
   bool waits_for_owner = false;

@@ -4,7 +4,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/crash_point.h"
-#include "common/base/log.h"
 #include "common/wecom_table/errors.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/campaign_book.h"
@@ -171,7 +170,8 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
     doubt.next_raw_ns = completed + std::min(kPageRetryNs, limits_->settle.list_gap_ns);
   } else {
     doubt.page_errors = 0;
-    doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
+    for (const std::string& msgid : outcome.matches()) doubt.matches.try_emplace(msgid, 0);
+    for (const auto& task : outcome.listed()) doubt.matches[task.msgid()] = task.created_s();
     if (TIDEGATE_MUTANT != 7) doubt.cursor = outcome.next_cursor();
     doubt.next_raw_ns = completed;
     if (doubt.cursor.empty()) {
@@ -218,14 +218,17 @@ std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
       settled->set_settlement(SETTLEMENT_NOT_EXECUTED);
     } else {
       settled->set_settlement(SETTLEMENT_ACCEPTED);
-      settled->set_msgid(*doubt.matches.begin());
-      if (doubt.matches.size() > 1) {
-        LogEvent(LogLevel::kError, "duplicate_detected", {{"call", call.call_id}});
-      }
+      // The others are taken back: see GhostBook.
+      settled->set_msgid(std::min_element(doubt.matches.begin(), doubt.matches.end(),
+                                          [](const auto& a, const auto& b) {
+                                            return std::pair(a.second, a.first) <
+                                                   std::pair(b.second, b.first);
+                                          })
+                             ->first);
     }
-    settled->set_evidence(absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..",
-                                       doubt.end_time_s, ", matches ",
-                                       absl::StrJoin(doubt.matches, ",")));
+    settled->set_evidence(
+        absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..", doubt.end_time_s,
+                     ", matches ", absl::StrJoin(doubt.matches, ",", absl::PairFormatter(" at "))));
     TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_ACCEPTED, "R3");
     TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_NOT_EXECUTED, "R4");
     return record;

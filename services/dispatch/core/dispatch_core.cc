@@ -81,6 +81,8 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       campaigns_(limits, options_.partitions, [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits),
+      harm_(limits),
+      ghosts_(limits, [this](FlowName name) { NoteChanged(name); }),
       scheduler_(MakeScheduler()) {}
 
 Scheduler DispatchCore::MakeScheduler() {
@@ -117,6 +119,7 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
                               std::move(*command.mutable_message_batch()));
       }
       if (!header.has_source()) return Skip(from, record.offset, "no source");
+      if (command.has_customer_left()) return harm_.Fold(record.offset, command);
       return commands_.Fold(record.offset, command);
     }
     default:
@@ -203,10 +206,13 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
     *record.mutable_commands_dropped() = *std::move(dropped);
     return Encode(record);
   }
+  if (auto record = harm_.NextCounted()) return Encode(*record);
+  if (auto record = harm_.NextBlock(campaigns_, blocks_, now)) return Encode(*record);
   if (auto record = messages_.NextExpired(&campaigns_, now)) return Encode(*record);
   if (auto record = messages_.NextPacked(now)) return Encode(*record);
   if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
+  if (auto record = ghosts_.NextFound(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
   if (draining_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
@@ -227,13 +233,22 @@ void DispatchCore::NoteChanged(const FlowName& name) {
   changed_flows_.insert(found->second);
 }
 
+std::optional<FlowHead> DispatchCore::HeadOf(const FlowName& name, const Now& now) {
+  if (GhostBook::IsOurs(name.kind)) return ghosts_.HeadOf(name, now);
+  return IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
+}
+
+std::optional<WantedCall> DispatchCore::Take(const FlowName& name, const Now& now) {
+  if (GhostBook::IsOurs(name.kind)) return ghosts_.Take(name, now);
+  return IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
+}
+
 void DispatchCore::OfferChanged(const Now& now) {
   // A book may name another flow while it is asked.
   while (!changed_flows_.empty()) {
     const Scheduler::Flow flow = changed_flows_.extract(changed_flows_.begin()).value();
     const FlowName& name = *flows_[flow];
-    const auto head =
-        IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
+    const auto head = HeadOf(name, now);
     if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
       scheduler_.Offer(flow, head->not_before_raw_ns, head->deadline_ns);
     } else {
@@ -249,7 +264,7 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
   while (const auto flow = scheduler_.Next(now.raw_ns)) {
     const FlowName& name = *flows_[*flow];
     changed_flows_.insert(*flow);
-    auto call = IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
+    auto call = Take(name, now);
     if (call.has_value()) {
       const BucketSet::Route route = scheduler_.route_of(*flow);
       counters_.near_limit[call->api] += buckets_.Check(route, now.raw_ns).near_limit;
@@ -352,6 +367,7 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
 #endif
   if (verdict.answer_class == wecom_table::AnswerClass::kAccepted) {
     campaigns_.DescribeAnswer(attempt, parsed, outcome);
+    ghosts_.DescribeAnswer(attempt, parsed, campaigns_, outcome);
   }
   return Encode(record);
 }
@@ -414,6 +430,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyOutcome(record.outcome(), context);
       break;
     case LedgerRecord::kSettled:
+      ghosts_.OnSettled(record.settled(), campaigns_);
       campaigns_.OnSettled(record.settled());
       TellMessages(record.settled().call(), context.decided_time_ns);
       TIDEGATE_CRASH_POINT_IF(
@@ -421,9 +438,14 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kResult:
       campaigns_.OnResult(record.result(), outbox);
+      harm_.OnResult(record.result(), campaigns_, context.decided_time_ns);
       TellMessages(record.result().call(), context.decided_time_ns);
       break;
     case LedgerRecord::kCommandsDropped:
+      if (record.commands_dropped().reason() == HarmBrake::kCounted) {
+        harm_.OnCounted(record.commands_dropped(), context.decided_time_ns);
+        break;
+      }
       commands_.OnDropped(record.commands_dropped());
       break;
     case LedgerRecord::kCampaignProgress:
@@ -441,11 +463,13 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kSendingBlocked:
       blocks_.Apply(record.sending_blocked());
+      harm_.OnBlocked(record.sending_blocked());
       blocks_changed_ = true;
       ReconsiderAll();
       break;
     case LedgerRecord::kSendingUnblocked:
       blocks_.Apply(record.sending_unblocked());
+      harm_.OnUnblocked(record.sending_unblocked());
       blocks_changed_ = true;
       ReconsiderAll();
       break;
@@ -455,7 +479,9 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kTokensAcquired:
     case LedgerRecord::kTokensReleased:
+      break;
     case LedgerRecord::kGhostFound:
+      ghosts_.OnFound(record.ghost_found());
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
@@ -477,7 +503,10 @@ void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& con
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
+  } else if (GhostBook::IsOurs(attempt)) {
+    ghosts_.OnAttempt(attempt);
   } else {
+    if (attempt.target().has_campaign_call()) ghosts_.OnCreate(corp, attempt.stamp().wall_ns());
     campaigns_.OnAttempt(attempt);
     TellMessages(attempt.target(), attempt.stamp().wall_ns());
   }
@@ -527,6 +556,8 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome,
   const AttemptEnd end{.attempt = attempt, .outcome = outcome, .over_raw_ns = over};
   if (IsCommand(attempt)) {
     commands_.OnOutcome(end);
+  } else if (GhostBook::IsOurs(attempt)) {
+    ghosts_.OnOutcome(end, campaigns_);
   } else {
     campaigns_.OnOutcome(end);
     TellMessages(attempt.target(), outcome.completed().wall_ns());
@@ -567,6 +598,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed));
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
+    } else if (GhostBook::IsOurs(open.attempt)) {
+      ghosts_.OnLostOwner(open.attempt);
     } else {
       campaigns_.OnLostOwner(open.attempt, closed, call_owner);
       TellMessages(open.attempt.target(), fence.wall_time_ns());
@@ -585,6 +618,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
   commands_.Rebuild(raw_restarted, held_until);
   messages_.Rebuild();
+  harm_.Rebuild();
+  ghosts_.Rebuild(raw_restarted);
 }
 
 void DispatchCore::TellMessages(const CallTarget& target, int64_t time_ns) {
@@ -611,6 +646,8 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   commands_.AddStateTo(hash);
   messages_.AddStateTo(hash);
   blocks_.AddStateTo(hash);
+  harm_.AddStateTo(hash);
+  ghosts_.AddStateTo(hash);
   corp_limits_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {

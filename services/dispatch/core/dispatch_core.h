@@ -26,6 +26,8 @@
 #include "services/dispatch/core/command_book.h"
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/ghost_book.h"
+#include "services/dispatch/core/harm_brake.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/scheduler.h"
 #include "tidegate/log/v1/ledger.pb.h"
@@ -88,6 +90,8 @@ class DispatchCore : public core::Core {
   const CommandBook& commands() const { return commands_; }
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
+  const HarmBrake& harm() const { return harm_; }
+  const GhostBook& ghosts() const { return ghosts_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
@@ -120,6 +124,9 @@ class DispatchCore : public core::Core {
   core::Decision DecideAttempt(WantedCall call, const Now& now);
   // A book tells that the flow's first call may be another one.
   void NoteChanged(const FlowName& name);
+  // Of the book that has the flow.
+  std::optional<FlowHead> HeadOf(const FlowName& name, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& name, const Now& now);
   // Tells the scheduler what the changed flows offer now.
   void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);
@@ -141,6 +148,8 @@ class DispatchCore : public core::Core {
   CommandBook commands_;
   MessageBook messages_;
   BlockList blocks_;
+  HarmBrake harm_;
+  GhostBook ghosts_;
   bool blocks_changed_ = true;                        // since they were told to the shell
   int64_t blocks_seen_wall_ns_ = 0;                   // when flows were held against them
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id

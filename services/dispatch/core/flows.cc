@@ -19,6 +19,10 @@ const char* ApiOf(FlowKind kind) {
       return "get_groupmsg_task";
     case FlowKind::kReadResult:
       return "get_groupmsg_send_result";
+    case FlowKind::kCancel:
+      return "cancel_groupmsg_send";
+    case FlowKind::kAudit:
+      return "get_groupmsg_list_v2";
   }
   return "";
 }
@@ -31,6 +35,8 @@ CallClass ClassOf(FlowKind kind) {
     // The touches of a call in doubt wait for it.
     case FlowKind::kListing:
     case FlowKind::kInteractiveMessage:
+    // Until then customers may get the same twice.
+    case FlowKind::kCancel:
       return CallClass::kInteractive;
     default:
       return CallClass::kBulk;

@@ -20,6 +20,8 @@ enum class FlowKind : uint8_t {
   kMarkTag,
   kReadTask,
   kReadResult,
+  kCancel,
+  kAudit,
 };
 
 // Urgent calls have seconds; interactive ones keep somebody or something waiting.

@@ -94,7 +94,8 @@ class OneLane {
     std::vector<::tidegate::log::v1::LedgerRecord> made;
     while (auto decision = core_->Decide(input, now_)) {
       EXPECT_TRUE(made.emplace_back().ParseFromString(decision->value));
-      history_.push_back({.value = decision->value, .epoch = epoch_});
+      history_.push_back(
+          {.value = decision->value, .epoch = epoch_, .decided_time_ns = now_.wall_ns});
       Apply(core_.get(), history_.back(), /*live=*/true);
       if (input.local != nullptr) break;
     }
@@ -125,15 +126,15 @@ class OneLane {
     Decide({.local = &answer});
   }
 
-  // Replays all that happened in a new core: it must know the same.
+  // Replays all that happened in a new core, as a restart does: what is folded comes before the
+  // ledger. It must know the same.
   void ExpectReplayGivesTheSame() {
     const auto replayed = MakeCore();
     for (const Entry& entry : history_) {
-      if (entry.folded.has_value()) {
-        FoldInto(replayed.get(), *entry.folded);
-      } else {
-        Apply(replayed.get(), entry, /*live=*/false);
-      }
+      if (entry.folded.has_value()) FoldInto(replayed.get(), *entry.folded);
+    }
+    for (const Entry& entry : history_) {
+      if (!entry.folded.has_value()) Apply(replayed.get(), entry, /*live=*/false);
     }
     core::StateHash replayed_hash, hash;
     replayed->AddStateTo(&replayed_hash, now_.raw_ns);
@@ -149,6 +150,7 @@ class OneLane {
     std::optional<::tidegate::log::v1::Fence> fence;
     std::string value;  // of a decision
     uint64_t epoch = 0;
+    int64_t decided_time_ns = 0;
   };
 
   std::unique_ptr<DispatchCore> MakeCore() const {
@@ -166,7 +168,9 @@ class OneLane {
   static void Apply(DispatchCore* core, const Entry& entry, bool live) {
     if (entry.fence.has_value()) return core->ApplyFence(*entry.fence, entry.epoch);
     std::vector<core::OutboxRecord> outbox;
-    core->Apply("", entry.value, {.epoch = entry.epoch, .live = live}, &outbox);
+    core->Apply("", entry.value,
+                {.epoch = entry.epoch, .decided_time_ns = entry.decided_time_ns, .live = live},
+                &outbox);
   }
 
   const wecom_table::Limits limits_;
