@@ -60,6 +60,7 @@ Metrics::Metrics()
       doubt_open_(GaugeFamily(registry_, Described("tidegate_doubt_open"))),
       doubt_oldest_(GaugeFamily(registry_, Described("tidegate_doubt_oldest_seconds"))),
       doubt_parked_(GaugeFamily(registry_, Described("tidegate_doubt_parked"))),
+      duplicates_(CounterFamily(registry_, Described("tidegate_duplicates_detected_total"))),
       campaigns_(GaugeFamily(registry_, Described("tidegate_campaigns"))),
       touches_(GaugeFamily(registry_, Described("tidegate_campaign_touches"))),
       forecast_(GaugeFamily(registry_, Described("tidegate_campaign_forecast_seconds"))),
@@ -152,6 +153,10 @@ void Metrics::SetDoubts(uint32_t lane, double open, double oldest_seconds, doubl
   doubt_open_.Add(labels).Set(open);
   doubt_oldest_.Add(labels).Set(oldest_seconds);
   doubt_parked_.Add(labels).Set(parked);
+}
+
+void Metrics::SetDuplicates(uint32_t lane, uint64_t total) {
+  SetTotal(lane, duplicates_.Add({{"lane", absl::StrCat(lane)}}), total);
 }
 
 void Metrics::SetCampaigns(uint32_t lane, const std::string& state, double count) {

@@ -108,6 +108,8 @@ class Metrics {
   void SetDelayed(uint32_t lane, const std::string& cause, uint64_t total);
   // tidegate_doubt_open, tidegate_doubt_oldest_seconds, tidegate_doubt_parked {lane}.
   void SetDoubts(uint32_t lane, double open, double oldest_seconds, double parked);
+  // tidegate_duplicates_detected_total {lane}.
+  void SetDuplicates(uint32_t lane, uint64_t total);
   // tidegate_campaigns {lane, state}, tidegate_campaign_touches {lane, status}.
   void SetCampaigns(uint32_t lane, const std::string& state, double count);
   void SetTouches(uint32_t lane, const std::string& status, double count);
@@ -158,6 +160,7 @@ class Metrics {
   prometheus::Family<prometheus::Gauge>& doubt_open_;
   prometheus::Family<prometheus::Gauge>& doubt_oldest_;
   prometheus::Family<prometheus::Gauge>& doubt_parked_;
+  prometheus::Family<prometheus::Counter>& duplicates_;
   prometheus::Family<prometheus::Gauge>& campaigns_;
   prometheus::Family<prometheus::Gauge>& touches_;
   prometheus::Family<prometheus::Gauge>& forecast_;

@@ -11,6 +11,8 @@ namespace tidegate::wecom_table {
 inline constexpr int kErrcodeRateLimited = 45009;
 inline constexpr int kErrcodeTooManyAtOnce = 45033;
 inline constexpr int kErrcodeTooManyReminders = 41094;
+inline constexpr int kErrcodeBadCursor = 50100;
+inline constexpr int kErrcodeAlreadyCancelled = 41093;
 
 enum class AnswerClass {
   kAccepted,     // WeCom did it

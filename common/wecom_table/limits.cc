@@ -377,6 +377,18 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
   if (const json::value* value = reader.Find("corps")) {
     RETURN_IF_ERROR(ParseCorps(*value, &limits));
   }
+  if (const json::value* value = reader.Find("harm")) {
+    Reader harm(*value, "harm");
+    harm.Factor("factor", &limits.harm.factor);
+    harm.Whole("min_deletions", 1, kAmountMax, &limits.harm.min_deletions);
+    harm.Millis("window_ms", 1, &limits.harm.window_ns);
+    RETURN_IF_ERROR(harm.Finish());
+  }
+  if (const json::value* value = reader.Find("audit")) {
+    Reader audit(*value, "audit");
+    audit.Millis("every_ms", 1000, &limits.audit.every_ns);
+    RETURN_IF_ERROR(audit.Finish());
+  }
   RETURN_IF_ERROR(reader.Finish());
   return limits;
 }

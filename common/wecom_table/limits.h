@@ -89,6 +89,18 @@ struct AppMessages {
   int64_t repeat_margin_ns = int64_t{600} * kNanosPerSecond;
 };
 
+// When a campaign has done so much harm that it is blocked: see dispatch's harm_brake.h.
+struct Harm {
+  double factor = 3;  // times the removals that are usual; 1 to 100
+  int64_t min_deletions = 20;
+  int64_t window_ns = int64_t{24} * 3600 * kNanosPerSecond;
+};
+
+// How often all mass sends of a corp are listed, to find those that are one too many.
+struct Audit {
+  int64_t every_ns = int64_t{24} * 3600 * kNanosPerSecond;
+};
+
 struct Limits {
   std::vector<WindowLimit> windows;
   std::map<std::string, int64_t> in_flight;  // by api
@@ -98,6 +110,8 @@ struct Limits {
   Results results;
   Messages messages;
   AppMessages app_messages;
+  Harm harm;
+  Audit audit;
   ReceiveQuota receive_quota = ReceiveQuota::kDaysInMonth;
   QuietHours quiet_hours;
   int64_t weight = 1;              // of a corp's share of the address, in [1, 1000]

@@ -111,6 +111,10 @@ std::string RemindGroupMsgBody(absl::string_view msgid) {
   return json::serialize(json::object{{"msgid", View(msgid)}});
 }
 
+std::string CancelGroupMsgSendBody(absl::string_view msgid) {
+  return json::serialize(json::object{{"msgid", View(msgid)}});
+}
+
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit) {
   json::object body;

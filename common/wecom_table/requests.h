@@ -29,6 +29,7 @@ std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::str
                              int limit);
 std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, int limit);
 std::string RemindGroupMsgBody(absl::string_view msgid);
+std::string CancelGroupMsgSendBody(absl::string_view msgid);
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,
                                    absl::string_view cursor, int limit);
 

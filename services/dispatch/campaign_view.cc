@@ -116,6 +116,19 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   return campaign;
 }
 
+v1::Campaign ToCampaign(const CampaignKey& key, const ::tidegate::log::v1::Campaign& definition,
+                        const DispatchCore& core, const Now& now) {
+  v1::Campaign campaign = ToCampaign(key.second, definition, core.campaigns().Find(key));
+  campaign.set_deletions(core.harm().Deletions(key));
+  const bool may_send = campaign.state() == v1::CAMPAIGN_STATE_FREEZING ||
+                        campaign.state() == v1::CAMPAIGN_STATE_RUNNING;
+  if (const auto* block = core.blocks().Find(key, now.wall_ns); block != nullptr && may_send) {
+    campaign.set_state(v1::CAMPAIGN_STATE_PAUSED);
+    campaign.set_blocked_reason(block->reason());
+  }
+  return campaign;
+}
+
 std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignState& state,
                                 const Now& now) {
   std::vector<v1::Doubt> doubts;

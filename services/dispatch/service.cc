@@ -213,6 +213,7 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   }
   const LaneSummary summary = Summarize(core.campaigns().campaigns(), config_.limits, now);
   metrics.SetDoubts(lane, summary.doubts_open, summary.doubt_oldest_seconds, summary.doubts_parked);
+  metrics.SetDuplicates(lane, core.ghosts().found());
   for (const auto& [state, count] : summary.campaigns) metrics.SetCampaigns(lane, state, count);
   for (const auto& [status, count] : summary.touches) metrics.SetTouches(lane, status, count);
   metrics.SetForecast(lane, summary.forecast_seconds);

@@ -581,6 +581,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
     // The next call has a name of its own: a late answer to the lost one must not pass for its.
     ++call->doubt->pages;
     call->doubt->listing = 1;
+    call->doubt->page_errors = 0;
     call->doubt->cursor.clear();
     call->doubt->matches.clear();
   } else if (attempt.target().has_remind()) {
@@ -715,11 +716,11 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);
   hash->Add(doubt.start_time_s).Add(doubt.end_time_s).Add(doubt.next_raw_ns).Add(doubt.listing);
-  hash->Add(doubt.pages).Add(doubt.cursor).Add(doubt.waits_for_owner);
+  hash->Add(doubt.pages).Add(doubt.page_errors).Add(doubt.cursor).Add(doubt.waits_for_owner);
   hash->Add(doubt.lost_by_own_fence).Add(doubt.opened_boot_ns).Add(doubt.request_sha256);
   for (const auto* matches : {&doubt.matches, &doubt.matches_before}) {
     hash->Add(matches->size());
-    for (const std::string& match : *matches) hash->Add(match);
+    for (const auto& [msgid, created_s] : *matches) hash->Add(msgid).Add(created_s);
   }
 }
 
@@ -778,7 +779,12 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   } else if (attempt.target().has_list()) {
     for (const auto& message : answer.messages) {
       for (const std::string& url : message.link_urls) {
-        if (wecom_table::MarkerOf(url) == call->marker) outcome->add_matches(message.msgid);
+        if (wecom_table::MarkerOf(url) != call->marker) continue;
+        outcome->add_matches(message.msgid);
+        auto* listed = outcome->add_listed();
+        listed->set_msgid(message.msgid);
+        listed->set_created_s(message.create_time_s);
+        listed->set_marker(call->marker);
       }
     }
   }

@@ -55,13 +55,16 @@ struct DoubtState {
   int64_t opened_raw_ns = 0;
   int64_t opened_wall_ns = 0;  // of the attempt
   int64_t start_time_s = 0;    // of the listings' window, wall
-  int64_t end_time_s = 0;
-  int64_t next_raw_ns = 0;  // when the next listing may begin
-  uint32_t listing = 0;     // under way or next: 1, 2; 3 = both are clean
-  uint32_t pages = 0;       // of all listings so far
+  int64_t end_time_s = 0;      // when the first listing began, wall; 0 before that
+  int64_t next_raw_ns = 0;     // when the next listing may begin
+  uint32_t listing = 0;        // under way or next: 1, 2; 3 = both are clean
+  uint32_t pages = 0;          // of all listings so far
+  uint32_t page_errors = 0;    // in a row, at this page
   std::string cursor;
-  std::set<std::string> matches;  // of the listing under way
-  std::set<std::string> matches_before;
+  // Tasks with the call's marker: msgid, when WeCom made it (Unix seconds).
+  using Matches = std::map<std::string, int64_t>;
+  Matches matches;  // of the listing under way
+  Matches matches_before;
   bool under_way = false;  // an attempt is open, or something was decided in this batch
   // Whoever made the call may still be running, and still write it.
   bool waits_for_owner = false;

@@ -82,6 +82,8 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits, &quotas_),
       grants_(HoldBound(0)),
+      harm_(limits),
+      ghosts_(limits, [this](FlowName name) { NoteChanged(name); }),
       scheduler_(MakeScheduler()) {
   campaigns_.UseApps(&options_.agent_ids);
 }
@@ -121,6 +123,7 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
                               std::move(*command.mutable_message_batch()));
       }
       if (!header.has_source()) return Skip(from, record.offset, "no source");
+      if (command.has_customer_left()) return harm_.Fold(record.offset, command);
       return commands_.Fold(record.offset, command);
     }
     default:
@@ -215,6 +218,8 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
     *record.mutable_commands_dropped() = *std::move(dropped);
     return Encode(record);
   }
+  if (auto record = harm_.NextCounted()) return Encode(*record);
+  if (auto record = harm_.NextBlock(campaigns_, blocks_, now)) return Encode(*record);
   if (auto record = messages_.NextExpired(&campaigns_, now)) return Encode(*record);
   // What a plan reserves is known once it is applied.
   if (!quotas_.plan_undecided()) {
@@ -222,6 +227,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
     if (auto record = campaigns_.NextProgress(now)) return Encode(*record);
   }
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
+  if (auto record = ghosts_.NextFound(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
   if (auto over = grants_.NextOver(now)) return EncodeReleased(*std::move(over));
@@ -258,13 +264,22 @@ std::optional<int64_t> DispatchCore::QuietUntilNs(const FlowName& name, const No
   return wecom_table::QuietUntilNs(corp_limits_.Of(name.corp).quiet_hours, now.wall_ns, ahead_ns);
 }
 
+std::optional<FlowHead> DispatchCore::HeadOf(const FlowName& name, const Now& now) {
+  if (GhostBook::IsOurs(name.kind)) return ghosts_.HeadOf(name, now);
+  return IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
+}
+
+std::optional<WantedCall> DispatchCore::Take(const FlowName& name, const Now& now) {
+  if (GhostBook::IsOurs(name.kind)) return ghosts_.Take(name, now);
+  return IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
+}
+
 void DispatchCore::OfferChanged(const Now& now) {
   // A book may name another flow while it is asked.
   while (!changed_flows_.empty()) {
     const Scheduler::Flow flow = changed_flows_.extract(changed_flows_.begin()).value();
     const FlowName& name = *flows_[flow];
-    const auto head =
-        IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
+    const auto head = HeadOf(name, now);
     if (head.has_value() && !blocks_.Holds(name.corp, name.campaign, now.wall_ns)) {
       int64_t not_before_ns = head->not_before_raw_ns;
       if (const auto until_ns = QuietUntilNs(name, now)) {
@@ -289,7 +304,7 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
       OfferChanged(now);
       continue;
     }
-    auto call = IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
+    auto call = Take(name, now);
     if (call.has_value()) {
       const BucketSet::Route route = scheduler_.route_of(*flow);
       const CallCost cost{.calls = 1, .person_times = call->person_times};
@@ -405,6 +420,7 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
 #endif
   if (verdict.answer_class == wecom_table::AnswerClass::kAccepted) {
     campaigns_.DescribeAnswer(attempt, parsed, outcome);
+    ghosts_.DescribeAnswer(attempt, parsed, campaigns_, outcome);
   }
   return Encode(record);
 }
@@ -468,6 +484,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyOutcome(record.outcome(), context);
       break;
     case LedgerRecord::kSettled:
+      ghosts_.OnSettled(record.settled(), campaigns_);
       campaigns_.OnSettled(record.settled());
       TellMessages(record.settled().call(), context.decided_time_ns);
       TIDEGATE_CRASH_POINT_IF(
@@ -475,9 +492,14 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kResult:
       campaigns_.OnResult(record.result(), outbox);
+      harm_.OnResult(record.result(), campaigns_, context.decided_time_ns);
       TellMessages(record.result().call(), context.decided_time_ns);
       break;
     case LedgerRecord::kCommandsDropped:
+      if (record.commands_dropped().reason() == HarmBrake::kCounted) {
+        harm_.OnCounted(record.commands_dropped(), context.decided_time_ns);
+        break;
+      }
       commands_.OnDropped(record.commands_dropped());
       break;
     case LedgerRecord::kCampaignProgress:
@@ -495,11 +517,13 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kSendingBlocked:
       blocks_.Apply(record.sending_blocked());
+      harm_.OnBlocked(record.sending_blocked());
       blocks_changed_ = true;
       ReconsiderAll();
       break;
     case LedgerRecord::kSendingUnblocked:
       blocks_.Apply(record.sending_unblocked());
+      harm_.OnUnblocked(record.sending_unblocked());
       blocks_changed_ = true;
       ReconsiderAll();
       break;
@@ -517,6 +541,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyReleased(record.tokens_released());
       break;
     case LedgerRecord::kGhostFound:
+      ghosts_.OnFound(record.ghost_found());
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
@@ -543,7 +568,10 @@ void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& con
   ++counters_.attempts;
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
+  } else if (GhostBook::IsOurs(attempt)) {
+    ghosts_.OnAttempt(attempt);
   } else {
+    if (attempt.target().has_campaign_call()) ghosts_.OnCreate(corp, attempt.stamp().wall_ns());
     campaigns_.OnAttempt(attempt);
     TellMessages(attempt.target(), attempt.stamp().wall_ns());
   }
@@ -604,6 +632,8 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome,
   const AttemptEnd end{.attempt = attempt, .outcome = outcome, .over_raw_ns = over};
   if (IsCommand(attempt)) {
     commands_.OnOutcome(end);
+  } else if (GhostBook::IsOurs(attempt)) {
+    ghosts_.OnOutcome(end, campaigns_);
   } else {
     campaigns_.OnOutcome(end);
     TellMessages(attempt.target(), outcome.completed().wall_ns());
@@ -650,6 +680,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
                        CostOf(open.attempt));
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
+    } else if (GhostBook::IsOurs(open.attempt)) {
+      ghosts_.OnLostOwner(open.attempt);
     } else {
       campaigns_.OnLostOwner(open.attempt, closed, call_owner);
       TellMessages(open.attempt.target(), fence.wall_time_ns());
@@ -669,6 +701,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   commands_.Rebuild(raw_restarted, held_until);
   if (raw_restarted) messages_.Rebase(fence.raw_time_ns());
   messages_.Rebuild();
+  harm_.Rebuild();
+  ghosts_.Rebuild(raw_restarted);
 }
 
 void DispatchCore::TellMessages(const CallTarget& target, int64_t time_ns) {
@@ -696,6 +730,8 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   commands_.AddStateTo(hash);
   messages_.AddStateTo(hash);
   blocks_.AddStateTo(hash);
+  harm_.AddStateTo(hash);
+  ghosts_.AddStateTo(hash);
   corp_limits_.AddStateTo(hash);
   grants_.AddStateTo(hash);
   quotas_.AddStateTo(hash);

@@ -26,6 +26,8 @@
 #include "services/dispatch/core/command_book.h"
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/ghost_book.h"
+#include "services/dispatch/core/harm_brake.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
@@ -91,6 +93,8 @@ class DispatchCore : public core::Core {
   const CommandBook& commands() const { return commands_; }
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
+  const HarmBrake& harm() const { return harm_; }
+  const GhostBook& ghosts() const { return ghosts_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
   const TokenGrants& grants() const { return grants_; }
   // Why another program cannot be given tokens for so many calls.
@@ -144,6 +148,9 @@ class DispatchCore : public core::Core {
   // When the quiet hours end in which, or so shortly before which, no call of the flow is decided
   // (wall); nullopt: one may be.
   std::optional<int64_t> QuietUntilNs(const FlowName& name, const Now& now) const;
+  // Of the book that has the flow.
+  std::optional<FlowHead> HeadOf(const FlowName& name, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& name, const Now& now);
   // Tells the scheduler what the changed flows offer now.
   void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);
@@ -168,6 +175,8 @@ class DispatchCore : public core::Core {
   MessageBook messages_;
   BlockList blocks_;
   TokenGrants grants_;
+  HarmBrake harm_;
+  GhostBook ghosts_;
   bool blocks_changed_ = true;                        // since they were told to the shell
   int64_t blocks_seen_wall_ns_ = 0;                   // when flows were held against them
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id

@@ -25,6 +25,10 @@ const char* ApiOf(FlowKind kind) {
       return "get_groupmsg_send_result";
     case FlowKind::kRemind:
       return "remind_groupmsg_send";
+    case FlowKind::kCancel:
+      return "cancel_groupmsg_send";
+    case FlowKind::kAudit:
+      return "get_groupmsg_list_v2";
   }
   return "";
 }
@@ -40,6 +44,8 @@ CallClass ClassOf(FlowKind kind) {
     case FlowKind::kInteractiveMessage:
     case FlowKind::kRemind:
     case FlowKind::kInteractiveAppMessage:
+    // Until then customers may get the same twice.
+    case FlowKind::kCancel:
       return CallClass::kInteractive;
     default:
       return CallClass::kBulk;

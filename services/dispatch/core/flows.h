@@ -24,6 +24,8 @@ enum class FlowKind : uint8_t {
   kReadTask,
   kReadResult,
   kRemind,
+  kCancel,
+  kAudit,
 };
 
 // Urgent calls have seconds; interactive ones keep somebody or something waiting.

@@ -64,6 +64,21 @@ void WishTags(const ::tidegate::log::v1::Profile& before, const ::tidegate::log:
   }
 }
 
+// Dispatch weighs who leaves after which touch. A follow that had ended before ends only once.
+void TellLeft(const ::tidegate::log::v1::CustomerEvent& event,
+              const ::tidegate::log::v1::Profile& before, uint64_t version, ProfileRecord* record) {
+  if (event.kind() != kFollowLost) return;
+  for (const Follow& follow : before.follows()) {
+    if (follow.member() == event.follow().member() && !follow.live()) return;
+  }
+  Command* command = record->add_commands();
+  command->set_corp(event.corp());
+  command->set_member(event.follow().member());
+  command->set_customer(event.customer());
+  command->set_profile_version(version);
+  command->mutable_customer_left()->set_time_ns(event.event_time_ns());
+}
+
 void WishWelcome(const ::tidegate::log::v1::CustomerEvent& event,
                  const ::tidegate::log::v1::Channel& channel, int64_t valid_ns, uint64_t version,
                  ProfileRecord* record) {
@@ -212,6 +227,7 @@ std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input,
     counters_.rules_fired += fired.size();
   }
   WishTags(*before, profile, &record);
+  TellLeft(event, *before, profile.version(), &record);
 
   core::Decision decision{.key = key, .value = record.SerializeAsString()};
   // The log would refuse it, and that would end the partition at every start.

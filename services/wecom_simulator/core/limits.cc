@@ -142,6 +142,15 @@ absl::Status ParseInFlight(const json::value& value, const std::string& at,
   return absl::OkStatus();
 }
 
+absl::Status CheckFactor(const json::object& object, const char* place) {
+  const json::value* factor = object.if_contains("factor");
+  if (factor == nullptr) return absl::OkStatus();
+  json::error_code error;
+  const double number = factor->to_number<double>(error);
+  if (error || number < 1) return Bad(place, "\"factor\" must be a number from 1");
+  return absl::OkStatus();
+}
+
 absl::Status ParseSettle(const json::value& value, Limits* limits) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Bad("settle", "must be an object");
@@ -155,12 +164,7 @@ absl::Status ParseSettle(const json::value& value, Limits* limits) {
   for (const char* key : {"user_timeout_ms", "skew_ms", "list_gap_ms", "park_after_ms"}) {
     RETURN_IF_ERROR(ReadNumber(*object, key, 0, "settle", &of_the_product));
   }
-  if (const json::value* factor = object->if_contains("factor"); factor != nullptr) {
-    json::error_code error;
-    const double number = factor->to_number<double>(error);
-    if (error || number < 1) return Bad("settle", "\"factor\" must be a number from 1");
-  }
-  return absl::OkStatus();
+  return CheckFactor(*object, "settle");
 }
 
 // What only the product uses is still checked: one file, one meaning.
@@ -245,6 +249,15 @@ absl::Status ParseCorps(const json::value& value, Limits* limits) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHarm(const json::value& value) {
+  const json::object* object = value.if_object();
+  if (object == nullptr) return Bad("harm", "must be an object");
+  json::object numbers = *object;
+  numbers.erase("factor");
+  RETURN_IF_ERROR(CheckFactor(*object, "harm"));
+  return CheckNumbers(numbers, "harm", {"min_deletions", "window_ms"});
+}
+
 }  // namespace
 
 std::vector<LimitRow> Limits::RowsFor(absl::string_view api, Scope scope,
@@ -312,7 +325,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   RETURN_IF_ERROR(OnlyKeys(
       *object,
       {"limits", "in_flight", "http_deadline_ms", "settle", "results", "messages", "app_messages",
-       "slots_per_window", "receive_quota", "quiet_hours", "weight", "corps"},
+       "slots_per_window", "receive_quota", "quiet_hours", "weight", "corps", "harm", "audit"},
       "file"));
   RETURN_IF_ERROR(CheckPolicies(*object, "file"));
   Limits limits = DefaultLimits();
@@ -341,6 +354,12 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
   }
   if (const json::value* part = object->if_contains("corps"); part != nullptr) {
     RETURN_IF_ERROR(ParseCorps(*part, &limits));
+  }
+  if (const json::value* part = object->if_contains("harm"); part != nullptr) {
+    RETURN_IF_ERROR(CheckHarm(*part));
+  }
+  if (const json::value* part = object->if_contains("audit"); part != nullptr) {
+    RETURN_IF_ERROR(CheckNumbers(*part, "audit", {"every_ms"}));
   }
   return limits;
 }

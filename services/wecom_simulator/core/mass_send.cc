@@ -210,6 +210,7 @@ ApiError MassSends::Remind(const json::object& body, const Now& now) {
   const Send* found = nullptr;
   if (ApiError error = FindSend(body, now, &found); error.failed()) return error;
   Send& send = sends_[send_of_.at(found->msgid)];
+  if (send.cancelled) return {41093, "mass message has been cancelled"};
   const int64_t lately =
       std::count_if(send.reminded_raw_ns.begin(), send.reminded_raw_ns.end(),
                     [&](int64_t raw_ns) { return raw_ns > now.raw_ns - kDayNs; });
@@ -234,7 +235,7 @@ void MassSends::ConfirmAt(size_t number, size_t task, int64_t raw_ns) {
   const auto [first, last] = unconfirmed_.equal_range(confirmed);
   const auto before = std::find_if(first, last, [&](const auto& at) { return at.second == place; });
   if (before != last) unconfirmed_.erase(before);
-  unconfirmed_.emplace(raw_ns, place);
+  if (raw_ns != INT64_MAX) unconfirmed_.emplace(raw_ns, place);
   confirmed = raw_ns;
 }
 
@@ -343,6 +344,20 @@ ApiError MassSends::FindSend(const json::object& body, const Now& now, const Sen
   return {};
 }
 
+ApiError MassSends::Cancel(const json::object& body, const Now& now) {
+  const Send* found = nullptr;
+  if (ApiError error = FindSend(body, now, &found); error.failed()) return error;
+  if (found->cancelled) return {41093, "mass message has been cancelled"};
+  ConfirmDue(now.raw_ns);
+  const size_t number = send_of_.at(found->msgid);
+  Send& send = sends_[number];
+  send.cancelled = true;
+  for (size_t task = 0; task < send.tasks.size(); ++task) {
+    if (send.tasks[task].confirmed_raw_ns > now.raw_ns) ConfirmAt(number, task, INT64_MAX);
+  }
+  return {};
+}
+
 ApiError MassSends::Tasks(const json::object& body, const Now& now, json::object* answer) {
   (*answer)["next_cursor"] = "";
   json::array& list = ((*answer)["task_list"] = json::array()).get_array();
@@ -427,6 +442,7 @@ json::array MassSends::Truth(const Now& now) {
     }
     sends.push_back({{"msgid", send.msgid},
                      {"sender", send.sender},
+                     {"cancelled", send.cancelled},
                      {"executed_wall_ns", send.executed_wall_ns},
                      {"fail_list", JsonStrings(send.fail_list)},
                      {"recipients", std::move(recipients)}});

@@ -55,6 +55,9 @@ class MassSends {
   Created Create(const boost::json::object& body, const Now& now,
                  const std::function<int64_t()>& fit);
 
+  // Members who have not confirmed yet never will; 41093 if it was taken back before.
+  ApiError Cancel(const boost::json::object& body, const Now& now);
+
   // The three reads fill `answer` with their result fields; on an error those are empty.
   ApiError List(const boost::json::object& body, const Now& now, boost::json::object* answer) const;
   ApiError Tasks(const boost::json::object& body, const Now& now, boost::json::object* answer);
@@ -92,6 +95,7 @@ class MassSends {
     std::vector<MemberTask> tasks;
     std::vector<std::string> fail_list;
     std::vector<int64_t> reminded_raw_ns;
+    bool cancelled = false;
   };
 
   ApiError Candidates(const boost::json::object& body, const std::string& sender,

@@ -24,7 +24,8 @@ constexpr const char* kContactApis[] = {"mark_tag",
                                         "get_groupmsg_task",
                                         "get_groupmsg_send_result",
                                         "send_welcome_msg",
-                                        "remind_groupmsg_send"};
+                                        "remind_groupmsg_send",
+                                        "cancel_groupmsg_send"};
 
 // Empty for a path that is no API here.
 std::string ApiOf(absl::string_view path) {
@@ -216,7 +217,7 @@ void WecomCore::DescribeForWitness(Call& call) {
     ReadString(call.body, "userid", &call.entry.sender);
     ReadStrings(call.body, "add_tag", kNoBound, &call.entry.add);
     ReadStrings(call.body, "remove_tag", kNoBound, &call.entry.remove);
-  } else if (call.api == "remind_groupmsg_send") {
+  } else if (call.api == "remind_groupmsg_send" || call.api == "cancel_groupmsg_send") {
     ReadString(call.body, "msgid", &call.entry.msgid);
   } else if (call.api == "send_welcome_msg") {
     ReadString(call.body, "welcome_code", &code);
@@ -238,6 +239,7 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "send_welcome_msg") return SendWelcome(call);
   if (call.api == "message_send") return SendAppMessage(call);
   MassSends& sends = call.corp->sends;
+  if (call.api == "cancel_groupmsg_send") return sends.Cancel(call.body, call.now);
   if (call.api == "remind_groupmsg_send") return sends.Remind(call.body, call.now);
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
   if (call.api == "get_groupmsg_task") return sends.Tasks(call.body, call.now, &call.answer);

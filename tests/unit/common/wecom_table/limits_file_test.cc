@@ -60,6 +60,11 @@ TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
            {R"({"http_deadline_ms":"5"})", "http_deadline_ms"},
            {R"({"http_deadline_ms":null})", "http_deadline_ms"},
            {R"({"slots_per_window":241})", "slots_per_window"},
+           {R"({"harm":{"factor":0.5}})", "harm.factor"},
+           {R"({"harm":{"min_deletions":0}})", "harm.min_deletions"},
+           {R"({"harm":{"window_ms":0}})", "harm.window_ms"},
+           {R"({"harm":{"deletions":1}})", "harm.deletions"},
+           {R"({"audit":{"every_ms":999}})", "audit.every_ms"},
            {R"({"slots_per_window":240.5})", "slots_per_window"},
            {R"({"settle":[]})", "settle"},
            {R"({"settle":{"user_timeout_ms":0}})", "settle.user_timeout_ms"},
@@ -188,7 +193,8 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
     "http_deadline_ms": 11, "slots_per_window": 22,
     "settle": {"user_timeout_ms": 1, "hold_ms": 2, "list_lag_ms": 3, "skew_ms": 4, "factor": 2,
                "list_gap_ms": 6},
-    "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9}})");
+    "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9},
+    "harm": {"factor": 2.5, "min_deletions": 12, "window_ms": 13}, "audit": {"every_ms": 1400}})");
   ASSERT_TRUE(limits.ok()) << limits.status();
   const auto own = limits->WindowsOf("a", Scope::kCorp);
   ASSERT_EQ(own.size(), 1u);
@@ -212,6 +218,10 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
   EXPECT_EQ(limits->results.first_poll_ns, 7 * kNanosPerMilli);
   EXPECT_EQ(limits->results.poll_ns, 8 * kNanosPerMilli);
   EXPECT_EQ(limits->results.close_after_ns, 9 * kNanosPerMilli);
+  EXPECT_EQ(limits->harm.factor, 2.5);
+  EXPECT_EQ(limits->harm.min_deletions, 12);
+  EXPECT_EQ(limits->harm.window_ns, 13 * kNanosPerMilli);
+  EXPECT_EQ(limits->audit.every_ns, 1400 * kNanosPerMilli);
 }
 
 TEST(LimitsFileTest, MessagesOfAppsHaveTheirOwnPart) {

@@ -45,7 +45,8 @@ TEST(LimitsTest, TheFileOfTheDemoIsAccepted) {
       "lockout_ms":5000}],"in_flight":[{"api":"add_msg_template","amount":4}],
       "http_deadline_ms":1000,"settle":{"user_timeout_ms":500,"hold_ms":1000,"list_lag_ms":500,
       "skew_ms":100,"factor":1.5,"list_gap_ms":500},
-      "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000}})");
+      "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000},
+      "harm":{"factor":2.5,"min_deletions":5},"audit":{"every_ms":1000}})");
   ASSERT_TRUE(limits.ok()) << limits.status();
   EXPECT_EQ(limits->hold_ms, 1000);
   EXPECT_EQ(limits->in_flight.at("add_msg_template"), 4);
@@ -94,6 +95,9 @@ TEST(LimitsTest, EachMistakeIsNamed) {
       {R"({"in_flight":[{"api":"x"}]})", "in_flight[0]"},
       {R"({"settle":{"hold":1}})", "\"hold\""},
       {R"({"settle":{"factor":0.5}})", "factor"},
+      {R"({"harm":{"factor":0.5}})", "factor"},
+      {R"({"harm":{"deletions":1}})", "deletions"},
+      {R"({"audit":{"every":1}})", "every"},
       {R"({"results":{"poll_ms":"soon"}})", "poll_ms"},
       {R"({"http_deadline_ms":1.5})", "http_deadline_ms"},
   };

@@ -482,6 +482,33 @@ TEST_F(WecomCoreTest, ACustomerWhoLeftBeforeTheConfirmationIsAFailedSend) {
   EXPECT_EQ(result.at("send_list").at(0).at("status").as_int64(), 2);
 }
 
+TEST_F(WecomCoreTest, WhatIsTakenBackIsNotConfirmedAnyMore) {
+  CoreOptions options = Plain();
+  options.confirm_mean_ms = 1'000'000;
+  Restart(options);
+  const std::string msgid =
+      Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+  const std::string body = absl::StrCat(R"({"msgid":")", msgid, "\"}");
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", R"({"msgid":"other"})")), 41047);
+  Advance(1'000);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 0);
+  EXPECT_EQ(last_.entry.msgid, msgid);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 41093);
+  Advance(10'000'000);
+  const json::object task = Post("get_groupmsg_task", body);
+  EXPECT_EQ(task.at("task_list").at(0).at("status").as_int64(), 0);
+}
+
+TEST_F(WecomCoreTest, WhatMembersHaveConfirmedIsNotTakenBack) {
+  const std::string msgid =
+      Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+  Advance(10'000'000);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", absl::StrCat(R"({"msgid":")", msgid, "\"}"))), 0);
+  const json::object result =
+      Post("get_groupmsg_send_result", absl::StrCat(R"({"userid":"amy","msgid":")", msgid, "\"}"));
+  EXPECT_EQ(result.at("send_list").at(0).at("status").as_int64(), 1);
+}
+
 TEST(KindOfTest, SharesComeOutAndStayTheSame) {
   CoreOptions options;
   int broken = 0, over = 0, failed = 0;
