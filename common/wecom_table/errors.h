@@ -10,6 +10,8 @@ namespace tidegate::wecom_table {
 
 inline constexpr int kErrcodeRateLimited = 45009;
 inline constexpr int kErrcodeTooManyAtOnce = 45033;
+// The address that the call came from is not among those that the corp's admin has entered.
+inline constexpr int kErrcodeAddressNotTrusted = 60020;
 
 enum class AnswerClass {
   kAccepted,     // WeCom did it

@@ -43,6 +43,7 @@ class ProductTest(unittest.TestCase):
 
     members = 4
     customers = 12
+    options = []  # more of tidegate serve
 
     @classmethod
     def setUpClass(cls):
@@ -68,7 +69,7 @@ class ProductTest(unittest.TestCase):
                              [os.path.join(BIN, "tidegate"), "serve",
                               "--data-dir", os.path.join(cls.folder, "data"),
                               "--corps-file", cls.corps, "--limits", cls.limits,
-                              "--wecom-url", "http://" + wecom.ports["address"]])
+                              "--wecom-url", "http://" + wecom.ports["address"], *cls.options])
         cls.server.start(["--grpc", FREE, "--callback", FREE, "--admin", FREE])
         cls.simulator.post("/control/seed", {
             "corp_id": CORP,
