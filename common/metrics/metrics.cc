@@ -64,6 +64,7 @@ Metrics::Metrics()
       campaigns_(GaugeFamily(registry_, Described("tidegate_campaigns"))),
       touches_(GaugeFamily(registry_, Described("tidegate_campaign_touches"))),
       forecast_(GaugeFamily(registry_, Described("tidegate_campaign_forecast_seconds"))),
+      not_trusted_(GaugeFamily(registry_, Described("tidegate_lane_untrusted_corps"))),
       build_info_(GaugeFamily(registry_, Described("tidegate_build_info"))) {}
 
 Stage Metrics::MakeStage(const std::string& stage, uint32_t partition) {
@@ -169,6 +170,10 @@ void Metrics::SetTouches(uint32_t lane, const std::string& status, double count)
 
 void Metrics::SetForecast(uint32_t lane, double seconds) {
   forecast_.Add({{"lane", absl::StrCat(lane)}}).Set(seconds);
+}
+
+void Metrics::SetNotTrusted(uint32_t lane, double corps) {
+  not_trusted_.Add({{"lane", absl::StrCat(lane)}}).Set(corps);
 }
 
 void Metrics::SetBuildInfo(const std::string& version, const std::string& commit,

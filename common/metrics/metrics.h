@@ -115,6 +115,8 @@ class Metrics {
   void SetTouches(uint32_t lane, const std::string& status, double count);
   // tidegate_campaign_forecast_seconds {lane}.
   void SetForecast(uint32_t lane, double seconds);
+  // tidegate_lane_untrusted_corps {lane}.
+  void SetNotTrusted(uint32_t lane, double corps);
   // tidegate_callbacks_total {result}.
   prometheus::Counter& Callbacks(const std::string& result);
 
@@ -164,6 +166,7 @@ class Metrics {
   prometheus::Family<prometheus::Gauge>& campaigns_;
   prometheus::Family<prometheus::Gauge>& touches_;
   prometheus::Family<prometheus::Gauge>& forecast_;
+  prometheus::Family<prometheus::Gauge>& not_trusted_;
   prometheus::Family<prometheus::Gauge>& build_info_;
 
   std::mutex mu_;

@@ -142,6 +142,11 @@ inline constexpr MetricDescription kMetrics[] = {
      {"lane"},
      "Seconds until the last call of the running campaigns is sent, by the limits."},
 
+    {"tidegate_lane_untrusted_corps",
+     MetricType::kGauge,
+     {"lane"},
+     "Corps that do not trust the lane's address (errcode 60020): nothing is sent for them."},
+
     // gRPC.
     {"grpc_server_started_total",
      MetricType::kCounter,

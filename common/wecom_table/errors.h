@@ -13,6 +13,8 @@ inline constexpr int kErrcodeTooManyAtOnce = 45033;
 inline constexpr int kErrcodeTooManyReminders = 41094;
 inline constexpr int kErrcodeBadCursor = 50100;
 inline constexpr int kErrcodeAlreadyCancelled = 41093;
+// The address that the call came from is not among those that the corp's admin has entered.
+inline constexpr int kErrcodeAddressNotTrusted = 60020;
 
 enum class AnswerClass {
   kAccepted,     // WeCom did it

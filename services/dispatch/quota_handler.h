@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/grpc/edge.h"
@@ -19,8 +20,11 @@ class QuotaHandler final : public ::tidegate::dispatch::v1::QuotaService::Callba
  public:
   // As Handler.
   QuotaHandler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
-               uint32_t lanes_in_all, std::vector<Lane>* lanes)
-      : edge_(edge), clock_(clock), limits_(limits), lanes_(lanes_in_all, edge.replicas, lanes) {}
+               LaneMap lane_map, std::vector<Lane>* lanes)
+      : edge_(edge),
+        clock_(clock),
+        limits_(limits),
+        lanes_(std::move(lane_map), edge.replicas, lanes) {}
 
   grpc::ServerUnaryReactor* ListBuckets(
       grpc::CallbackServerContext* context,

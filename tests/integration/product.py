@@ -45,6 +45,7 @@ class ProductTest(unittest.TestCase):
     customers = 12
     confirm_mean_ms = 300
     limits_of_wecom = None  # what WeCom does where it differs from what the product is told
+    options = []  # more of tidegate serve
 
     @classmethod
     def setUpClass(cls):
@@ -75,7 +76,7 @@ class ProductTest(unittest.TestCase):
                              [os.path.join(BIN, "tidegate"), "serve",
                               "--data-dir", os.path.join(cls.folder, "data"),
                               "--corps-file", cls.corps, "--limits", cls.limits,
-                              "--wecom-url", "http://" + wecom.ports["address"]])
+                              "--wecom-url", "http://" + wecom.ports["address"], *cls.options])
         cls.server.start(["--grpc", FREE, "--callback", FREE, "--admin", FREE])
         cls.simulator.post("/control/seed", {
             "corp_id": CORP,

@@ -257,6 +257,8 @@ class CampaignBook {
   void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.
   const CampaignState* Find(const CampaignKey& key) const;
+  // An audience has come that is not planned yet, or never will be.
+  bool HasAudience(const CampaignKey& key) const { return audiences_.contains(key); }
   // nullptr if there is none.
   const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }

@@ -340,6 +340,17 @@ bool CommandBook::WelcomeInDoubt(uint64_t position) const {
 
 size_t CommandBook::open() const { return pair_of_.size() + welcome_expiry_.size(); }
 
+std::map<std::string, size_t> CommandBook::OpenByCorp() const {
+  std::map<std::string, size_t> open;
+  for (const auto& [key, pair] : pairs_) {
+    if (!pair.open_positions.empty()) ++open[pair.corp];
+  }
+  for (const auto& [position, welcome] : welcomes_) {
+    if (welcome.end == End::kOpen) ++open[welcome.command.corp()];
+  }
+  return open;
+}
+
 WriteBack CommandBook::Progress(const std::string& corp) const {
   WriteBack progress;
   for (const auto& [key, pair] : pairs_) {

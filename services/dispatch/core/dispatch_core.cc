@@ -63,10 +63,19 @@ std::string ErrcodeLabel(const Outcome& outcome) {
     case 45009:
     case 45033:
     case 48002:
+    case 60020:
       return absl::StrCat(outcome.errcode());
     default:
       return "other";
   }
+}
+
+// Whom to ask before the first call: those of a lane with an address of its own.
+std::set<std::string> AskFirst(const DispatchOptions& options) {
+  std::set<std::string> corps;
+  if (options.source.empty()) return corps;
+  for (const auto& [corp, agent_id] : options.agent_ids) corps.insert(corp);
+  return corps;
 }
 
 }  // namespace
@@ -81,6 +90,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
                  [this](FlowName name) { NoteChanged(name); }),
       commands_([this](FlowName name) { NoteChanged(name); }),
       messages_(limits, &quotas_),
+      trust_(AskFirst(options_), [this](FlowName name) { NoteChanged(name); }),
       grants_(HoldBound(0)),
       harm_(limits),
       ghosts_(limits, [this](FlowName name) { NoteChanged(name); }),
@@ -113,11 +123,13 @@ void DispatchCore::Fold(log::TopicPartition from, const log::StoredRecord& recor
       ::tidegate::log::v1::AudienceChunk chunk;
       if (!header.has_source()) return Skip(from, record.offset, "no source");
       if (!chunk.ParseFromString(value)) return Skip(from, record.offset, "not an AudienceChunk");
+      TellStray(from, record.offset, chunk.corp());
       return campaigns_.FoldAudience(chunk);
     }
     case log::Topic::kCommands: {
       ::tidegate::log::v1::Command command;
       if (!command.ParseFromString(value)) return Skip(from, record.offset, "not a Command");
+      TellStray(from, record.offset, command.corp());
       if (command.has_message_batch()) {
         return messages_.Fold(record.offset, command.corp(),
                               std::move(*command.mutable_message_batch()));
@@ -138,6 +150,41 @@ void DispatchCore::Skip(log::TopicPartition from, uint64_t offset, const char* w
            {{"input", log::Name(from)}, {"offset", absl::StrCat(offset)}, {"why", why}});
 }
 
+// Tells each corp once: a service that has another corps file sends on.
+void DispatchCore::TellStray(log::TopicPartition from, uint64_t offset, const std::string& corp) {
+  const auto other = options_.elsewhere.find(corp);
+  if (!recovered_ || other == options_.elsewhere.end()) return;
+  ++counters_.strays;
+  if (!strays_told_.insert(corp).second) return;
+  LogEvent(LogLevel::kError, "corp_of_another_lane",
+           {{"input", log::Name(from)},
+            {"offset", absl::StrCat(offset)},
+            {"corp", corp},
+            {"lane", absl::StrCat(options_.lane)},
+            {"lane_of_corp", absl::StrCat(other->second)},
+            {"next",
+             "it is kept and not sent from here: give all services the same corps file, "
+             "with the corp in this lane until it is drained"}});
+}
+
+void DispatchCore::TellTrust(const std::string& corp, AddressTrust::Change change) const {
+  const std::string source = options_.source.empty() ? "any" : options_.source;
+  if (change == AddressTrust::Change::kTrusted) {
+    LogEvent(LogLevel::kInfo, "address_trusted",
+             {{"corp", corp}, {"lane", absl::StrCat(options_.lane)}, {"source", source}});
+  } else if (change == AddressTrust::Change::kNotTrusted) {
+    LogEvent(LogLevel::kError, "address_not_trusted",
+             {{"corp", corp},
+              {"lane", absl::StrCat(options_.lane)},
+              {"source", source},
+              {"errcode", absl::StrCat(wecom_table::kErrcodeAddressNotTrusted)},
+              {"next",
+               "enter the lane's address among the trusted addresses of the corp's app in "
+               "WeCom's admin console; until then nothing is sent, and WeCom is asked again "
+               "at least once a minute"}});
+  }
+}
+
 // ---- Decisions ----
 
 core::Decision DispatchCore::Encode(const LedgerRecord& record) {
@@ -145,6 +192,7 @@ core::Decision DispatchCore::Encode(const LedgerRecord& record) {
 }
 
 std::optional<core::Decision> DispatchCore::Decide(const core::Input& input, const Now& now) {
+  if (!left_work_.empty()) return std::nullopt;
   buckets_.Look(now.raw_ns, now.wall_ns);
   quotas_.BeginDecision(now.wall_ns);
   if (input.local != nullptr) {
@@ -292,6 +340,17 @@ void DispatchCore::OfferChanged(const Now& now) {
   }
 }
 
+std::optional<FlowHead> DispatchCore::HeadOf(const FlowName& flow, const Now& now) {
+  if (flow.kind == FlowKind::kProbe) return trust_.HeadOf(flow.corp);
+  if (!trust_.MayCall(flow.corp)) return std::nullopt;
+  return IsCommand(flow.kind) ? commands_.HeadOf(flow, now) : campaigns_.HeadOf(flow, now);
+}
+
+std::optional<WantedCall> DispatchCore::Take(const FlowName& flow, const Now& now) {
+  if (flow.kind == FlowKind::kProbe) return trust_.Take(flow.corp, now);
+  return IsCommand(flow.kind) ? commands_.Take(flow, now) : campaigns_.Take(flow, now);
+}
+
 std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
   if (now.wall_ns >= blocks_.NextEndNs(blocks_seen_wall_ns_)) ReconsiderAll();
   blocks_seen_wall_ns_ = now.wall_ns;
@@ -398,7 +457,8 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
                                          : "answer");
   outcome->set_outcome_class(ToOutcomeClass(verdict.answer_class));
   limit_refused_ |= facts.errcode == wecom_table::kErrcodeRateLimited ||
-                    facts.errcode == wecom_table::kErrcodeTooManyAtOnce;
+                    facts.errcode == wecom_table::kErrcodeTooManyAtOnce ||
+                    facts.errcode == wecom_table::kErrcodeAddressNotTrusted;
   if (facts.errcode == wecom_table::kErrcodeRateLimited) {
     // Which tokens are back depends on when one looks, so it is decided here.
     const auto route = buckets_.RouteOf(it->second.corp, attempt.api());
@@ -418,7 +478,8 @@ std::optional<core::Decision> DispatchCore::DecideAnswer(const CallAnswer& answe
     outcome->set_outcome_class(OUTCOME_CLASS_NOT_EXECUTED);
   }
 #endif
-  if (verdict.answer_class == wecom_table::AnswerClass::kAccepted) {
+  if (verdict.answer_class == wecom_table::AnswerClass::kAccepted &&
+      !attempt.target().has_probe()) {
     campaigns_.DescribeAnswer(attempt, parsed, outcome);
     ghosts_.DescribeAnswer(attempt, parsed, campaigns_, outcome);
   }
@@ -447,6 +508,8 @@ std::string DispatchCore::CorpOf(const CallTarget& target) {
       return target.cancel().corp();
     case CallTarget::kAudit:
       return target.audit().corp();
+    case CallTarget::kProbe:
+      return target.probe().corp();
     case CallTarget::TARGET_NOT_SET:
       break;
   }
@@ -566,11 +629,12 @@ void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& con
     urgent_calls_.Add(route, buckets_.ApiOf(route), corp, attempt.api(), attempt.stamp().raw_ns());
   }
   ++counters_.attempts;
+  trust_.OnAttempt(corp, attempt);
   if (IsCommand(attempt)) {
     commands_.OnAttempt(attempt);
   } else if (GhostBook::IsOurs(attempt)) {
     ghosts_.OnAttempt(attempt);
-  } else {
+  } else if (!attempt.target().has_probe()) {
     if (attempt.target().has_campaign_call()) ghosts_.OnCreate(corp, attempt.stamp().wall_ns());
     campaigns_.OnAttempt(attempt);
     TellMessages(attempt.target(), attempt.stamp().wall_ns());
@@ -586,8 +650,7 @@ void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& con
   decided_calls_.erase(it);
 }
 
-void DispatchCore::ApplyOutcome(const Outcome& outcome,
-                                [[maybe_unused]] const core::ApplyContext& context) {
+void DispatchCore::ApplyOutcome(const Outcome& outcome, const core::ApplyContext& context) {
   const auto it = open_attempts_.find(outcome.call_id());
   if (it == open_attempts_.end() || it->second.attempt.attempt() != outcome.attempt()) return;
   const auto taken_out = open_attempts_.extract(it);
@@ -630,11 +693,16 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome,
   }
   scheduler_.Wake(route);
   const AttemptEnd end{.attempt = attempt, .outcome = outcome, .over_raw_ns = over};
+  const AddressTrust::Change change = trust_.OnOutcome(open.corp, end);
+  if (change != AddressTrust::Change::kNone) {
+    ReconsiderAll();
+    if (context.live) TellTrust(open.corp, change);
+  }
   if (IsCommand(attempt)) {
     commands_.OnOutcome(end);
   } else if (GhostBook::IsOurs(attempt)) {
     ghosts_.OnOutcome(end, campaigns_);
-  } else {
+  } else if (!attempt.target().has_probe()) {
     campaigns_.OnOutcome(end);
     TellMessages(attempt.target(), outcome.completed().wall_ns());
   }
@@ -678,11 +746,12 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
     buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed),
                        CostOf(open.attempt));
+    trust_.OnLostOwner(open.corp, fence.wall_time_ns());
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else if (GhostBook::IsOurs(open.attempt)) {
       ghosts_.OnLostOwner(open.attempt);
-    } else {
+    } else if (!open.attempt.target().has_probe()) {
       campaigns_.OnLostOwner(open.attempt, closed, call_owner);
       TellMessages(open.attempt.target(), fence.wall_time_ns());
     }
@@ -703,6 +772,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   messages_.Rebuild();
   harm_.Rebuild();
   ghosts_.Rebuild(raw_restarted);
+  trust_.Rebuild(fence.raw_time_ns());
 }
 
 void DispatchCore::TellMessages(const CallTarget& target, int64_t time_ns) {
@@ -735,6 +805,7 @@ void DispatchCore::AddStateTo(core::StateHash* hash, int64_t at_raw_ns) const {
   corp_limits_.AddStateTo(hash);
   grants_.AddStateTo(hash);
   quotas_.AddStateTo(hash);
+  trust_.AddStateTo(hash);
   hash->Add(open_attempts_.size());
   for (const auto& [call_id, open] : open_attempts_) {
     hash->Add(call_id).Add(open.corp).Add(open.attempt).Add(open.epoch);
@@ -756,7 +827,11 @@ void DispatchCore::EndBatch() {
   limit_refused_ = false;
 }
 
-void DispatchCore::Release(const Now&) {
+void DispatchCore::Release(const Now& now) {
+  if (!std::exchange(recovered_, true)) {
+    left_work_ =
+        FindLeftWork({campaigns_, commands_, messages_, trust_}, *limits_, options_.elsewhere, now);
+  }
   if (on_blocks_ && std::exchange(blocks_changed_, false)) on_blocks_(blocks_);
   if (calls_to_make_.empty() || !on_calls_) return;
   std::vector<CallToMake> calls;

@@ -19,6 +19,7 @@
 #include "common/core/core.h"
 #include "common/definitions/definitions_fold.h"
 #include "common/wecom_table/limits.h"
+#include "services/dispatch/core/address_trust.h"
 #include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/bucket_set.h"
 #include "services/dispatch/core/call_types.h"
@@ -28,6 +29,7 @@
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/ghost_book.h"
 #include "services/dispatch/core/harm_brake.h"
+#include "services/dispatch/core/left_work.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
@@ -39,8 +41,13 @@ namespace tidegate::dispatch {
 
 struct DispatchOptions {
   uint32_t lane = 0;
-  uint32_t partitions = 4;                       // of the customer topics
-  std::map<std::string, std::string> agent_ids;  // the app that calls for a corp, by corp
+  uint32_t partitions = 4;  // of the customer topics
+  // The app that calls for a corp, by corp; of the lane's corps. Nothing leaves for others.
+  std::map<std::string, std::string> agent_ids;
+  std::map<std::string, uint32_t> elsewhere = {};  // corps of other lanes -> lane
+  // The address that calls leave from; empty = any. With one, each corp is asked first whether it
+  // trusts it.
+  std::string source = {};
 };
 
 // Counts of applied records since the start of the journal; for metrics.
@@ -54,6 +61,7 @@ struct DispatchCounters {
   uint64_t attempts = 0;
   uint64_t outcomes = 0;
   uint64_t skipped = 0;      // records of folded inputs that no outbox of ours can have sent
+  uint64_t strays = 0;       // of this process: those of corps that are in another lane
   int64_t last_call_ns = 0;  // from decision to outcome
 };
 
@@ -106,6 +114,10 @@ class DispatchCore : public core::Core {
   std::optional<Refusal> RefusalOf(const ::tidegate::log::v1::TokensAcquired& wanted,
                                    const Now& now);
   const ReceiveQuotas& quotas() const { return quotas_; }
+  const AddressTrust& trust() const { return trust_; }
+  // After recovery: what is left here of corps that are in other lanes now. While there is
+  // anything, nothing is decided: the shell ends the process.
+  const std::vector<LeftWork>& left_work() const { return left_work_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -123,6 +135,11 @@ class DispatchCore : public core::Core {
   using Record = ::tidegate::log::v1::LedgerRecord;
 
   void Skip(log::TopicPartition from, uint64_t offset, const char* why);
+  // Tells if what has come is of a corp of another lane; it is kept, and never sent from here.
+  void TellStray(log::TopicPartition from, uint64_t offset, const std::string& corp);
+  void TellTrust(const std::string& corp, AddressTrust::Change change) const;
+  std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // A call of messages has moved: their touches follow it.
   void TellMessages(const ::tidegate::log::v1::CallTarget& target, int64_t time_ns);
   void TellMessages(const ::tidegate::log::v1::CampaignCall& name, int64_t time_ns);
@@ -173,6 +190,7 @@ class DispatchCore : public core::Core {
   CampaignBook campaigns_;
   CommandBook commands_;
   MessageBook messages_;
+  AddressTrust trust_;
   BlockList blocks_;
   TokenGrants grants_;
   HarmBrake harm_;
@@ -185,6 +203,9 @@ class DispatchCore : public core::Core {
   // Owners before it that may still be running: owner -> boot id.
   std::map<std::string, std::string> former_owners_;
   DispatchCounters counters_;
+  bool recovered_ = false;  // once
+  std::vector<LeftWork> left_work_;
+  std::set<std::string> strays_told_;  // corps
 
   // Flows by number, as the scheduler knows them, and those whose first call may have changed.
   Scheduler scheduler_;

@@ -6,6 +6,7 @@ const char* ApiOf(FlowKind kind) {
   switch (kind) {
     case FlowKind::kWelcome:
       return "send_welcome_msg";
+    case FlowKind::kProbe:
     case FlowKind::kListing:
       return "get_groupmsg_list_v2";
     case FlowKind::kCreate:
@@ -39,6 +40,8 @@ CallClass ClassOf(FlowKind kind) {
     case FlowKind::kUrgentMessage:
     case FlowKind::kUrgentAppMessage:
       return CallClass::kUrgent;
+    // All calls of the corp wait for it.
+    case FlowKind::kProbe:
     // The touches of a call in doubt wait for it.
     case FlowKind::kListing:
     case FlowKind::kInteractiveMessage:

@@ -11,6 +11,7 @@
 namespace tidegate::dispatch {
 
 enum class FlowKind : uint8_t {
+  kProbe,
   kWelcome,
   kListing,
   kCreate,

@@ -228,6 +228,10 @@ std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input,
   }
   WishTags(*before, profile, &record);
   TellLeft(event, *before, profile.version(), &record);
+  if (const auto lane = options_.lanes.ToRecord(event.corp());
+      lane.has_value() && record.commands_size() > 0) {
+    record.set_lane(*lane);
+  }
 
   core::Decision decision{.key = key, .value = record.SerializeAsString()};
   // The log would refuse it, and that would end the partition at every start.
@@ -263,7 +267,8 @@ void TaggingCore::Apply(absl::string_view key, absl::string_view value, const co
   ProfileRecord record;
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
   for (const Command& command : record.commands()) {
-    const uint32_t lane = PartitionOf(command.corp(), options_.lanes);
+    const uint32_t lane = options_.lanes.OfRecord(
+        record.has_lane() ? std::optional(record.lane()) : std::nullopt, command.corp());
     outbox->push_back(
         {.target = {log::Topic::kCommands, lane},
          .key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer()),

@@ -167,6 +167,9 @@ ApiError WecomCore::Judge(Call& call) {
   }
   if (call.wrong_json) return {40058, "invalid Request Parameter"};
   if (token.failed()) return token;
+  if (!is_get_token && !call.corp->corp.Trusts(call.request.ip)) {
+    return {60020, "not allow to access from your ip"};
+  }
 
   if (!frequency_.Count(call.api, call.entry.corp, call.request.ip, call.now.raw_ns,
                         call.now.wall_ns, static_cast<int64_t>(call.entry.recipients.size()))) {

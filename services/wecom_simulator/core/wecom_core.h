@@ -9,9 +9,9 @@
 //   // ... at d.answer_at_raw_ns:
 //   core.OnAnswered(d.request_id, later);
 //
-// Order of checks: method and JSON, token, frequency (45009), concurrency (45033), fields,
-// business. A call executes at its arrival (or under DELAY_EXEC within the hold bound) whatever
-// becomes of its answer. Not thread-safe; times never go back.
+// Order of checks: method and JSON, token, address (60020), frequency (45009), concurrency (45033),
+// fields, business. A call executes at its arrival (or under DELAY_EXEC within the hold bound)
+// whatever becomes of its answer. Not thread-safe; times never go back.
 #pragma once
 
 #include <boost/json.hpp>
@@ -84,9 +84,9 @@ class WecomCore {
   // When TakeDueCallbacks has something to do next; nullopt = not before another call.
   std::optional<int64_t> NextWakeNs() const;
 
-  // /control/{seed,callback_url,add_customers,event,faults,hold,status,truth}; README.md has the
-  // fields. Errors: INVALID_ARGUMENT what to fix (nothing was changed), NOT_FOUND path or corp,
-  // RESOURCE_EXHAUSTED too many events pending.
+  // /control/{seed,callback_url,trusted_ips,add_customers,event,faults,hold,status,truth};
+  // README.md has the fields. Errors: INVALID_ARGUMENT what to fix (nothing was changed), NOT_FOUND
+  // path or corp, RESOURCE_EXHAUSTED too many events pending.
   absl::StatusOr<boost::json::object> OnControl(absl::string_view path,
                                                 const boost::json::object& arguments,
                                                 const Now& now);
@@ -185,6 +185,7 @@ class WecomCore {
 
   absl::StatusOr<boost::json::object> Seed(const boost::json::object& arguments, const Now& now);
   absl::StatusOr<boost::json::object> SetCallbackUrl(const boost::json::object& arguments);
+  absl::StatusOr<boost::json::object> SetTrustedIps(const boost::json::object& arguments);
   absl::StatusOr<boost::json::object> PlanAdds(const boost::json::object& arguments,
                                                const Now& now);
   absl::StatusOr<boost::json::object> Event(const boost::json::object& arguments, const Now& now);

@@ -77,6 +77,7 @@ TEST(AnswerClassesTest, EachObservationHasOneClassPerKindOfCall) {
            {"version conflict", Answered(6000), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"being distributed", Answered(41063), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"another app is sending", Answered(41096), kAgain, kAgain, kAgain, kAgain, kAgain},
+           {"address not trusted", Answered(60020), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"bad parameter", Answered(40058), kRefused, kRefused, kRefused, kRefused, kRefused},
            {"bad member", Answered(40003), kRefused, kRefused, kRefused, kRefused, kRefused},
            {"bad customer", Answered(40096), kRefused, kRefused, kRefused, kRefused, kRefused},
@@ -104,7 +105,7 @@ TEST(AnswerClassesTest, ACreateIsRepeatedAfterDocumentedRefusalsOnly) {
     ASSERT_EQ(verdict.answer_class == kAccepted, errcode == 0) << errcode;
   }
   EXPECT_EQ(again, (std::set<int>{6000, 40001, 40014, 41063, 41096, 42001, 45009, 45011, 45033,
-                                  45035, 45036}));
+                                  45035, 45036, 60020}));
 }
 
 // A repeat of the same bytes does no harm for a time, so it is in doubt until WeCom has taken it.

@@ -26,7 +26,7 @@ using ::tidegate::log::v1::Proposal;
 
 constexpr int64_t kSeconds = 1'767'225'600;
 const TaggingOptions kOptions = {
-    .partition = 3, .lanes = 4, .welcome_valid_ns = 20 * kNanosPerSecond};
+    .partition = 3, .lanes = LaneMap(4), .welcome_valid_ns = 20 * kNanosPerSecond};
 
 // A core, driven by hand as the partition runtime would.
 class Driver {
@@ -346,9 +346,26 @@ TEST(TaggingCoreTest, TagsAndWelcomesByChannelWithinTheCodesLife) {
     EXPECT_EQ(command.customer(), "wm1");
     EXPECT_EQ(command.profile_version(), 1u);
   }
-  EXPECT_EQ(driver.outbox()[0].target.partition, PartitionOf("ww1", kOptions.lanes));
+  EXPECT_EQ(driver.outbox()[0].target.partition, PartitionOf("ww1", 4));
   EXPECT_EQ(driver.outbox()[0].key, "ww1/amy/wm1");
   EXPECT_EQ(driver.Find()->follows(0).state(), "ch_01");
+}
+
+TEST(TaggingCoreTest, AReplayOfAMovedCorpSendsItsCommandsWhereTheyWent) {
+  TaggingOptions options = kOptions;
+  options.lanes = LaneMap(4, {{"ww1", 2}});
+  Driver before(options);
+  before.DefineChannel("ch_01", {"web"}, "Welcome!");
+  ASSERT_FALSE(before.Take(FollowEvent("e1", "follow_added", "ch_01", "WC1")).empty());
+  EXPECT_EQ(before.outbox()[0].target.partition, 2u);
+  options.lanes = LaneMap(4, {{"ww1", 3}});
+  Driver after(options);
+  after.DefineChannel("ch_01", {"web"}, "Welcome!");
+  for (const core::Decision& decision : before.journal()) after.Apply(decision);
+  EXPECT_EQ(after.outbox()[0].target.partition, 2u);
+  const size_t replayed = after.outbox().size();
+  ASSERT_FALSE(after.Take(FollowEvent("e2", "follow_added", "ch_01", "WC2")).empty());
+  EXPECT_EQ(after.outbox()[replayed].target.partition, 3u);
 }
 
 TEST(TaggingCoreTest, WelcomesOnlyWithACodeAndAText) {

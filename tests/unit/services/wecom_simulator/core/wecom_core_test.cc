@@ -63,12 +63,13 @@ class WecomCoreTest : public testing::Test {
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? *answer : json::object{};
   }
+  std::string ip_ = "10.0.0.1";  // that calls come from
   // Left unanswered: the permit stays out.
   Decision Open(const std::string& method, const std::string& target, const std::string& body) {
     const std::vector<std::string> parts = absl::StrSplit(target, absl::MaxSplits('?', 1));
-    return core_->OnRequest({method, absl::StrCat("/cgi-bin/", parts[0]),
-                             parts.size() > 1 ? parts[1] : "", body, "10.0.0.1"},
-                            now_);
+    return core_->OnRequest(
+        {method, absl::StrCat("/cgi-bin/", parts[0]), parts.size() > 1 ? parts[1] : "", body, ip_},
+        now_);
   }
   Decision OpenPost(const std::string& api, const std::string& body) {
     return Open("POST", absl::StrCat("externalcontact/", api, "?access_token=", token_), body);
@@ -111,6 +112,23 @@ class WecomCoreTest : public testing::Test {
   std::string token_;
   Decision last_;
 };
+
+TEST_F(WecomCoreTest, CallsFromAnAddressThatTheCorpDoesNotTrustAreRefused) {
+  const std::string create = Create("\"wm1\"");
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 0) << "until it is said, any is trusted";
+  Control("/control/trusted_ips", {{"corp_id", "ww"}, {"ips", json::array{"10.0.0.2"}}});
+  const json::object refused = Post("add_msg_template", create);
+  EXPECT_EQ(Code(refused), 60020);
+  EXPECT_THAT(Text(refused.at("errmsg").as_string()), HasSubstr("from ip: 10.0.0.1"));
+  EXPECT_EQ(last_.entry.verdict, "rejected");
+  EXPECT_EQ(last_.entry.ip, "10.0.0.1");
+  EXPECT_EQ(Code(Get("gettoken?corpid=ww&corpsecret=s")), 0);
+  ip_ = "10.0.0.2";
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 0);
+  Control("/control/trusted_ips", {{"corp_id", "ww"}, {"ips", json::array{}}});
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 60020);
+  EXPECT_FALSE(core_->OnControl("/control/trusted_ips", {{"corp_id", "ww"}}, now_).ok());
+}
 
 TEST_F(WecomCoreTest, OneTokenPerAppUntilItExpires) {
   const std::string first = token_;
