@@ -313,11 +313,14 @@ std::optional<int64_t> DispatchCore::QuietUntilNs(const FlowName& name, const No
 }
 
 std::optional<FlowHead> DispatchCore::HeadOf(const FlowName& name, const Now& now) {
+  if (name.kind == FlowKind::kProbe) return trust_.HeadOf(name.corp);
+  if (!trust_.MayCall(name.corp)) return std::nullopt;
   if (GhostBook::IsOurs(name.kind)) return ghosts_.HeadOf(name, now);
   return IsCommand(name.kind) ? commands_.HeadOf(name, now) : campaigns_.HeadOf(name, now);
 }
 
 std::optional<WantedCall> DispatchCore::Take(const FlowName& name, const Now& now) {
+  if (name.kind == FlowKind::kProbe) return trust_.Take(name.corp, now);
   if (GhostBook::IsOurs(name.kind)) return ghosts_.Take(name, now);
   return IsCommand(name.kind) ? commands_.Take(name, now) : campaigns_.Take(name, now);
 }
@@ -338,17 +341,6 @@ void DispatchCore::OfferChanged(const Now& now) {
       scheduler_.Withdraw(flow);
     }
   }
-}
-
-std::optional<FlowHead> DispatchCore::HeadOf(const FlowName& flow, const Now& now) {
-  if (flow.kind == FlowKind::kProbe) return trust_.HeadOf(flow.corp);
-  if (!trust_.MayCall(flow.corp)) return std::nullopt;
-  return IsCommand(flow.kind) ? commands_.HeadOf(flow, now) : campaigns_.HeadOf(flow, now);
-}
-
-std::optional<WantedCall> DispatchCore::Take(const FlowName& flow, const Now& now) {
-  if (flow.kind == FlowKind::kProbe) return trust_.Take(flow.corp, now);
-  return IsCommand(flow.kind) ? commands_.Take(flow, now) : campaigns_.Take(flow, now);
 }
 
 std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {

@@ -138,8 +138,6 @@ class DispatchCore : public core::Core {
   // Tells if what has come is of a corp of another lane; it is kept, and never sent from here.
   void TellStray(log::TopicPartition from, uint64_t offset, const std::string& corp);
   void TellTrust(const std::string& corp, AddressTrust::Change change) const;
-  std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
-  std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // A call of messages has moved: their touches follow it.
   void TellMessages(const ::tidegate::log::v1::CallTarget& target, int64_t time_ns);
   void TellMessages(const ::tidegate::log::v1::CampaignCall& name, int64_t time_ns);
