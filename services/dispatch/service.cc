@@ -224,7 +224,9 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   for (const config::Corp& corp : environment_.corps->corps) {
     for (const BucketRow& row : core.buckets().Rows(corp.corp_id, now.raw_ns)) {
       metrics.SetBucket(
-          row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
+          row.api, row.scope,
+          absl::StrCat(static_cast<double>(row.window_ns) * 1e-9,
+                       row.cost == wecom_table::Cost::kPersonTimes ? " person_times" : ""),
           static_cast<double>(row.tokens), static_cast<double>(row.capacity),
           static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
     }

@@ -17,7 +17,8 @@ constexpr int64_t kEastNs = int64_t{8} * 3600 * kNanosPerSecond;
 // Less is how clocks drift apart, or how long it takes to read them one after the other.
 constexpr int64_t kSetBy = kNanosPerSecond;
 constexpr int64_t kRemembered = kDay;
-constexpr size_t kCountsMax = 3;
+constexpr size_t kCountsMax = 32;
+constexpr int64_t kAllOf = 3;  // periods of a range
 
 int64_t DayOf(int64_t wall_ns) {
   const int64_t local = wall_ns + kEastNs;
@@ -97,12 +98,11 @@ void WallClock::AddStateTo(core::StateHash* hash) const {
 
 template <typename Visit>
 void CalendarWindow::ForEachPeriod(const WallClock::Range& range, Visit visit) const {
-  int64_t first = PeriodOf(calendar_, range.earliest_ns);
-  if (!counts_.empty()) first = std::max(first, counts_.front().period);
-  const int64_t last = std::max(first, PeriodOf(calendar_, range.latest_ns));
+  const int64_t first = PeriodOf(calendar_, range.earliest_ns);
+  const int64_t last = PeriodOf(calendar_, range.latest_ns);
   visit(first);
   // A clock that was set by more than that was right before, or is right now.
-  if (last - first < static_cast<int64_t>(kCountsMax)) {
+  if (last - first < kAllOf) {
     for (int64_t period = first + 1; period < last; ++period) visit(period);
   }
   if (last > first) visit(last);
@@ -161,8 +161,11 @@ void CalendarWindow::Charge(const WallClock::Range& range, int64_t cost) {
     }
     at->used += cost;
   }
-  if (counts_.size() > kCountsMax) {
-    counts_.erase(counts_.begin(), counts_.end() - static_cast<ptrdiff_t>(kCountsMax));
+  // The farthest is forgotten, before or after.
+  while (counts_.size() > kCountsMax) {
+    const bool after =
+        counts_.back().period - periods.front() > periods.back() - counts_.front().period;
+    counts_.erase(after ? counts_.end() - 1 : counts_.begin());
   }
 }
 

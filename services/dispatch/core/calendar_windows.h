@@ -101,8 +101,8 @@ class CalendarWindow {
     int64_t period;
     int64_t used;
   };
-  // Visits the periods of a range. One that was begun and is no longer remembered is not gone back
-  // to: the oldest that is known stands for it.
+  // Visits the periods of a range. One that was begun before is remembered: to go back to it, or to
+  // come to it once more, finds what was used.
   template <typename Visit>
   void ForEachPeriod(const WallClock::Range& range, Visit visit) const;
   int64_t UsedIn(int64_t period) const;
@@ -111,7 +111,7 @@ class CalendarWindow {
   int64_t amount_;
   int64_t under_way_ = 0;
   int64_t reserved_ = 0;
-  std::vector<Count> counts_;  // ascending, the newest few
+  std::vector<Count> counts_;  // ascending, a few
 };
 
 }  // namespace tidegate::dispatch

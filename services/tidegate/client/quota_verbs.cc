@@ -26,12 +26,15 @@ template <typename Response>
 void PrintBuckets(const Client& client, const Response& response) {
   std::vector<std::vector<std::string>> rows;
   for (const dispatch::Bucket& bucket : response.buckets()) {
-    rows.push_back({bucket.api(), bucket.scope(), Seconds(bucket.window_seconds()),
+    rows.push_back({bucket.api(), bucket.scope(), Seconds(bucket.window_seconds()), bucket.cost(),
                     absl::StrCat(bucket.tokens()), absl::StrCat(bucket.capacity()),
+                    bucket.configured() == 0 ? "-" : absl::StrCat(bucket.configured()),
                     Seconds(bucket.lockout_seconds())});
   }
-  Print(client, ToJson(response),
-        RenderTable({"API", "SCOPE", "WINDOW", "LEFT", "CAPACITY", "LOCKOUT"}, rows));
+  Print(
+      client, ToJson(response),
+      RenderTable({"API", "SCOPE", "WINDOW", "COUNTS", "LEFT", "CAPACITY", "CONFIGURED", "LOCKOUT"},
+                  rows));
 }
 
 }  // namespace

@@ -88,6 +88,18 @@ TEST(CalendarWindowTest, ADayThatWasBegunIsNotBegunAgain) {
   EXPECT_TRUE(window.Allows(Exactly(At(2026, 3, 6)), 1));
 }
 
+TEST(CalendarWindowTest, AClockThatWasFarAheadFreezesNoDay) {
+  CalendarWindow window(Calendar::kDay, 3);
+  window.Charge(Exactly(At(2026, 3, 1)), 2);
+  for (int day = 1; day <= 28; ++day) window.Charge(Exactly(At(2027, 2, day)), 3);
+  EXPECT_FALSE(window.Allows(Exactly(At(2026, 3, 1)), 2));
+  for (int day = 2; day <= 30; ++day) {
+    EXPECT_TRUE(window.Allows(Exactly(At(2026, 3, day)), 3)) << day;
+    window.Charge(Exactly(At(2026, 3, day)), 3);
+    EXPECT_FALSE(window.Allows(Exactly(At(2026, 3, day)), 1)) << day;
+  }
+}
+
 TEST(WallClockTest, BothTimesArePossibleForADayAfterTheClockWasSet) {
   WallClock clock(5 * kSecond);
   clock.See(0, kDay);

@@ -77,11 +77,12 @@ TEST_F(ChangedLimitsTest, WhatWasUsedStaysUsed) {
 
 TEST_F(ChangedLimitsTest, AnotherLengthBeginsWithWhatIsRemembered) {
   for (int i = 0; i < 8; ++i) Call((1 + i) * kSecond);
-  Set(Windows({{8, 5000}}), 8 * kSecond);
+  const int64_t now = 8 * kSecond + 100 * kMilli;
+  Set(Windows({{8, 5000}}), now);
   // Of the last 5 s, as the window of 10 s knew: five.
-  EXPECT_EQ(buckets_.Rows("c1", 8 * kSecond)[1].tokens, 3);
-  Set(Windows({{8, 60'000}}), 8 * kSecond);
-  EXPECT_EQ(buckets_.Rows("c1", 8 * kSecond)[1].tokens, 3) << "no longer window was there";
+  EXPECT_EQ(buckets_.Rows("c1", now)[1].tokens, 3);
+  Set(Windows({{8, 60'000}}), now);
+  EXPECT_EQ(buckets_.Rows("c1", now)[1].tokens, 3) << "no longer window was there";
 }
 
 TEST_F(ChangedLimitsTest, CallsUnderWayStayUnderWayWhateverCounts) {
@@ -243,7 +244,7 @@ TEST(ChangedLimitsModelTest, NoWindowSeesMoreThanTheLimitOfItsLastCall) {
     }
     ASSERT_EQ(charged[0], accepted[0]);
     ASSERT_EQ(charged[1], accepted[1]);
-    ASSERT_GT(counted.size(), 100u);
+    ASSERT_GT(counted.size(), 50u);
     std::sort(counted.begin(), counted.end(),
               [](const Counted& a, const Counted& b) { return a.at_ns < b.at_ns; });
     for (size_t last = 0; last < counted.size(); ++last) {

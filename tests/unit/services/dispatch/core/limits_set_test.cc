@@ -21,7 +21,7 @@ class LimitsSetTest : public ::testing::Test {
   void SetUp() override { Start(&core_); }
   // What a process has before it reads the journal.
   void Start(DispatchCore* core) {
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < 600; ++i) {
       Command command;
       command.set_corp("ww1");
       command.set_member("m");
@@ -128,7 +128,8 @@ TEST_F(LimitsSetTest, AReplayHasTheSameStateAndTheSameLimits) {
       Pass(kNanosPerSecond);
     }
   }
-  Leave();
+  Pass(10 * kNanosPerSecond);
+  ASSERT_GT(Leave(), 0u);
   Answer(calls_[answered_++], R"({"errcode":45009})");
   DispatchCore replayed(options_, &limits_);
   now_ = {.wall_ns = 1'790'000'000 * kNanosPerSecond,
@@ -141,7 +142,9 @@ TEST_F(LimitsSetTest, AReplayHasTheSameStateAndTheSameLimits) {
   }
   Pass(60 * kNanosPerSecond);
   EXPECT_EQ(HashOf(replayed), HashOf(core_));
-  EXPECT_EQ(replayed.buckets().Rows("ww1", now_.raw_ns)[1].capacity, 3 + 11 % 5);
+  const auto row = replayed.buckets().Rows("ww1", now_.raw_ns)[1];
+  EXPECT_EQ(row.configured, 3 + 11 % 5) << "as set last";
+  EXPECT_EQ(row.capacity, 2 + 11 % 5) << "as the refusal has taught";
 }
 
 TEST_F(LimitsSetTest, ARefusalBelowTheLimitIsLearntFromItsRecord) {
