@@ -18,6 +18,7 @@
 #include <cmath>
 #include <ctime>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -51,13 +52,13 @@ constexpr int64_t kDayNs = 24 * kHourNs;
 constexpr uint32_t kReminders = 3;
 // Of a day of China.
 constexpr int64_t kLaunchNs = 9 * kHourNs;
-constexpr int64_t kCountedNs = 20 * kHourNs;
+constexpr int64_t kCountedHours[] = {10, 12, 16, 20};
 constexpr int64_t kEndNs = 36 * kHourNs;
 constexpr wecom_table::QuietHours kQuiet{.from = 22 * 60, .to = 8 * 60};
 constexpr int64_t kReminderAfterNs[] = {2 * kHourNs, 6 * kHourNs};
 // Members confirm by themselves an hour after a task comes, on average; of all 40 % within two
 // hours. Of the others a third does after a reminder, two hours after it on average: so some are
-// about to when the count is over, and each minute lost shows.
+// about to when the count is over.
 constexpr double kConfirmMeanMs = 3600e3;
 constexpr double kRemindedMeanMs = 2 * 3600e3;
 constexpr double kWithinTwoHours = 0.4;
@@ -114,14 +115,22 @@ int64_t BestConfirmNs(const CoreOptions& wecom, const std::string& member) {
   return best;
 }
 
-uint32_t BestReached(const CoreOptions& wecom, const std::vector<uint32_t>& owners,
-                     uint32_t members) {
-  std::vector<bool> confirms;
+// By each of the hours at which they are counted.
+using ByHour = std::array<int64_t, std::size(kCountedHours)>;
+
+ByHour BestReached(const CoreOptions& wecom, const std::vector<uint32_t>& owners,
+                   uint32_t members) {
+  std::vector<int64_t> confirms_ns;
   for (uint32_t member = 0; member < members; ++member) {
-    confirms.push_back(BestConfirmNs(wecom, NameOfMember(member)) <= kCountedNs - kLaunchNs);
+    confirms_ns.push_back(BestConfirmNs(wecom, NameOfMember(member)));
   }
-  return static_cast<uint32_t>(std::count_if(owners.begin(), owners.end(),
-                                             [&](uint32_t member) { return confirms[member]; }));
+  ByHour best{};
+  for (const uint32_t member : owners) {
+    for (size_t i = 0; i < best.size(); ++i) {
+      best[i] += confirms_ns[member] <= kCountedHours[i] * kHourNs - kLaunchNs;
+    }
+  }
+  return best;
 }
 
 // What WeCom was asked for.
@@ -189,7 +198,7 @@ class Witness {
 
 // What reached customers, as WeCom counted it.
 struct Reached {
-  int64_t customers = 0;  // by the hour at which they are counted
+  ByHour customers{};
   std::map<std::string, int64_t> by_campaign;
   int64_t over_quota = 0;       // got more than one on a day
   int64_t said_over_quota = 0;  // WeCom had to refuse one
@@ -199,7 +208,7 @@ Reached CountReached(Lane* lane, const Witness& witness, uint32_t customers, int
   Reached reached;
   constexpr size_t kDays = 2;
   std::vector<std::array<uint8_t, kDays>> got(customers);
-  std::vector<bool> in_time(customers);
+  std::vector<int64_t> first_ns(customers, INT64_MAX);
   const Now& now = lane->now();
   lane->wecom().EachRecipient("ww0", now, [&](const wecom_simulator::Recipient& recipient) {
     reached.said_over_quota += recipient.status == 3;
@@ -208,12 +217,14 @@ Reached CountReached(Lane* lane, const Witness& witness, uint32_t customers, int
     uint32_t customer = 0;
     CHECK(absl::SimpleAtoi(recipient.customer.substr(2), &customer));
     ++got[customer][static_cast<size_t>((wall_ns - midnight_ns) / kDayNs)];
-    if (wall_ns > midnight_ns + kCountedNs) return;
+    first_ns[customer] = std::min(first_ns[customer], wall_ns - midnight_ns);
+    if (wall_ns - midnight_ns > kCountedHours[std::size(kCountedHours) - 1] * kHourNs) return;
     ++reached.by_campaign[witness.campaign_of().at(recipient.msgid)];
-    in_time[customer] = true;
   });
   for (uint32_t customer = 0; customer < customers; ++customer) {
-    reached.customers += in_time[customer];
+    for (size_t i = 0; i < reached.customers.size(); ++i) {
+      reached.customers[i] += first_ns[customer] <= kCountedHours[i] * kHourNs;
+    }
     reached.over_quota += std::any_of(got[customer].begin(), got[customer].end(),
                                       [](uint8_t count) { return count > 1; });
   }
@@ -242,9 +253,15 @@ json::object Measure(const Options& options) {
   run.RunFor(kEndNs - kLaunchNs);
 
   const Reached reached = CountReached(&run, witness, options.customers, midnight_ns);
-  const uint32_t best = BestReached(run.wecom().options(), owners, options.members);
+  const ByHour best = BestReached(run.wecom().options(), owners, options.members);
   json::object by_campaign;
   for (const auto& [campaign, count] : reached.by_campaign) by_campaign[campaign] = count;
+  json::object by_hour;
+  std::vector<double> ratios;
+  for (size_t i = 0; i < best.size(); ++i) {
+    ratios.push_back(static_cast<double>(reached.customers[i]) / static_cast<double>(best[i]));
+    by_hour[absl::StrCat(kCountedHours[i], ":00")] = ratios.back();
+  }
   json::array audiences;
   for (const CampaignOptions& campaign : lane.campaigns) {
     audiences.emplace_back(campaign.audience.size());
@@ -254,9 +271,10 @@ json::object Measure(const Options& options) {
   return {{"customers", options.customers},
           {"members", options.members},
           {"audiences", std::move(audiences)},
-          {"reached", reached.customers},
-          {"best", best},
-          {"ratio", static_cast<double>(reached.customers) / best},
+          {"reached", reached.customers.back()},
+          {"best", best.back()},
+          {"ratio", ratios.back()},
+          {"ratio_by_hour", std::move(by_hour)},
           {"reached_by_campaign", std::move(by_campaign)},
           {"over_quota", reached.over_quota},
           {"said_over_quota", reached.said_over_quota},
