@@ -7,6 +7,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -68,6 +69,19 @@ absl::StatusOr<const json::array*> ArrayAt(const json::object& object, const cha
   return &value->as_array();
 }
 
+// The corp's own lane, if it has one.
+absl::StatusOr<std::optional<uint32_t>> LaneAt(const json::object& object, uint32_t lanes,
+                                               const std::string& where) {
+  const json::value* value = object.if_contains("lane");
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_int64() || value->as_int64() < 0 || value->as_int64() >= lanes) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ".lane is ", json::serialize(*value),
+                                                   "; write a whole number from 0 to ", lanes - 1,
+                                                   ", since the setting lanes is ", lanes));
+  }
+  return static_cast<uint32_t>(value->as_int64());
+}
+
 }  // namespace
 
 const Corp* Corps::Find(absl::string_view corp_id) const {
@@ -77,7 +91,15 @@ const Corp* Corps::Find(absl::string_view corp_id) const {
   return nullptr;
 }
 
-absl::StatusOr<Corps> LoadCorps(const std::string& path) {
+LaneMap Corps::Lanes(uint32_t lanes) const {
+  LaneMap::Given given;
+  for (const Corp& corp : corps) {
+    if (corp.lane.has_value()) given[corp.corp_id] = *corp.lane;
+  }
+  return LaneMap(lanes, std::move(given));
+}
+
+absl::StatusOr<Corps> LoadCorps(const std::string& path, uint32_t lanes) {
   ASSIGN_OR_RETURN(const std::string text, ReadWhole(path));
   boost::system::error_code error;
   const json::value root = json::parse(text, error);
@@ -102,7 +124,7 @@ absl::StatusOr<Corps> LoadCorps(const std::string& path) {
     const json::value& value = (**corps)[c];
     if (!value.is_object()) return in_file(absl::InvalidArgumentError(where + ": write an object"));
     const json::object& object = value.as_object();
-    if (auto status = CheckKeys(object, {"corp_id", "apps"}, where); !status.ok())
+    if (auto status = CheckKeys(object, {"corp_id", "apps", "lane"}, where); !status.ok())
       return in_file(status);
     Corp corp;
     auto corp_id = StringAt(object, "corp_id", where);
@@ -111,6 +133,9 @@ absl::StatusOr<Corps> LoadCorps(const std::string& path) {
     if (loaded.Find(corp.corp_id) != nullptr) {
       return in_file(absl::InvalidArgumentError(absl::StrCat(where, ".corp_id: stands twice")));
     }
+    auto lane = LaneAt(object, lanes, where);
+    if (!lane.ok()) return in_file(lane.status());
+    corp.lane = *lane;
     auto apps = ArrayAt(object, "apps", where + ".");
     if (!apps.ok()) return in_file(apps.status());
     for (size_t a = 0; a < (*apps)->size(); ++a) {

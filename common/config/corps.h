@@ -3,11 +3,14 @@
 // Secrets stay in memory of the shells: never on the log, in a core, in a log line or a metric.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/lane_map.h"
 
 namespace tidegate::config {
 
@@ -20,18 +23,22 @@ struct App {
 
 struct Corp {
   std::string corp_id;
-  std::vector<App> apps;  // at least one; the first one calls for the corp
+  std::vector<App> apps;         // at least one; the first one calls for the corp
+  std::optional<uint32_t> lane;  // that its calls leave by; none = by the hash of its id
 };
 
 struct Corps {
   std::vector<Corp> corps;
   // nullptr if unknown.
   const Corp* Find(absl::string_view corp_id) const;
+  // Of a deployment with `lanes` lanes, as many as LoadCorps() was told.
+  LaneMap Lanes(uint32_t lanes) const;
 };
 
-// Errors: NOT_FOUND, PERMISSION_DENIED (others may read the file), INVALID_ARGUMENT with the place
-// in the JSON and what to write instead. Paths inside are relative to the file's folder.
-absl::StatusOr<Corps> LoadCorps(const std::string& path);
+// `lanes`: of the deployment; a corp's own one is below it. Errors: NOT_FOUND, PERMISSION_DENIED
+// (others may read the file), INVALID_ARGUMENT with the place in the JSON and what to write
+// instead. Paths inside are relative to the file's folder.
+absl::StatusOr<Corps> LoadCorps(const std::string& path, uint32_t lanes);
 
 // First line of a secret file. NOT_FOUND; PERMISSION_DENIED if others may read it; INVALID_ARGUMENT
 // empty.

@@ -47,6 +47,10 @@ struct Settings {
     bool operator==(const Wecom&) const = default;
   } wecom;
 
+  // By lane: the IP address of this machine that its calls leave from, or "any". One for each lane,
+  // or none at all.
+  std::vector<std::string> egress;
+
   struct Log {
     std::string kind = "embedded";  // embedded | kafka
     std::string data_dir;           // required for embedded

@@ -58,6 +58,11 @@ std::optional<Address> ParseAddress(absl::string_view text) {
   return address;
 }
 
+bool IsIpAddress(absl::string_view text) {
+  const std::string address(text);
+  return IsIpv4(address) || IsIpv6(address);
+}
+
 bool IsLoopback(const Address& address) {
   if (absl::EqualsIgnoreCase(address.host, "localhost")) return true;
   in6_addr parsed;

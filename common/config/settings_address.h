@@ -16,6 +16,9 @@ struct Address {
 // Of host:port or [IPv6]:port; nothing if it is neither.
 std::optional<Address> ParseAddress(absl::string_view text);
 
+// 10.0.0.1 or ::1, without brackets.
+bool IsIpAddress(absl::string_view text);
+
 // True of localhost, 127.0.0.0/8 and ::1; other names count as beyond loopback.
 bool IsLoopback(const Address& address);
 

@@ -23,6 +23,7 @@ class Checker {
     } else {
       Require(s.log.data_dir, {"log.data_dir", "log.kind"}, " when log.kind is embedded", "a path");
     }
+    CheckEgress();
     CheckReplication();
     CheckTls("log.kafka.tls", s.log.kafka.tls, kClient);
     CheckTls("peers.tls", s.peers.tls, kClient);
@@ -59,6 +60,14 @@ class Checker {
     if (!value.empty()) return;
     Fault(keys, absl::StrCat(key, " is required", when, "; write ", values, " in the file, in ",
                              VariableOf(key), " or in --set ", key, "=..."));
+  }
+
+  void CheckEgress() {
+    const Settings& s = sheet_.settings;
+    if (s.egress.empty() || s.egress.size() == static_cast<size_t>(s.lanes)) return;
+    Fault({"egress", "lanes"},
+          absl::StrCat("egress has ", s.egress.size(), " addresses and lanes is ", s.lanes,
+                       "; write one for each lane, \"any\" where it does not matter"));
   }
 
   void CheckReplication() {

@@ -71,6 +71,8 @@ bool Fits(const Setting& setting, absl::string_view text) {
       return ParseAddress(text).has_value();
     case Format::kPeer:
       return IsPeer(text);
+    case Format::kSource:
+      return text == "any" || IsIpAddress(text);
     case Format::kBrokers:
       return IsBrokers(text);
     case Format::kUrl:
@@ -97,6 +99,8 @@ std::string FormatText(const Setting& setting) {
       return "host:port or [IPv6]:port, with port 0 for any free one";
     case Format::kPeer:
       return "host:port or [IPv6]:port";
+    case Format::kSource:
+      return "an IP address, or any";
     case Format::kBrokers:
       return "host:port,host:port";
     case Format::kUrl:

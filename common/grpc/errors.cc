@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/grpc/retry.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -12,10 +13,10 @@ namespace {
 constexpr size_t kMessageBytesMax = 2048;
 constexpr size_t kViolationsMax = 20;
 // A partition that recovers or changes its owner is back in about this time.
-constexpr int64_t kRetryAfterSeconds = 1;
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 grpc::Status WithDetails(grpc::StatusCode code, std::string message, absl::string_view reason,
-                         const google::rpc::BadRequest* bad_request) {
+                         const google::rpc::BadRequest* bad_request, absl::Duration retry_after) {
   if (message.size() > kMessageBytesMax) {
     message.resize(kMessageBytesMax);
     while (!message.empty() && (static_cast<unsigned char>(message.back()) & 0xC0) == 0x80) {
@@ -31,9 +32,12 @@ grpc::Status WithDetails(grpc::StatusCode code, std::string message, absl::strin
   info.set_domain(kErrorDomain);
   details.add_details()->PackFrom(info);
   if (bad_request != nullptr) details.add_details()->PackFrom(*bad_request);
-  if (code == grpc::StatusCode::UNAVAILABLE) {
+  if (retry_after > absl::ZeroDuration()) {
     google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(kRetryAfterSeconds);
+    absl::Duration rest;
+    retry.mutable_retry_delay()->set_seconds(
+        absl::IDivDuration(retry_after, absl::Seconds(1), &rest));
+    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
     details.add_details()->PackFrom(retry);
   }
   return grpc::Status(code, message, details.SerializeAsString());
@@ -84,7 +88,13 @@ grpc::StatusCode ToGrpcCode(absl::StatusCode code) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status, absl::string_view reason) {
   if (status.ok()) return grpc::Status::OK;
-  return WithDetails(ToGrpcCode(status.code()), std::string(status.message()), reason, nullptr);
+  return WithDetails(ToGrpcCode(status.code()), std::string(status.message()), reason, nullptr,
+                     absl::IsUnavailable(status) ? kRetryAfter : absl::ZeroDuration());
+}
+
+grpc::Status NotNow(absl::string_view message, absl::string_view reason, absl::Duration wait) {
+  return WithDetails(grpc::StatusCode::RESOURCE_EXHAUSTED, std::string(message), reason, nullptr,
+                     wait);
 }
 
 grpc::Status Explain(const grpc::Status& status, absl::string_view other,
@@ -121,7 +131,7 @@ grpc::Status InvalidArgument(const std::vector<FieldViolation>& violations) {
                     violation.description);
   }
   return WithDetails(grpc::StatusCode::INVALID_ARGUMENT, std::move(message), "INVALID_FIELD",
-                     &bad_request);
+                     &bad_request, absl::ZeroDuration());
 }
 
 grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,
@@ -137,7 +147,8 @@ grpc::Status InvalidExpression(absl::string_view field, absl::string_view text,
   }
   return WithDetails(grpc::StatusCode::INVALID_ARGUMENT,
                      expression::DrawViolations(text, violations),
-                     violations.empty() ? "SYNTAX" : violations.front().reason, &bad_request);
+                     violations.empty() ? "SYNTAX" : violations.front().reason, &bad_request,
+                     absl::ZeroDuration());
 }
 
 }  // namespace tidegate::rpc

@@ -1,11 +1,11 @@
 #include "common/http/client.h"
 
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/connect.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -22,6 +22,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <cerrno>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <thread>
 #include <unordered_set>
@@ -194,6 +195,26 @@ class Connection {
   const bool tls_;
 };
 
+// A fresh socket, bound to `source` where there is one.
+error_code OpenSocket(tcp::socket* socket, const tcp& protocol,
+                      const std::optional<net::ip::address>& source) {
+  error_code error;
+  socket->close(error);
+  socket->open(protocol, error);
+  if (error || !source.has_value()) return error;
+  if (source->is_v4() != (protocol == tcp::v4())) {
+    return net::error::address_family_not_supported;
+  }
+  // The port is chosen when the peer is known, so that one address has as many for each peer.
+  const int on = 1;
+  if (setsockopt(socket->native_handle(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) !=
+      0) {
+    return error_code(errno, boost::system::system_category());
+  }
+  socket->bind(tcp::endpoint(*source, 0), error);
+  return error;
+}
+
 // One call from Send to `done`. Its steps are run by the client.
 struct Exchange {
   Exchange(net::io_context& context, HttpCall call, std::function<void(HttpResult)> done)
@@ -230,6 +251,7 @@ class AsioClient : public Client {
   }
 
   absl::Status Start() {
+    RETURN_IF_ERROR(PrepareSource());
     if (server_.tls) RETURN_IF_ERROR(PrepareTls());
     thread_ = std::thread([this] { context_.run(); });
     return absl::OkStatus();
@@ -248,6 +270,24 @@ class AsioClient : public Client {
   uint64_t connections_opened() const override { return connections_opened_.load(); }
 
  private:
+  // Binds once, so that a wrong address is told at the start and not by every call.
+  absl::Status PrepareSource() {
+    if (options_.source_address.empty()) return absl::OkStatus();
+    error_code error;
+    const auto source = net::ip::make_address(options_.source_address, error);
+    if (!error) {
+      tcp::socket socket(context_);
+      error = OpenSocket(&socket, source.is_v4() ? tcp::v4() : tcp::v6(), source);
+    }
+    if (error) {
+      return absl::InvalidArgumentError(absl::StrCat("calls cannot leave from ",
+                                                     options_.source_address, ": ", error.message(),
+                                                     "; write an IP address of this machine"));
+    }
+    source_ = source;
+    return absl::OkStatus();
+  }
+
   absl::Status PrepareTls() {
     error_code error;
     if (SSL_CTX_set_min_proto_version(ssl_context_.native_handle(), TLS1_2_VERSION) != 1) {
@@ -341,13 +381,25 @@ class AsioClient : public Client {
         [this, exchange](error_code error, tcp::resolver::results_type endpoints) {
           if (exchange->finished) return;
           if (error) return FailBeforeByteOne(exchange, "name not resolved", error);
-          net::async_connect(exchange->connection->socket(), endpoints,
-                             [this, exchange](error_code error, const tcp::endpoint&) {
-                               if (exchange->finished) return;
-                               if (error) return FailBeforeByteOne(exchange, "connect", error);
-                               OnConnected(exchange);
-                             });
+          ConnectTo(exchange, endpoints, endpoints.begin(), net::error::host_not_found);
         });
+  }
+
+  // Tries them in order, from the source address where there is one; `last` says why the one before
+  // failed.
+  void ConnectTo(const ExchangePtr& exchange, const tcp::resolver::results_type& endpoints,
+                 tcp::resolver::results_type::const_iterator next, error_code last) {
+    if (next == endpoints.end()) return FailBeforeByteOne(exchange, "connect", last);
+    const tcp::endpoint endpoint = next->endpoint();
+    tcp::socket& socket = exchange->connection->socket();
+    if (const error_code error = OpenSocket(&socket, endpoint.protocol(), source_); error) {
+      return ConnectTo(exchange, endpoints, std::next(next), error);
+    }
+    socket.async_connect(endpoint, [this, exchange, endpoints, next](error_code error) {
+      if (exchange->finished) return;
+      if (error) return ConnectTo(exchange, endpoints, std::next(next), error);
+      OnConnected(exchange);
+    });
   }
 
   void OnConnected(const ExchangePtr& exchange) {
@@ -505,6 +557,7 @@ class AsioClient : public Client {
 
   const ClientOptions options_;
   const ServerName server_;
+  std::optional<net::ip::address> source_;  // constant after Start()
   std::atomic<uint64_t> connections_opened_{0};
   std::atomic<size_t> open_calls_{0};
   ssl::context ssl_context_{ssl::context::tls_client};

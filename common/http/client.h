@@ -34,6 +34,8 @@ struct ClientOptions {
   absl::Duration user_timeout = absl::Seconds(5);
   absl::Duration idle_limit = absl::Seconds(30);  // an unused connection is closed after this
   size_t answer_bytes_max = 1 << 20;              // body of an answer; beyond: OUT_OF_RANGE
+  // IP address of this machine that connections leave from; empty = as the machine chooses.
+  std::string source_address;
   std::string ca_file;  // PEM file of authorities trusted instead of the machine's; empty = those
 };
 
@@ -74,7 +76,8 @@ struct HttpResult {
 // Thread-safe. One thread of its own; one request per connection at a time.
 class Client {
  public:
-  // INVALID_ARGUMENT: base_url or a bound is not usable, or ca_file cannot be read.
+  // INVALID_ARGUMENT: base_url or a bound is not usable, source_address is not of this machine, or
+  // ca_file cannot be read.
   static absl::StatusOr<std::unique_ptr<Client>> Create(ClientOptions options);
   // Ends open calls with CANCELLED; every `done` has returned when it returns. Not to be called
   // from a `done`.

@@ -60,9 +60,11 @@ Metrics::Metrics()
       doubt_open_(GaugeFamily(registry_, Described("tidegate_doubt_open"))),
       doubt_oldest_(GaugeFamily(registry_, Described("tidegate_doubt_oldest_seconds"))),
       doubt_parked_(GaugeFamily(registry_, Described("tidegate_doubt_parked"))),
+      duplicates_(CounterFamily(registry_, Described("tidegate_duplicates_detected_total"))),
       campaigns_(GaugeFamily(registry_, Described("tidegate_campaigns"))),
       touches_(GaugeFamily(registry_, Described("tidegate_campaign_touches"))),
       forecast_(GaugeFamily(registry_, Described("tidegate_campaign_forecast_seconds"))),
+      not_trusted_(GaugeFamily(registry_, Described("tidegate_lane_untrusted_corps"))),
       build_info_(GaugeFamily(registry_, Described("tidegate_build_info"))) {}
 
 Stage Metrics::MakeStage(const std::string& stage, uint32_t partition) {
@@ -154,6 +156,10 @@ void Metrics::SetDoubts(uint32_t lane, double open, double oldest_seconds, doubl
   doubt_parked_.Add(labels).Set(parked);
 }
 
+void Metrics::SetDuplicates(uint32_t lane, uint64_t total) {
+  SetTotal(lane, duplicates_.Add({{"lane", absl::StrCat(lane)}}), total);
+}
+
 void Metrics::SetCampaigns(uint32_t lane, const std::string& state, double count) {
   campaigns_.Add({{"lane", absl::StrCat(lane)}, {"state", state}}).Set(count);
 }
@@ -164,6 +170,10 @@ void Metrics::SetTouches(uint32_t lane, const std::string& status, double count)
 
 void Metrics::SetForecast(uint32_t lane, double seconds) {
   forecast_.Add({{"lane", absl::StrCat(lane)}}).Set(seconds);
+}
+
+void Metrics::SetNotTrusted(uint32_t lane, double corps) {
+  not_trusted_.Add({{"lane", absl::StrCat(lane)}}).Set(corps);
 }
 
 void Metrics::SetBuildInfo(const std::string& version, const std::string& commit,

@@ -108,11 +108,15 @@ class Metrics {
   void SetDelayed(uint32_t lane, const std::string& cause, uint64_t total);
   // tidegate_doubt_open, tidegate_doubt_oldest_seconds, tidegate_doubt_parked {lane}.
   void SetDoubts(uint32_t lane, double open, double oldest_seconds, double parked);
+  // tidegate_duplicates_detected_total {lane}.
+  void SetDuplicates(uint32_t lane, uint64_t total);
   // tidegate_campaigns {lane, state}, tidegate_campaign_touches {lane, status}.
   void SetCampaigns(uint32_t lane, const std::string& state, double count);
   void SetTouches(uint32_t lane, const std::string& status, double count);
   // tidegate_campaign_forecast_seconds {lane}.
   void SetForecast(uint32_t lane, double seconds);
+  // tidegate_lane_untrusted_corps {lane}.
+  void SetNotTrusted(uint32_t lane, double corps);
   // tidegate_callbacks_total {result}.
   prometheus::Counter& Callbacks(const std::string& result);
 
@@ -158,9 +162,11 @@ class Metrics {
   prometheus::Family<prometheus::Gauge>& doubt_open_;
   prometheus::Family<prometheus::Gauge>& doubt_oldest_;
   prometheus::Family<prometheus::Gauge>& doubt_parked_;
+  prometheus::Family<prometheus::Counter>& duplicates_;
   prometheus::Family<prometheus::Gauge>& campaigns_;
   prometheus::Family<prometheus::Gauge>& touches_;
   prometheus::Family<prometheus::Gauge>& forecast_;
+  prometheus::Family<prometheus::Gauge>& not_trusted_;
   prometheus::Family<prometheus::Gauge>& build_info_;
 
   std::mutex mu_;

@@ -124,6 +124,10 @@ inline constexpr MetricDescription kMetrics[] = {
      {"lane"},
      "Age of the oldest open doubt."},
     {"tidegate_doubt_parked", MetricType::kGauge, {"lane"}, "Calls in doubt left to an operator."},
+    {"tidegate_duplicates_detected_total",
+     MetricType::kCounter,
+     {"lane"},
+     "Mass sends found that were one too many; each is taken back where it was not sent yet."},
     {"tidegate_campaigns",
      MetricType::kGauge,
      {"lane", "state"},
@@ -137,6 +141,11 @@ inline constexpr MetricDescription kMetrics[] = {
      MetricType::kGauge,
      {"lane"},
      "Seconds until the last call of the running campaigns is sent, by the limits."},
+
+    {"tidegate_lane_untrusted_corps",
+     MetricType::kGauge,
+     {"lane"},
+     "Corps that do not trust the lane's address (errcode 60020): nothing is sent for them."},
 
     // gRPC.
     {"grpc_server_started_total",

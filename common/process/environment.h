@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/hash.h"
+#include "common/base/lane_map.h"
 #include "common/base/replica.h"
 #include "common/config/corps.h"
 #include "common/config/settings.h"
@@ -42,6 +43,7 @@ struct Environment {
     return {.corps = corps, .callers = callers, .replicas = replicas, .definitions = definitions};
   }
   uint32_t partitions() const { return static_cast<uint32_t>(settings->partitions); }
+  LaneMap lane_map() const { return corps->Lanes(lanes()); }
   uint32_t lanes() const { return static_cast<uint32_t>(settings->lanes); }
 };
 

@@ -172,7 +172,8 @@ class Process {
 
 absl::Status Process::Start(const std::vector<ServiceSpec>& specs) {
   metrics_.SetBuildInfo(kVersion, kCommit, kBuildType);
-  ASSIGN_OR_RETURN(corps_, config::LoadCorps(settings_.corps_file));
+  ASSIGN_OR_RETURN(corps_,
+                   config::LoadCorps(settings_.corps_file, static_cast<uint32_t>(settings_.lanes)));
   ASSIGN_OR_RETURN(limits_, LoadLimits(settings_.limits_file));
   ASSIGN_OR_RETURN(peer_credentials_, rpc::ChannelCredentials(settings_.peers.tls));
   // The addresses are taken before the long replay, so that a taken port is told at once.

@@ -4,6 +4,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace tidegate::wecom_table {
 namespace {
@@ -78,6 +79,12 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view, absl::string_view body) {
       answer.fail_list.emplace_back(value.as_string());
     } else {
       fields.Fault("fail_list");
+    }
+  }
+  for (const char* key : {"invaliduser", "unlicenseduser"}) {
+    for (absl::string_view member :
+         absl::StrSplit(fields.Text(object, key), '|', absl::SkipEmpty())) {
+      answer.fail_list.emplace_back(member);
     }
   }
   for (const json::value& value : fields.Array(object, "task_list")) {

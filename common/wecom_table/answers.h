@@ -14,6 +14,7 @@ namespace tidegate::wecom_table {
 struct Answer {
   int errcode = 0;
   std::string msgid;
+  // Of an app message: members whom WeCom cannot write to, in lower case.
   std::vector<std::string> fail_list;
   std::string next_cursor;
   struct Task {

@@ -13,8 +13,13 @@ constexpr Endpoint kEndpoints[] = {
     {"get_groupmsg_task", "POST", "/cgi-bin/externalcontact/get_groupmsg_task", Idempotency::kRead},
     {"get_groupmsg_send_result", "POST", "/cgi-bin/externalcontact/get_groupmsg_send_result",
      Idempotency::kRead},
+    {"cancel_groupmsg_send", "POST", "/cgi-bin/externalcontact/cancel_groupmsg_send",
+     Idempotency::kRepeatable},
     {"send_welcome_msg", "POST", "/cgi-bin/externalcontact/send_welcome_msg",
      Idempotency::kSingleUse},
+    {"remind_groupmsg_send", "POST", "/cgi-bin/externalcontact/remind_groupmsg_send",
+     Idempotency::kBlind},
+    {"message_send", "POST", "/cgi-bin/message/send", Idempotency::kDeduplicated},
 };
 
 }  // namespace

@@ -9,10 +9,12 @@ namespace tidegate::wecom_table {
 
 // What a repeat of the same call does, and so what a doubt allows.
 enum class Idempotency {
-  kRead,        // R: repeat
-  kRepeatable,  // N: a repeat changes nothing
-  kSingleUse,   // U: a code that works once
-  kCreates,     // X: a repeat acts twice
+  kRead,          // R: repeat
+  kRepeatable,    // N: a repeat changes nothing
+  kDeduplicated,  // D: WeCom drops a repeat of the same bytes, for a time
+  kSingleUse,     // U: a code that works once
+  kCreates,       // X: a repeat acts twice; a list shows what was made
+  kBlind,         // X: a repeat acts twice, and nothing shows it
 };
 
 struct Endpoint {

@@ -10,12 +10,17 @@ namespace tidegate::wecom_table {
 
 inline constexpr int kErrcodeRateLimited = 45009;
 inline constexpr int kErrcodeTooManyAtOnce = 45033;
+inline constexpr int kErrcodeTooManyReminders = 41094;
+inline constexpr int kErrcodeBadCursor = 50100;
+inline constexpr int kErrcodeAlreadyCancelled = 41093;
+// The address that the call came from is not among those that the corp's admin has entered.
+inline constexpr int kErrcodeAddressNotTrusted = 60020;
 
 enum class AnswerClass {
   kAccepted,     // WeCom did it
   kRefused,      // WeCom refused it for good
   kNotExecuted,  // it did not happen, or may be repeated without harm: try again
-  kDoubt,        // it may have happened and must not be repeated
+  kDoubt,        // it may have happened; of D it may be repeated byte by byte, else not at all
 };
 
 // What was seen of one call.
@@ -32,7 +37,8 @@ struct AnswerVerdict {
   AnswerClass answer_class;
 };
 
-// `in_doubt_before`: an earlier attempt of ours may have used up the single-use code.
+// `in_doubt_before`: an earlier attempt of ours may have used up the single-use code (U), or have
+// been executed (D): then only an acceptance ends the doubt.
 AnswerVerdict Classify(const Endpoint& endpoint, const AnswerFacts& facts, bool in_doubt_before);
 
 // 40014, 42001, 40001: the token is to be fetched anew; the call was not executed.

@@ -1,13 +1,13 @@
 #include "common/wecom_table/limit_changes.h"
 
-#include <algorithm>
-#include <optional>
-#include <set>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/wecom_table/endpoints.h"
+#include "common/wecom_table/time_of_day.h"
 
 namespace tidegate::wecom_table {
 
@@ -20,32 +20,16 @@ constexpr int64_t kWindowMsMax = int64_t{366} * 24 * 3600 * 1000;
 constexpr int64_t kInFlightMax = 10'000;
 constexpr uint32_t kWeightMax = 1000;
 
-// Minutes after midnight of "hh:mm".
-std::optional<int32_t> ParseMinutes(absl::string_view text) {
-  int32_t hours = 0;
-  int32_t minutes = 0;
-  if (text.size() != 5 || text[2] != ':' || !absl::SimpleAtoi(text.substr(0, 2), &hours) ||
-      !absl::SimpleAtoi(text.substr(3), &minutes) || hours < 0 || hours > 23 || minutes < 0 ||
-      minutes > 59) {
-    return std::nullopt;
-  }
-  return hours * 60 + minutes;
-}
-
 bool IsApi(const std::string& api) { return api == "*" || FindEndpoint(api) != nullptr; }
 
-Scope ScopeOf(const v1::WindowLimit& window) {
-  return window.scope() == "ip" ? Scope::kIp : Scope::kCorp;
-}
-
 WindowLimit ToWindowLimit(const v1::WindowLimit& given) {
-  WindowLimit limit{.api = given.api(), .scope = ScopeOf(given), .amount = given.amount()};
+  WindowLimit limit{.api = given.api(), .scope = Scope::kCorp, .amount = given.amount()};
   limit.cost = given.cost() == "person_times" ? Cost::kPersonTimes : Cost::kCalls;
   limit.calendar = given.calendar() == "day"     ? Calendar::kDay
                    : given.calendar() == "month" ? Calendar::kMonth
                                                  : Calendar::kNone;
   limit.window_ns = given.window_ms() * kNanosPerMilli;
-  limit.lockout_ns = limit.window_ns;
+  limit.lockout_ns = limit.calendar == Calendar::kMonth ? kMonthLockoutNs : limit.window_ns;
   return limit;
 }
 
@@ -55,8 +39,8 @@ void CheckWindow(const v1::WindowLimit& window, const std::string& where,
     faults->push_back({absl::StrCat(where, ".", field), std::move(remedy)});
   };
   if (!IsApi(window.api())) fault("api", "write an endpoint as in add_msg_template, or *");
-  if (!window.scope().empty() && window.scope() != "corp" && window.scope() != "ip") {
-    fault("scope", "write corp or ip");
+  if (!window.scope().empty() && window.scope() != "corp") {
+    fault("scope", "write corp; limits of the address are those of the limits file");
   }
   if (window.amount() < 1 || window.amount() > kAmountMax) {
     fault("amount", absl::StrCat("write 1 to ", kAmountMax));
@@ -80,8 +64,13 @@ void CheckWindow(const v1::WindowLimit& window, const std::string& where,
 
 std::vector<LimitFault> CheckCorpLimits(const v1::CorpLimits& change) {
   std::vector<LimitFault> faults;
+  std::map<std::string, int> of_api;
   for (int i = 0; i < change.windows_size(); ++i) {
-    CheckWindow(change.windows(i), absl::StrCat("windows[", i, "]"), &faults);
+    const std::string where = absl::StrCat("windows[", i, "]");
+    CheckWindow(change.windows(i), where, &faults);
+    if (++of_api[change.windows(i).api()] == kWindowsMax + 1) {
+      faults.push_back({where, absl::StrCat("write at most ", kWindowsMax, " of one api")});
+    }
   }
   for (int i = 0; i < change.in_flight_size(); ++i) {
     const auto& limit = change.in_flight(i);
@@ -112,12 +101,10 @@ std::vector<LimitFault> CheckCorpLimits(const v1::CorpLimits& change) {
 
 Limits LimitsWith(const Limits& deployment, const v1::CorpLimits& change) {
   Limits limits = deployment;
-  std::set<std::pair<std::string, Scope>> named;
-  for (const auto& window : change.windows()) named.emplace(window.api(), ScopeOf(window));
-  std::erase_if(limits.windows, [&](const WindowLimit& limit) {
-    return named.contains({limit.api, limit.scope});
-  });
-  for (const auto& window : change.windows()) limits.windows.push_back(ToWindowLimit(window));
+  limits.corps.clear();
+  std::vector<WindowLimit> own;
+  for (const auto& window : change.windows()) own.push_back(ToWindowLimit(window));
+  limits.ReplaceWindows(std::move(own));
   for (const auto& limit : change.in_flight()) {
     if (limit.api() == "*") {
       limits.in_flight_default = limit.amount();

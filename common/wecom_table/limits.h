@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,13 +22,17 @@ enum class Cost { kCalls, kPersonTimes };
 // Natural days and months are China's.
 enum class Calendar { kNone, kDay, kMonth };
 
+// WeCom's block after the limit of a month: from the hit on, whatever the month.
+inline constexpr int64_t kMonthLockoutNs = int64_t{30} * 24 * 3600 * kNanosPerSecond;
+inline constexpr int kWindowsMax = 8;  // of one api in one scope
+
 // At most `amount` in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
 struct WindowLimit {
   std::string api;  // endpoint name, or "*": every one without a limit of its own in this scope
   Scope scope = Scope::kCorp;
   int64_t amount = 0;
-  int64_t window_ns = 0;  // 0 with a calendar
-  int64_t lockout_ns = 0;
+  int64_t window_ns = 0;   // 0 with a calendar
+  int64_t lockout_ns = 0;  // with a calendar: 0 = until its day or month ends
   Cost cost = Cost::kCalls;
   Calendar calendar = Calendar::kNone;
 };
@@ -68,6 +73,34 @@ struct Messages {
   int64_t bulk_linger_ns = 1000 * kNanosPerMilli;
 };
 
+struct MemberWindow {
+  int64_t amount = 0;
+  int64_t window_ns = 0;
+};
+
+// Messages of an app to members.
+struct AppMessages {
+  // To one member; WeCom drops one more without a word (A2).
+  std::vector<MemberWindow> per_member = {{30, 60 * kNanosPerSecond},
+                                          {1'000, 3600 * kNanosPerSecond}};
+  // For how long WeCom drops a repeat of the same bytes: whole seconds, at most 4 h (A5).
+  int64_t duplicate_check_ns = int64_t{1800} * kNanosPerSecond;
+  // So long before its end nothing is repeated any more.
+  int64_t repeat_margin_ns = int64_t{600} * kNanosPerSecond;
+};
+
+// When a campaign has done so much harm that it is blocked: see dispatch's harm_brake.h.
+struct Harm {
+  double factor = 3;  // times the removals that are usual; 1 to 100
+  int64_t min_deletions = 20;
+  int64_t window_ns = int64_t{24} * 3600 * kNanosPerSecond;
+};
+
+// How often all mass sends of a corp are listed, to find those that are one too many.
+struct Audit {
+  int64_t every_ns = int64_t{24} * 3600 * kNanosPerSecond;
+};
+
 struct Limits {
   std::vector<WindowLimit> windows;
   std::map<std::string, int64_t> in_flight;  // by api
@@ -76,11 +109,20 @@ struct Limits {
   Settle settle;
   Results results;
   Messages messages;
+  AppMessages app_messages;
+  Harm harm;
+  Audit audit;
   ReceiveQuota receive_quota = ReceiveQuota::kDaysInMonth;
   QuietHours quiet_hours;
   int64_t weight = 1;              // of a corp's share of the address, in [1, 1000]
   int64_t slots_per_window = 240;  // in [20, 240]; a token returns at most a slot late
 
+  // Of corps with limits of their own: all of these. They name no corps.
+  std::map<std::string, std::shared_ptr<const Limits>, std::less<>> corps;
+
+  const Limits& OfCorp(absl::string_view corp) const;
+  // These stand in place of all windows of each (api, scope) that they name.
+  void ReplaceWindows(std::vector<WindowLimit> own);
   // The window limits of an api in a scope: its own, else those of "*".
   std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;
   int64_t InFlight(absl::string_view api) const;

@@ -4,7 +4,9 @@
 #include <boost/json.hpp>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace tidegate::wecom_table {
@@ -59,6 +61,34 @@ std::string WelcomeBody(absl::string_view welcome_code, absl::string_view text) 
   return json::serialize(body);
 }
 
+std::string AppMessageBody(absl::string_view agent_id, std::span<const std::string> members,
+                           absl::string_view text, absl::string_view link_url,
+                           absl::string_view link_title, absl::string_view marker,
+                           int64_t duplicate_check_s) {
+  json::object body;
+  body["touser"] = absl::StrJoin(members, "|");
+  // WeCom documents a number; corps are configured with a text.
+  int64_t number = 0;
+  if (absl::SimpleAtoi(agent_id, &number)) {
+    body["agentid"] = number;
+  } else {
+    body["agentid"] = View(agent_id);
+  }
+  if (link_url.empty()) {
+    body["msgtype"] = "text";
+    body["text"] = json::object{{"content", View(text)}};
+    body["tg"] = View(marker);
+  } else {
+    body["msgtype"] = "textcard";
+    body["textcard"] = json::object{{"title", View(link_title)},
+                                    {"description", View(text)},
+                                    {"url", WithMarker(link_url, marker)}};
+  }
+  body["enable_duplicate_check"] = 1;
+  body["duplicate_check_interval"] = duplicate_check_s;
+  return json::serialize(body);
+}
+
 std::string GroupMsgListBody(int64_t start_time_s, int64_t end_time_s, absl::string_view cursor,
                              int limit) {
   json::object body;
@@ -75,6 +105,14 @@ std::string GroupMsgTaskBody(absl::string_view msgid, absl::string_view cursor, 
   body["msgid"] = View(msgid);
   SetPage(cursor, limit, &body);
   return json::serialize(body);
+}
+
+std::string RemindGroupMsgBody(absl::string_view msgid) {
+  return json::serialize(json::object{{"msgid", View(msgid)}});
+}
+
+std::string CancelGroupMsgSendBody(absl::string_view msgid) {
+  return json::serialize(json::object{{"msgid", View(msgid)}});
 }
 
 std::string GroupMsgSendResultBody(absl::string_view msgid, absl::string_view member,

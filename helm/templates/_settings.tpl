@@ -35,6 +35,10 @@ limits_file: /etc/tidegate/limits.json
 {{- end }}
 wecom:
   url: {{ $values.wecom.url | quote }}
+{{- if and $values.egress (eq .name "dispatch") }}
+egress:
+  {{- toYaml $values.egress | nindent 2 }}
+{{- end }}
 log:
   kind: kafka
   kafka:

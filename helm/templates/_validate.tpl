@@ -62,6 +62,9 @@
 - {{ $name }}.replicas is {{ $service.replicas }}, more than partitions ({{ $.Values.partitions }}), so some would own nothing; write at most {{ $.Values.partitions }}
 {{- end }}
 {{- end }}
+{{- if and .Values.egress (ne (len .Values.egress) (int .Values.lanes)) }}
+- egress has {{ len .Values.egress }} addresses and lanes is {{ .Values.lanes }}; write one for each lane, "any" where it does not matter
+{{- end }}
 {{- if gt (int .Values.dispatch.replicas) (int .Values.lanes) }}
 - dispatch.replicas is {{ .Values.dispatch.replicas }}, more than lanes ({{ .Values.lanes }}), so some would own nothing; write at most {{ .Values.lanes }}
 {{- end }}

@@ -67,6 +67,7 @@ v1::CampaignSpec ToSpec(const std::string& campaign_id,
   v1::CampaignSpec spec;
   spec.set_campaign_id(campaign_id);
   spec.set_audience_expression(definition.audience_expression());
+  spec.set_reminders(definition.reminders());
   for (const auto& variant : definition.variants()) {
     auto* added = spec.add_variants();
     added->set_text(variant.text());
@@ -85,13 +86,14 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   if (state == nullptr) return campaign;
   campaign.set_audience(static_cast<int64_t>(state->audience.size()));
   campaign.set_calls(static_cast<int64_t>(state->calls.size()));
-  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0;
+  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0, reminders = 0;
   for (const CampaignCallState& call : state->calls) {
     accepted += call.phase == Phase::kAccepted;
     refused += call.phase == Phase::kRefused;
     in_doubt += call.phase == Phase::kDoubt;
     parked += call.phase == Phase::kParked;
     planned += static_cast<int64_t>(call.customers.size());
+    reminders += call.reminders.sent;
     CountTouches(call, &campaign);
   }
   campaign.set_calls_accepted(accepted);
@@ -99,6 +101,7 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   campaign.set_calls_in_doubt(in_doubt);
   campaign.set_calls_parked(parked);
   campaign.set_touches_planned(planned);
+  campaign.set_reminders_sent(reminders);
   CountSkipped(state->skipped_no_sender, "no_sender", &campaign);
   CountSkipped(state->skipped_over_quota, "over_quota", &campaign);
   if (state->first_attempt_wall_ns != 0) {
@@ -110,6 +113,19 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   campaign.set_doubts_opened(static_cast<int64_t>(state->doubts_opened));
   campaign.set_doubts_accepted(static_cast<int64_t>(state->doubts_accepted));
   campaign.set_doubts_not_executed(static_cast<int64_t>(state->doubts_not_executed));
+  return campaign;
+}
+
+v1::Campaign ToCampaign(const CampaignKey& key, const ::tidegate::log::v1::Campaign& definition,
+                        const DispatchCore& core, const Now& now) {
+  v1::Campaign campaign = ToCampaign(key.second, definition, core.campaigns().Find(key));
+  campaign.set_deletions(core.harm().Deletions(key));
+  const bool may_send = campaign.state() == v1::CAMPAIGN_STATE_FREEZING ||
+                        campaign.state() == v1::CAMPAIGN_STATE_RUNNING;
+  if (const auto* block = core.blocks().Find(key, now.wall_ns); block != nullptr && may_send) {
+    campaign.set_state(v1::CAMPAIGN_STATE_PAUSED);
+    campaign.set_blocked_reason(block->reason());
+  }
   return campaign;
 }
 
@@ -125,7 +141,10 @@ std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignSt
     doubt.set_touches(static_cast<int64_t>(call.customers.size()));
     const bool settling =
         call.doubt.has_value() && call.doubt->pages == 0 && !call.doubt->under_way;
-    doubt.set_state(call.phase == Phase::kParked ? "parked" : settling ? "settling" : "listing");
+    doubt.set_state(call.phase == Phase::kParked        ? "parked"
+                    : call.channel == Channel::kMembers ? "repeating"
+                    : settling                          ? "settling"
+                                                        : "listing");
     const int64_t since_ns =
         call.doubt.has_value() ? call.doubt->opened_wall_ns : call.attempt_wall_ns;
     doubt.set_age_seconds(static_cast<double>(now.wall_ns - since_ns) * 1e-9);

@@ -36,6 +36,9 @@ absl::Status NoCampaign() { return absl::NotFoundError("the corp has no campaign
 
 void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong) {
   rpc::CheckId("campaign.campaign_id", spec.campaign_id(), wrong);
+  if (spec.reminders() > kRemindersMax) {
+    wrong->push_back({"campaign.reminders", absl::StrCat("write 0 to ", kRemindersMax)});
+  }
   if (spec.variants().empty() || spec.variants_size() > kVariantsMax) {
     wrong->push_back({"campaign.variants", absl::StrCat("has ", spec.variants_size(),
                                                         " entries; write 1 to ", kVariantsMax)});
@@ -51,6 +54,7 @@ void CheckSpec(const v1::CampaignSpec& spec, std::vector<FieldViolation>* wrong)
   ::tidegate::log::v1::Campaign definition;
   definition.set_audience_expression(canonical);
   definition.set_intent(CAMPAIGN_INTENT_DRAFT);
+  definition.set_reminders(spec.reminders());
   for (const v1::ContentVariant& variant : spec.variants()) {
     auto* added = definition.add_variants();
     added->set_text(variant.text());
@@ -303,15 +307,15 @@ grpc::ServerUnaryReactor* Handler::ResumeCampaign(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* Handler::GetCampaign(grpc::CallbackServerContext* context,
                                                const v1::GetCampaignRequest* request,
                                                v1::GetCampaignResponse* response) {
-  return AskLane(context, request, response,
-                 [=](const CorpDefinitions& corp, DispatchCore& core, const Now&) {
-                   const std::string& id = request->campaign_id();
-                   const auto found = corp.campaigns.find(id);
-                   if (found == corp.campaigns.end()) return NoCampaign();
-                   *response->mutable_campaign() =
-                       ToCampaign(id, found->second, core.campaigns().Find({request->corp(), id}));
-                   return absl::OkStatus();
-                 });
+  return AskLane(
+      context, request, response,
+      [=](const CorpDefinitions& corp, DispatchCore& core, const Now& now) {
+        const std::string& id = request->campaign_id();
+        const auto found = corp.campaigns.find(id);
+        if (found == corp.campaigns.end()) return NoCampaign();
+        *response->mutable_campaign() = ToCampaign({request->corp(), id}, found->second, core, now);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* Handler::GetCampaignTouch(grpc::CallbackServerContext* context,
@@ -329,16 +333,16 @@ grpc::ServerUnaryReactor* Handler::GetCampaignTouch(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* Handler::ListCampaigns(grpc::CallbackServerContext* context,
                                                  const v1::ListCampaignsRequest* request,
                                                  v1::ListCampaignsResponse* response) {
-  return AskLane(context, request, response,
-                 [=](const CorpDefinitions& corp, DispatchCore& core, const Now&) {
-                   for (const auto& [id, definition] :
-                        rpc::Page(corp.campaigns, request->page_size(), request->page_token(),
-                                  response->mutable_next_page_token())) {
-                     *response->add_campaigns() =
-                         ToCampaign(id, definition, core.campaigns().Find({request->corp(), id}));
-                   }
-                   return absl::OkStatus();
-                 });
+  return AskLane(
+      context, request, response,
+      [=](const CorpDefinitions& corp, DispatchCore& core, const Now& now) {
+        for (const auto& [id, definition] :
+             rpc::Page(corp.campaigns, request->page_size(), request->page_token(),
+                       response->mutable_next_page_token())) {
+          *response->add_campaigns() = ToCampaign({request->corp(), id}, definition, core, now);
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::WatchCampaignResponse>* Handler::WatchCampaign(
@@ -376,8 +380,8 @@ void Handler::WatchLane(const std::string& corp, const std::string& id,
     if (strong == nullptr || !strong->alive()) return false;
     if (now.raw_ns < next_raw_ns) return true;
     next_raw_ns = now.raw_ns + kWatchGapNs;
-    v1::Campaign campaign = ToCampaign(id, edge_.definitions->Corp(corp)->campaigns.at(id),
-                                       core->campaigns().Find({corp, id}));
+    v1::Campaign campaign =
+        ToCampaign({corp, id}, edge_.definitions->Corp(corp)->campaigns.at(id), *core, now);
     std::string text = campaign.SerializeAsString();
     if (text == last) return true;
     last = std::move(text);

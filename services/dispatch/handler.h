@@ -21,13 +21,12 @@ namespace tidegate::dispatch {
 // Thread-safe. Nothing is owned; all outlive the handler.
 class Handler final : public ::tidegate::dispatch::v1::DispatchService::CallbackService {
  public:
-  // `lanes`: those of this replica, in rising order, of `lanes_in_all`. What is pointed to outlives
-  // the handler.
-  Handler(const rpc::Edge& edge, const Clock* clock, log::Log* log, uint32_t lanes_in_all,
+  // `lanes`: those of this replica, in rising order. What is pointed to outlives the handler.
+  Handler(const rpc::Edge& edge, const Clock* clock, log::Log* log, LaneMap lane_map,
           std::vector<Lane>* lanes)
       : edge_(edge),
         clock_(clock),
-        lanes_(lanes_in_all, edge.replicas, lanes),
+        lanes_(std::move(lane_map), edge.replicas, lanes),
         door_(clock, log, &lanes_) {}
 
   // Who tells the audience of a campaign that is only validated; until it is set, calls that need

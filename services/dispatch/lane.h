@@ -6,11 +6,12 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/base/partitioner.h"
+#include "common/base/lane_map.h"
 #include "common/grpc/replicas.h"
 #include "common/runtime/partition_thread.h"
 #include "common/runtime/wait_list.h"
@@ -38,12 +39,11 @@ void PostUntil(Lane* lane, const Clock* clock, absl::Time deadline,
 // Which lane a corp is in, and whether this replica owns it. Thread-safe; constant.
 class Lanes {
  public:
-  // `owned`: those of this replica, in rising order, of `count`; it and `replicas` outlive the
-  // object.
-  Lanes(uint32_t count, const rpc::Replicas* replicas, std::vector<Lane>* owned)
-      : count_(count), replicas_(replicas), owned_(owned) {}
+  // `owned`: those of this replica, in rising order; it and `replicas` outlive the object.
+  Lanes(LaneMap map, const rpc::Replicas* replicas, std::vector<Lane>* owned)
+      : map_(std::move(map)), replicas_(replicas), owned_(owned) {}
 
-  uint32_t NumberOf(const std::string& corp) const { return PartitionOf(corp, count_); }
+  uint32_t NumberOf(const std::string& corp) const { return map_.Of(corp); }
   bool Owns(const std::string& corp) const { return replicas_->own().Owns(NumberOf(corp)); }
   // Requires Owns(corp).
   Lane& Of(const std::string& corp) const {
@@ -52,7 +52,7 @@ class Lanes {
   std::vector<Lane>& owned() const { return *owned_; }
 
  private:
-  const uint32_t count_;
+  const LaneMap map_;
   const rpc::Replicas* const replicas_;
   std::vector<Lane>* const owned_;
 };

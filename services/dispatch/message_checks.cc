@@ -25,7 +25,9 @@ namespace {
 constexpr size_t kTextBytesMax = 4000;     // M5 of WeCom's limits
 constexpr size_t kLinkUrlBytesMax = 2000;  // WeCom takes 2,048; the marker needs the rest
 constexpr size_t kLinkTitleBytesMax = 128;
-constexpr size_t kKeyBytesMax = 64;
+// A6: WeCom cuts what is longer.
+constexpr size_t kAppTextBytesMax = 2048;
+constexpr size_t kAppCardBytesMax = 512;  // the text beside a link
 constexpr size_t kNameShownMax = 64;
 constexpr size_t kIdBytesMax = 64;  // of members and customers
 constexpr int64_t kDeadlineMaxNs = int64_t{24} * 3600 * kNanosPerSecond;
@@ -37,14 +39,6 @@ size_t BytesOf(const ::tidegate::log::v1::MessageContent& content) {
   return content.text().size() + content.link_url().size() + content.link_title().size();
 }
 
-bool IsKey(absl::string_view key) {
-  if (key.empty() || key.size() > kKeyBytesMax) return false;
-  for (const char c : key) {
-    if (!absl::ascii_isalnum(c) && c != '.' && c != '_' && c != ':' && c != '-') return false;
-  }
-  return true;
-}
-
 void CheckWecomId(absl::string_view field, absl::string_view id,
                   std::vector<FieldViolation>* wrong) {
   bool good = !id.empty() && id.size() <= kIdBytesMax;
@@ -52,6 +46,18 @@ void CheckWecomId(absl::string_view field, absl::string_view id,
   if (!good) {
     wrong->push_back({std::string(field),
                       absl::StrCat("write 1 to ", kIdBytesMax, " visible ASCII characters")});
+  }
+}
+
+// "|" stands between the members of a call.
+void CheckMember(const v1::Message& message, std::vector<FieldViolation>* wrong) {
+  for (const auto& [field, value] : {std::pair{"customer", absl::string_view(message.customer())},
+                                     {"sender", absl::string_view(message.sender())}}) {
+    if (!value.empty()) wrong->push_back({field, "cannot stand beside member; leave out one"});
+  }
+  CheckWecomId("member", message.member(), wrong);
+  if (absl::StrContains(message.member(), '|') || message.member() == "@all") {
+    wrong->push_back({"member", "write the userid of one member"});
   }
 }
 
@@ -88,29 +94,37 @@ class Preparation {
       : corp_(corp), contents_(contents), now_ns_(now_ns) {
     place_of_key_.reserve(static_cast<size_t>(messages));
     for (const v1::MessageContent& content : contents) {
-      std::vector<FieldViolation> wrong;
+      std::vector<FieldViolation> wrong, wrong_to_members;
       // A template is judged by what becomes of it.
-      if (!content.template_()) CheckContent("content.", content.content(), &wrong);
+      if (!content.template_()) {
+        CheckContent("content.", content.content(), &wrong);
+        CheckAppContent("content.", content.content(), &wrong_to_members);
+      }
       content_faults_.push_back(wrong.empty() ? FieldViolation() : wrong.front());
+      app_content_faults_.push_back(wrong_to_members.empty() ? FieldViolation()
+                                                             : wrong_to_members.front());
       ToSaid(content.content(), &said_.emplace_back());
     }
   }
 
   void Add(uint32_t index, const v1::Message& message) {
     std::vector<FieldViolation> wrong;
-    if (!IsKey(message.key())) {
-      wrong.push_back(
-          {"key", absl::StrCat("write 1 to ", kKeyBytesMax, " characters of a-z A-Z 0-9 . _ : -")});
+    CheckKey("key", message.key(), &wrong);
+    const bool to_member = !message.member().empty();
+    if (to_member) {
+      CheckMember(message, &wrong);
+    } else {
+      CheckWecomId("customer", message.customer(), &wrong);
+      CheckWecomId("sender", message.sender(), &wrong);
     }
-    CheckWecomId("customer", message.customer(), &wrong);
-    CheckWecomId("sender", message.sender(), &wrong);
+    const auto& content_faults = to_member ? app_content_faults_ : content_faults_;
     CheckDeadline(message, now_ns_, &wrong);
     ::tidegate::log::v1::MessageContent filled;
     const ::tidegate::log::v1::MessageContent* said = &filled;
-    if (message.content() >= content_faults_.size()) {
+    if (message.content() >= content_faults.size()) {
       wrong.push_back({"content", absl::StrCat("is ", message.content(), ", and there are ",
                                                contents_.size(), " contents, counted from 0")});
-    } else if (const FieldViolation& fault = content_faults_[message.content()];
+    } else if (const FieldViolation& fault = content_faults[message.content()];
                !fault.field.empty()) {
       wrong.push_back(fault);
     } else {
@@ -158,13 +172,18 @@ class Preparation {
       }
       *text = *std::move(result);
     }
-    CheckContent("content.", filled, wrong);
+    if (message.member().empty()) {
+      CheckContent("content.", filled, wrong);
+    } else {
+      CheckAppContent("content.", filled, wrong);
+    }
     ToSaid(filled, said);
   }
 
   void Take(uint32_t index, const v1::Message& message,
             const ::tidegate::log::v1::MessageContent& said, bool shared) {
-    const size_t own = message.key().size() + message.customer().size() + message.sender().size();
+    const size_t own = message.key().size() + message.customer().size() + message.sender().size() +
+                       message.member().size();
     const size_t bytes = own + BytesOf(said) + kOverheadBytes;
     if (prepared_.parts.empty() || bytes_ + bytes > kPartBytesMax) Begin();
     PreparedMessages::Part& part = prepared_.parts.back();
@@ -173,6 +192,7 @@ class Preparation {
     queued.set_key(message.key());
     queued.set_customer(message.customer());
     queued.set_sender(message.sender());
+    queued.set_member(message.member());
     queued.set_message_class(ClassOf(message.message_class()));
     if (message.has_deadline()) queued.set_deadline_ns(*TimeOf(message.deadline()));
     const auto [first, added] = place_of_key_.emplace(
@@ -223,6 +243,7 @@ class Preparation {
   const google::protobuf::RepeatedPtrField<v1::MessageContent>& contents_;
   const int64_t now_ns_;
   std::vector<FieldViolation> content_faults_;             // by content; an empty field = good
+  std::vector<FieldViolation> app_content_faults_;         // the same of messages to members
   std::vector<::tidegate::log::v1::MessageContent> said_;  // by content; of those without fields
   PreparedMessages prepared_;
   size_t bytes_ = 0;                                    // of the last part
@@ -240,6 +261,19 @@ void CheckContent(const std::string& field, const v1::ContentVariant& content,
   if (!content.link_url().empty() && !absl::StartsWith(content.link_url(), "https://") &&
       !absl::StartsWith(content.link_url(), "http://")) {
     wrong->push_back({field + "link_url", "write an http:// or https:// address"});
+  }
+}
+
+void CheckAppContent(const std::string& field, const v1::ContentVariant& content,
+                     std::vector<FieldViolation>* wrong) {
+  if (content.link_url().empty() && content.link_title().empty()) {
+    return rpc::CheckText(field + "text", content.text(), kAppTextBytesMax, wrong);
+  }
+  CheckContent(field, content, wrong);
+  if (content.text().size() > kAppCardBytesMax) {
+    wrong->push_back({field + "text", absl::StrCat("has more than the ", kAppCardBytesMax,
+                                                   " bytes that a member sees beside a link; "
+                                                   "shorten it, or leave out the link")});
   }
 }
 

@@ -18,6 +18,11 @@ namespace tidegate::dispatch {
 void CheckContent(const std::string& field, const ::tidegate::dispatch::v1::ContentVariant& content,
                   std::vector<rpc::FieldViolation>* wrong);
 
+// The same of a content for members: the link may be left out; bytes as WeCom shows them.
+void CheckAppContent(const std::string& field,
+                     const ::tidegate::dispatch::v1::ContentVariant& content,
+                     std::vector<rpc::FieldViolation>* wrong);
+
 // The good messages of one request, as records that each fit into the log; the lane stamps them.
 struct PreparedMessages {
   struct Part {

@@ -73,6 +73,7 @@ v1::Touch ToTouch(const DispatchCore& core, const MessageBook::Ref& ref) {
   touch.set_key(message.key());
   touch.set_customer(message.customer());
   touch.set_sender(message.sender());
+  touch.set_member(message.member());
   // Both enums have the same numbers.
   touch.set_message_class(static_cast<v1::MessageClass>(message.message_class()));
   touch.set_state(state);

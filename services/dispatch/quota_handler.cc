@@ -8,7 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/grpc/checks.h"
 #include "common/grpc/errors.h"
-#include "common/wecom_table/endpoints.h"
+#include "common/grpc/stream_reader.h"
+#include "common/wecom_table/limit_changes.h"
 #include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
@@ -23,10 +24,29 @@ namespace {
 constexpr char kEverything[] = "*";
 constexpr int64_t kCallsMax = 10'000'000;
 constexpr double kLatencySeconds = 0.1;
+constexpr int kLimitsMax = 200;  // of each kind that a corp may have of its own
+constexpr size_t kWatchesMax = 1000;
 
 std::vector<FieldViolation> ApiFaults(const std::string& api) {
-  if (wecom_table::FindEndpoint(api) != nullptr) return {};
-  return {{"api", "is none that Tidegate calls; write one as in add_msg_template"}};
+  std::vector<FieldViolation> wrong;
+  CheckApi(api, &wrong);
+  return wrong;
+}
+
+void FillBuckets(DispatchCore& core, const std::string& corp, const Now& now,
+                 google::protobuf::RepeatedPtrField<v1::Bucket>* buckets) {
+  for (const BucketRow& row : core.buckets().Rows(corp, now.raw_ns)) {
+    v1::Bucket* bucket = buckets->Add();
+    bucket->set_api(row.api);
+    bucket->set_scope(row.scope);
+    bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
+    bucket->set_capacity(row.capacity);
+    bucket->set_tokens(row.tokens);
+    bucket->set_configured(row.configured);
+    bucket->set_cost(row.cost == wecom_table::Cost::kPersonTimes ? "person_times" : "calls");
+    bucket->set_lockout_seconds(
+        static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
+  }
 }
 
 // "" in the ledger.
@@ -103,16 +123,7 @@ grpc::ServerUnaryReactor* QuotaHandler::ListBuckets(grpc::CallbackServerContext*
                                                     const v1::ListBucketsRequest* request,
                                                     v1::ListBucketsResponse* response) {
   return AskLane(context, request, response, [=](DispatchCore& core, const Now& now) {
-    for (const BucketRow& row : core.buckets().Rows(request->corp(), now.raw_ns)) {
-      auto* bucket = response->add_buckets();
-      bucket->set_api(row.api);
-      bucket->set_scope(row.scope);
-      bucket->set_window_seconds(static_cast<double>(row.window_ns) * 1e-9);
-      bucket->set_capacity(row.capacity);
-      bucket->set_tokens(row.tokens);
-      bucket->set_lockout_seconds(
-          static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
-    }
+    FillBuckets(core, request->corp(), now, response->mutable_buckets());
   });
 }
 
@@ -161,6 +172,120 @@ grpc::ServerUnaryReactor* QuotaHandler::ForecastCompletion(
   response->set_seconds(forecast.seconds);
   response->set_binding(forecast.binding);
   return rpc::Finish(context, grpc::Status::OK);
+}
+
+grpc::ServerWriteReactor<v1::WatchUsageResponse>* QuotaHandler::WatchUsage(
+    grpc::CallbackServerContext* context, const v1::WatchUsageRequest* request) {
+  const size_t before = watches_.fetch_add(1);
+  const auto reactor = QuotaWatch::Make([this] { watches_.fetch_sub(1); });
+  const std::string& corp = request->corp();
+  if (edge_.Find(*context, corp) == nullptr) {
+    reactor->End(rpc::UnknownCorp());
+  } else if (before >= kWatchesMax) {
+    reactor->End(rpc::ToGrpcStatus(
+        absl::ResourceExhaustedError("too many watchers; use ListBuckets"), "TOO_MANY"));
+  } else if (!lanes_.Owns(corp)) {
+    WatchElsewhere(*context, *request, reactor);
+  } else {
+    Lane& lane = lanes_.Of(corp);
+    reactor->Follow([runner = &lane.thread->runner(), core = lane.core.get(),
+                     corp](const std::shared_ptr<QuotaWatch>& watch) {
+      return runner->PostQuery([watch, core, corp](const absl::Status& status, const Now& now) {
+        if (!status.ok()) return watch->End(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+        v1::WatchUsageResponse response;
+        FillBuckets(*core, corp, now, response.mutable_buckets());
+        watch->Push(std::move(response));
+      });
+    });
+  }
+  return reactor.get();
+}
+
+void QuotaHandler::WatchElsewhere(const grpc::CallbackServerContext& context,
+                                  const v1::WatchUsageRequest& request,
+                                  const std::shared_ptr<QuotaWatch>& reactor) {
+  const rpc::Replicas* replicas = edge_.replicas;
+  if (grpc::Status status = replicas->MayPassOn(context); !status.ok()) {
+    return reactor->End(std::move(status));
+  }
+  const uint32_t owner = replicas->own().OwnerOf(lanes_.NumberOf(request.corp()));
+  const auto stub =
+      std::shared_ptr<v1::QuotaService::Stub>(v1::QuotaService::NewStub(replicas->channel(owner)));
+  auto* reader = new rpc::StreamReader<v1::WatchUsageResponse>(
+      replicas->HopContext(context, owner),
+      [reactor](v1::WatchUsageResponse&& usage) { reactor->Push(std::move(usage)); },
+      [replicas, reactor, owner, stub](const grpc::Status& ended) {
+        reactor->End(replicas->Explain(ended, owner));
+      });
+  reader->Start([&](grpc::ClientContext* client, auto* read) {
+    stub->async()->WatchUsage(client, &request, read);
+  });
+}
+
+// ---- Limits of a corp ----
+
+grpc::ServerUnaryReactor* QuotaHandler::SetLimits(grpc::CallbackServerContext* context,
+                                                  const v1::SetLimitsRequest* request,
+                                                  v1::SetLimitsResponse* response) {
+  const std::string& corp = request->corp();
+  if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
+  std::vector<FieldViolation> wrong;
+  CheckAct(request->actor(), request->reason(), &wrong);
+  for (const auto& [field, count] : {std::pair{"windows", request->limits().windows_size()},
+                                     {"in_flight", request->limits().in_flight_size()}}) {
+    if (count > kLimitsMax) {
+      wrong.push_back({absl::StrCat("limits.", field),
+                       absl::StrCat("has ", count, " entries; send at most ", kLimitsMax)});
+    }
+  }
+  for (auto& fault : wecom_table::CheckCorpLimits(request->limits())) {
+    wrong.push_back({"limits." + fault.field, std::move(fault.remedy)});
+  }
+  if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
+  if (!lanes_.Owns(corp)) {
+    return edge_.replicas->Forward(context, lanes_.NumberOf(corp), request, response);
+  }
+  LedgerRecord record;
+  auto* set = record.mutable_limits_set();
+  set->set_corp(corp);
+  *set->mutable_limits() = request->limits();
+  // Fields that this version does not know can be of any size.
+  set->mutable_limits()->DiscardUnknownFields();
+  set->set_reason(request->reason());
+  set->set_actor(request->actor());
+  auto* reactor = context->DefaultReactor();
+  Lane& lane = lanes_.Of(corp);
+  PostUntil(
+      &lane, clock_, rpc::DeadlineOf(*context),
+      [record] {
+        auto wish = std::make_unique<OperatorWish>();
+        wish->record = record;
+        return wish;
+      },
+      [core = lane.core.get(), wanted = record.limits_set()]() mutable {
+        const auto* shown = core->corp_limits().Find(wanted.corp());
+        if (shown == nullptr) return false;
+        wanted.set_time_ns(shown->time_ns());
+        return shown->SerializeAsString() == wanted.SerializeAsString();
+      },
+      [reactor](const absl::Status& status) {
+        reactor->Finish(rpc::ToGrpcStatus(status, "LANE_NOT_READY"));
+      });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* QuotaHandler::GetLimits(grpc::CallbackServerContext* context,
+                                                  const v1::GetLimitsRequest* request,
+                                                  v1::GetLimitsResponse* response) {
+  return AskLane(context, request, response, [=](DispatchCore& core, const Now&) {
+    response->mutable_limits();
+    const auto* set = core.corp_limits().Find(request->corp());
+    if (set == nullptr) return;
+    *response->mutable_limits() = set->limits();
+    response->set_reason(set->reason());
+    response->set_actor(set->actor());
+    SetTime(set->time_ns(), response->mutable_time());
+  });
 }
 
 // ---- Blocks ----

@@ -6,8 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/grpc/checks.h"
+#include "common/wecom_table/endpoints.h"
 #include "google/protobuf/timestamp.pb.h"
 
 namespace tidegate::dispatch {
@@ -29,6 +33,27 @@ inline void CheckAct(const std::string& actor, const std::string& reason,
                      std::vector<rpc::FieldViolation>* wrong) {
   rpc::CheckText("actor", actor, 64, wrong);
   rpc::CheckText("reason", reason, 1000, wrong);
+}
+
+// An endpoint's name.
+inline void CheckApi(const std::string& api, std::vector<rpc::FieldViolation>* wrong) {
+  if (wecom_table::FindEndpoint(api) != nullptr) return;
+  wrong->push_back({"api", "is none that Tidegate calls; write one as in add_msg_template"});
+}
+
+// An idempotency key of a caller.
+inline void CheckKey(absl::string_view field, absl::string_view key,
+                     std::vector<rpc::FieldViolation>* wrong) {
+  constexpr size_t kBytesMax = 64;
+  bool good = !key.empty() && key.size() <= kBytesMax;
+  for (const char c : key) {
+    good = good && (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' ||
+                    c == ':' || c == '-');
+  }
+  if (!good) {
+    wrong->push_back({std::string(field), absl::StrCat("write 1 to ", kBytesMax,
+                                                       " characters of a-z A-Z 0-9 . _ : -")});
+  }
 }
 
 }  // namespace tidegate::dispatch

@@ -22,10 +22,33 @@ namespace {
 constexpr int64_t kOwnersGapNs = 200 * kNanosPerMilli;
 constexpr int64_t kMetricsGapNs = 1000 * kNanosPerMilli;
 
-std::map<std::string, std::string> AgentIds(const config::Corps& corps) {
-  std::map<std::string, std::string> agent_ids;
-  for (const config::Corp& corp : corps.corps) agent_ids[corp.corp_id] = corp.apps.front().agent_id;
-  return agent_ids;
+// The lane's corps, and those of other lanes.
+DispatchOptions OptionsOf(uint32_t lane, const Config& config,
+                          const process::Environment& environment) {
+  DispatchOptions options{.lane = lane, .partitions = config.partitions};
+  const LaneMap lanes = environment.lane_map();
+  for (const config::Corp& corp : environment.corps->corps) {
+    if (const uint32_t own = lanes.Of(corp.corp_id); own != lane) {
+      options.elsewhere[corp.corp_id] = own;
+    } else {
+      options.agent_ids[corp.corp_id] = corp.apps.front().agent_id;
+    }
+  }
+  options.source = config.SourceOf(lane);
+  return options;
+}
+
+// Such a lane must not run: the work would wait for ever, or be done from two addresses.
+void TellLeftWork(uint32_t lane, const std::vector<LeftWork>& left_work) {
+  for (const LeftWork& left : left_work) {
+    LogEvent(LogLevel::kError, "corp_not_drained",
+             {{"corp", left.corp},
+              {"lane", absl::StrCat(lane)},
+              {"lane_of_corp", absl::StrCat(left.lane)},
+              {"open", left.what},
+              {"next", absl::StrCat("put the corp back with \"lane\": ", lane,
+                                    " in the corps file, start, let it end, then move it")}});
+  }
 }
 
 }  // namespace
@@ -37,6 +60,7 @@ process::ServiceSpec Spec() {
             return Service::Create(Config{.partitions = environment.partitions(),
                                           .lanes = environment.lanes(),
                                           .wecom_url = environment.settings->wecom.url,
+                                          .egress = environment.settings->egress,
                                           .send = environment.settings->send,
                                           .limits = *environment.limits},
                                    environment);
@@ -51,7 +75,8 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
     ASSIGN_OR_RETURN(
         auto caller,
         WecomCaller::Create(
-            config.wecom_url, environment.corps, &service->config_.limits, environment.clock,
+            {.base_url = config.wecom_url, .source_address = config.SourceOf(lane.number)},
+            environment.corps, &service->config_.limits, environment.clock,
             [runner](std::unique_ptr<CallAnswer> answer) {
               // Refused only when the lane is gone: then it is doubt anyway.
               if (absl::Status status = runner->PostLocal(std::move(answer)); !status.ok()) {
@@ -75,10 +100,7 @@ Service::Service(const Config& config, const process::Environment& environment)
     if (!environment.replicas->own().Owns(n)) continue;
     Lane lane;
     lane.number = n;
-    lane.core = std::make_unique<DispatchCore>(
-        DispatchOptions{
-            .lane = n, .partitions = config_.partitions, .agent_ids = AgentIds(*environment.corps)},
-        &config_.limits);
+    lane.core = std::make_unique<DispatchCore>(OptionsOf(n, config_, environment), &config_.limits);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
     runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kLedger, n});
@@ -89,6 +111,10 @@ Service::Service(const Config& config, const process::Environment& environment)
         [this, n, core = lane.core.get(), waiting = lane.waiting.get(),
          watchers = lane.watchers.get(), look_raw_ns = int64_t{0}, publish_raw_ns = int64_t{0},
          stage = environment.metrics->MakeStage("dispatch", n)](const Now& now) mutable {
+          if (!core->left_work().empty()) {
+            TellLeftWork(n, core->left_work());
+            environment_.on_end(PartitionRunner::State::kFailed);
+          }
           waiting->Check(now);
           std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
           if (now.raw_ns >= look_raw_ns) {
@@ -98,7 +124,8 @@ Service::Service(const Config& config, const process::Environment& environment)
           if (now.raw_ns < publish_raw_ns) return;
           publish_raw_ns = now.raw_ns + kMetricsGapNs;
           const DispatchCounters& counters = core->counters();
-          stage.Set(counters.attempts, counters.outcomes, counters.skipped, counters.last_call_ns);
+          stage.Set(counters.attempts, counters.outcomes, counters.skipped + counters.strays,
+                    counters.last_call_ns);
           PublishLane(n, *core, now);
         };
     lane.thread = std::make_unique<runtime::PartitionThread>(std::move(options), environment.log,
@@ -107,9 +134,9 @@ Service::Service(const Config& config, const process::Environment& environment)
     lanes_.push_back(std::move(lane));
   }
   handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, environment.log,
-                                       config_.lanes, &lanes_);
+                                       environment.lane_map(), &lanes_);
   quota_handler_ = std::make_unique<QuotaHandler>(environment.edge(), environment.clock,
-                                                  &config_.limits, config_.lanes, &lanes_);
+                                                  &config_.limits, environment.lane_map(), &lanes_);
 }
 
 void Service::Connect(const process::ChannelsTo& channels_to) {
@@ -197,7 +224,9 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   for (const config::Corp& corp : environment_.corps->corps) {
     for (const BucketRow& row : core.buckets().Rows(corp.corp_id, now.raw_ns)) {
       metrics.SetBucket(
-          row.api, row.scope, absl::StrCat(static_cast<double>(row.window_ns) * 1e-9),
+          row.api, row.scope,
+          absl::StrCat(static_cast<double>(row.window_ns) * 1e-9,
+                       row.cost == wecom_table::Cost::kPersonTimes ? " person_times" : ""),
           static_cast<double>(row.tokens), static_cast<double>(row.capacity),
           static_cast<double>(std::max<int64_t>(0, row.lockout_until_ns - now.raw_ns)) * 1e-9);
     }
@@ -213,9 +242,11 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   }
   const LaneSummary summary = Summarize(core.campaigns().campaigns(), config_.limits, now);
   metrics.SetDoubts(lane, summary.doubts_open, summary.doubt_oldest_seconds, summary.doubts_parked);
+  metrics.SetDuplicates(lane, core.ghosts().found());
   for (const auto& [state, count] : summary.campaigns) metrics.SetCampaigns(lane, state, count);
   for (const auto& [status, count] : summary.touches) metrics.SetTouches(lane, status, count);
   metrics.SetForecast(lane, summary.forecast_seconds);
+  metrics.SetNotTrusted(lane, static_cast<double>(core.trust().not_trusted()));
 }
 
 }  // namespace tidegate::dispatch

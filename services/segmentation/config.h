@@ -7,7 +7,6 @@ namespace tidegate::segmentation {
 
 struct Config {
   uint32_t partitions = 4;
-  uint32_t lanes = 1;
 };
 
 }  // namespace tidegate::segmentation

@@ -10,8 +10,7 @@ using runtime::PartitionRunner;
 
 process::ServiceSpec Spec() {
   return {"segmentation", [](const process::Environment& environment) {
-            const Config config{.partitions = environment.partitions(),
-                                .lanes = environment.lanes()};
+            const Config config{.partitions = environment.partitions()};
             return std::make_unique<Service>(config, environment);
           }};
 }
@@ -22,7 +21,8 @@ Service::Service(const Config& config, const process::Environment& environment) 
     Shard shard;
     shard.partition = p;
     shard.core = std::make_unique<SegmentationCore>(
-        SegmentationOptions{.partition = p, .partitions = config.partitions, .lanes = config.lanes},
+        SegmentationOptions{
+            .partition = p, .partitions = config.partitions, .lanes = environment.lane_map()},
         std::make_unique<ScanIndex>());
     shard.waiting = std::make_unique<runtime::WaitList>();
     runtime::RunnerOptions options =

@@ -9,7 +9,6 @@ namespace tidegate::tagging {
 
 struct Config {
   uint32_t partitions = 4;
-  uint32_t lanes = 1;
   int64_t welcome_valid_ns = 20 * kNanosPerSecond;
 };
 

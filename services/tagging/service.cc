@@ -20,8 +20,7 @@ std::set<std::string> CorpIds(const config::Corps& corps) {
 
 process::ServiceSpec Spec() {
   return {"tagging", [](const process::Environment& environment) {
-            const Config config{.partitions = environment.partitions(),
-                                .lanes = environment.lanes()};
+            const Config config{.partitions = environment.partitions()};
             return std::make_unique<Service>(config, environment);
           }};
 }
@@ -33,7 +32,7 @@ Service::Service(const Config& config, const process::Environment& environment)
     Partition partition;
     partition.core =
         std::make_unique<TaggingCore>(TaggingOptions{.partition = p,
-                                                     .lanes = config.lanes,
+                                                     .lanes = environment.lane_map(),
                                                      .welcome_valid_ns = config.welcome_valid_ns,
                                                      .corps = CorpIds(*environment.corps)});
     runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kProfiles, p});

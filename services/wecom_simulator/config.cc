@@ -30,6 +30,9 @@ absl::Status Config::Complete() {
                           "--latency-p99-ms must be at least the median"));
   RETURN_IF_ERROR(Require(core.confirm_mean_ms >= 0, "--confirm-mean-ms must not be negative"));
   RETURN_IF_ERROR(Require(IsShare(core.confirm_never), "--confirm-never must be from 0 to 1"));
+  RETURN_IF_ERROR(
+      Require(IsShare(core.confirm_reminded), "--confirm-reminded must be from 0 to 1"));
+  RETURN_IF_ERROR(Require(core.reminded_mean_ms >= 0, "--reminded-mean-ms must not be negative"));
   RETURN_IF_ERROR(Require(IsShare(core.broken) && IsShare(core.over_quota) &&
                               IsShare(core.fail_list) &&
                               core.broken + core.over_quota + core.fail_list <= 1,

@@ -60,6 +60,10 @@ int main(int argc, char** argv) {
   app.add_option("--latency-p99-ms", core.latency_p99_ms, "Answers: 99th percentile");
   app.add_option("--confirm-mean-ms", core.confirm_mean_ms, "Members confirm after, on average");
   app.add_option("--confirm-never", core.confirm_never, "Share of members who never confirm");
+  app.add_option("--confirm-reminded", core.confirm_reminded,
+                 "Chance that a member who has not confirmed does after a reminder");
+  app.add_option("--reminded-mean-ms", core.reminded_mean_ms,
+                 "Those members confirm so long after it, on average");
   app.add_option("--broken", core.broken, "Share of customers ending as status 2");
   app.add_option("--over-quota", core.over_quota, "Share of customers ending as status 3");
   app.add_option("--fail-list", core.fail_list, "Share of customers in fail_list");

@@ -59,8 +59,8 @@ class Decisions {
  public:
   Decisions(size_t corps, uint64_t seed)
       : random_(seed), step_ns_(kCallOfCorpNs / static_cast<int64_t>(corps)) {
-    const uint16_t corp = buckets_.AddLimits(MinuteAndHour(10'000, 150'000, 100));
-    const uint16_t member = buckets_.AddLimits(MinuteAndHour(9'000, 100'000, dispatch::kUnlimited));
+    const uint32_t corp = buckets_.AddLimits(MinuteAndHour(10'000, 150'000, 100));
+    const uint32_t member = buckets_.AddLimits(MinuteAndHour(9'000, 100'000, dispatch::kUnlimited));
     address_ = buckets_.Make(
         buckets_.AddLimits(MinuteAndHour(900'000'000, 900'000'000, dispatch::kUnlimited)));
     for (size_t i = 0; i < corps; ++i) {

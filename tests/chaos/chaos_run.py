@@ -21,6 +21,7 @@ LIMITS = {
                {"api": "add_msg_template", "scope": "corp", "amount": 80, "window_ms": 5_000,
                 "lockout_ms": 2_000}],
     "in_flight": [{"api": "add_msg_template", "amount": 10}, {"api": "mark_tag", "amount": 5}],
+    "receive_quota": "none",
     "http_deadline_ms": 400,
     "settle": {"user_timeout_ms": 200, "hold_ms": 500, "list_lag_ms": 200, "skew_ms": 100,
                "factor": 1.5, "list_gap_ms": 300},
@@ -53,7 +54,7 @@ def claimed_faults():
 
 class ChaosRun(ShortRun):
     limits = LIMITS
-    # Listings have several pages; the customers get more campaigns than a month has days.
+    # Listings have several pages; customers get more campaigns than a month has days.
     wecom_flags = ("--list-page", "50", "--receive-quota", "none")
 
     def __init__(self, folder, build, seed, say, first):

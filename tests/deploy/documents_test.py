@@ -1,5 +1,5 @@
-"""docs/deploy.md and docs/operate.md: every command of their blocks is run as it stands, and every
-address of their tables is asked."""
+"""docs/deploy.md and docs/operate.md: every command of their blocks is run as it stands, those of sh
+blocks beside a process that serves, and every address of their tables is asked."""
 
 import json
 import os
@@ -17,6 +17,7 @@ import tools
 PAGES = ("deploy.md", "operate.md")
 BINARIES = os.environ.get("TIDEGATE_BIN", os.path.join(tools.REPOSITORY, "build", "dev", "bin"))
 PATIENCE_SECONDS = 30
+CORP = "wwdemo0123456789ab"  # of make-secrets.sh
 POLL_SECONDS = 0.05
 
 
@@ -25,10 +26,15 @@ def page(name):
         return file.read()
 
 
-def commands_of(text):
-    """Lines of the fenced blocks without a language, without their comments."""
-    lines = [line for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
-             for line in block.splitlines()]
+def blocks_of(text, language):
+    """The fenced blocks of that language, or of none."""
+    return [block for name, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+            if name == language]
+
+
+def commands_of(text, language=""):
+    """Their lines, without comments."""
+    lines = [line for block in blocks_of(text, language) for line in block.splitlines()]
     return [command for command in (re.sub(r"\s+#.*", "", line) for line in lines) if command]
 
 
@@ -60,13 +66,13 @@ class DocumentsTest(unittest.TestCase):
         self.addCleanup(process.kill)
         return process
 
-    def serves(self, process):
-        """Until it listens; the address of its admin port."""
+    def serves(self, process, port="admin"):
+        """Until it listens; the address of one of its ports."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             if os.path.exists(self.ports_file):
                 with open(self.ports_file, encoding="ascii") as file:
-                    return json.load(file)["admin"]
+                    return json.load(file)[port]
             time.sleep(POLL_SECONDS)
         process.kill()
         self.fail(f"it does not serve:\n{process.stdout.read()}")
@@ -93,6 +99,20 @@ class DocumentsTest(unittest.TestCase):
                         process.send_signal(signal.SIGTERM)
                     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
                     self.assertEqual(process.returncode, 0, said)
+
+    def test_every_command_beside_a_server_does_what_the_page_says(self):
+        [own] = blocks_of(page("operate.md"), "json")
+        tools.write(os.path.join(self.folder, "own.json"), own)
+        server = self.start("tidegate serve --config tidegate.yaml")
+        self.environment["TIDEGATE_GRPC"] = self.serves(server, "grpc")
+        self.ready(self.serves(server))
+        commands = commands_of(page("operate.md"), "sh")
+        self.assertTrue(commands)
+        for command in commands:
+            with self.subTest(command=command):
+                process = self.start(command.replace("CORP", CORP))
+                said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+                self.assertEqual(process.returncode, 0, said)
 
     def test_every_address_answers(self):
         paths = re.findall(r"`http://ADMIN(/\S+)`", page("operate.md"))

@@ -41,7 +41,8 @@ GOOD = {
     "customer": "wmprobe", "owner": "m0", "reason": "probe", "tags": ["probe"],
     "text": "hello", "link_url": "https://example.com/a", "link_title": "look",
     "key": "probe", "sender": "m0", "fields": {}, "deadline": "2099-01-02T03:04:05Z",
-    "until": "2099-01-02T03:04:05Z", "actor": "probe", "api": "add_msg_template", "calls": 5,
+    "until": "2099-01-02T03:04:05Z", "actor": "probe", "api": "add_msg_template", "calls": 1,
+    "grant": "probe", "lease_seconds": 60, "used": 1, "limits": {"weight": 1},
     "call_id": "probe", "attempt": 1, "resolution": "DOUBT_RESOLUTION_ABANDONED",
     "event_time": "2026-01-02T03:04:05Z", "order_id": "probe", "amount_fen": 100,
 }

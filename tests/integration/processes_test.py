@@ -163,7 +163,8 @@ class IsolationTest(DeploymentTest):
                 answer = deployment.shop.call(address, method, request, first=True)
                 self.assertNotIn(answer.reason, ["CORP_NOT_FOUND", "REPLICAS_DIFFER"], answer)
                 self.assertIn(answer.code, ["OK", "INVALID_ARGUMENT", "ALREADY_EXISTS",
-                                            "FAILED_PRECONDITION", "NOT_FOUND"], answer)
+                                            "FAILED_PRECONDITION", "NOT_FOUND",
+                                            "RESOURCE_EXHAUSTED"], answer)
 
         self.everywhere(check)
 

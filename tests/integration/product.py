@@ -43,6 +43,9 @@ class ProductTest(unittest.TestCase):
 
     members = 4
     customers = 12
+    confirm_mean_ms = 300
+    limits_of_wecom = None  # what WeCom does where it differs from what the product is told
+    options = []  # more of tidegate serve
 
     @classmethod
     def setUpClass(cls):
@@ -51,6 +54,10 @@ class ProductTest(unittest.TestCase):
         cls.addClassCleanup(cls.processes.kill_all)
         cls.limits = os.path.join(cls.folder, "limits.json")
         private(cls.limits, json.dumps(LIMITS))
+        limits_of_wecom = cls.limits
+        if cls.limits_of_wecom is not None:
+            limits_of_wecom = os.path.join(cls.folder, "limits_of_wecom.json")
+            private(limits_of_wecom, json.dumps(cls.limits_of_wecom))
         private(os.path.join(cls.folder, "secret"), SECRET)
         private(os.path.join(cls.folder, "aes"), AES_KEY)
         cls.corps = os.path.join(cls.folder, "corps.json")
@@ -58,9 +65,10 @@ class ProductTest(unittest.TestCase):
             {"agent_id": AGENT, "secret_file": "secret", "token": TOKEN,
              "aes_key_file": "aes"}]}]}))
         wecom = Service(cls.processes, cls.folder, "wecom_simulator",
-                        [os.path.join(BIN, "wecom_simulator"), "--seed", "5", "--limits", cls.limits,
+                        [os.path.join(BIN, "wecom_simulator"), "--seed", "5",
+                         "--limits", limits_of_wecom,
                          "--witness", os.path.join(cls.folder, "witness.jsonl"),
-                         "--confirm-mean-ms", "300", "--confirm-never", "0",
+                         "--confirm-mean-ms", str(cls.confirm_mean_ms), "--confirm-never", "0",
                          "--distributing-ms", "100"])
         wecom.start(["--address", FREE])
         cls.simulator = Simulator(wecom.ports["address"])
@@ -68,7 +76,7 @@ class ProductTest(unittest.TestCase):
                              [os.path.join(BIN, "tidegate"), "serve",
                               "--data-dir", os.path.join(cls.folder, "data"),
                               "--corps-file", cls.corps, "--limits", cls.limits,
-                              "--wecom-url", "http://" + wecom.ports["address"]])
+                              "--wecom-url", "http://" + wecom.ports["address"], *cls.options])
         cls.server.start(["--grpc", FREE, "--callback", FREE, "--admin", FREE])
         cls.simulator.post("/control/seed", {
             "corp_id": CORP,

@@ -343,6 +343,31 @@ class LimitsTest(unittest.TestCase):
         self.assertEqual([row.amount for row in rows.of("b", "corp")], [10_000, 150_000])
         self.assertEqual([row.amount for row in rows.of("a", "ip")], [20_000, 600_000])
 
+    def test_a_corps_own_rows_replace_those_of_their_name(self):
+        rows = limits.Limits(
+            [{"api": "*", "scope": "corp", "amount": 5, "window_ms": 10}],
+            {"ww1": {"limits": [{"api": "a", "amount": 3, "calendar": "day"}]},
+             "ww2": {"limits": [{"api": "*", "amount": 4, "calendar": "month"}]}})
+        self.assertEqual([row.amount for row in rows.of("a", "corp", "ww1")], [3])
+        self.assertEqual([row.amount for row in rows.of("b", "corp", "ww1")], [5])
+        self.assertEqual([row.amount for row in rows.of("b", "corp", "ww2")], [4])
+        self.assertEqual([row.amount for row in rows.of("a", "corp", "ww3")], [5])
+        self.assertEqual([row.amount for row in rows.of("a", "ip", "ww1")], [20_000, 600_000])
+
+    def test_days_of_china_and_people_are_counted(self):
+        midnight = 1_772_380_800  # 2026-03-02 in China
+        lines = [{"seq": seq, "api": "a", "corp": "ww1", "ip": "", "t_raw_ns": at * 10**9,
+                  "t_wall": (midnight + at) * 10**9, "errcode": 0, "verdict": "executed",
+                  "recipients": ["p"] * people}
+                 for seq, (at, people) in enumerate([(-2, 3), (-1, 4), (0, 5), (3600, 6)])]
+        rows = limits.Limits([
+            {"api": "a", "scope": "corp", "amount": 9, "calendar": "day", "cost": "person_times"},
+            {"api": "a", "scope": "corp", "amount": 9, "window_ms": 2000, "cost": "person_times"},
+            {"api": "a", "scope": "corp", "amount": 9, "calendar": "month"}])
+        self.assertEqual(witness.Witness(lines).peaks(rows),
+                         [("a corp 9 person_times/2000ms", 9, 9),
+                          ("a corp 9 person_times/day", 11, 9), ("a corp 9/month", 4, 9)])
+
     def test_optimum_of_documented_limits(self):
         rows = limits.Limits([]).of("add_msg_template", "corp")
         for calls, seconds in ((10_000, 0), (150_000, 840), (160_000, 3600), (300_000, 4440)):

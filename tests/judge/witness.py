@@ -39,11 +39,13 @@ class Witness:
     def peaks(self, limits):
         """[(label, peak, amount)]: most calls that any window of each limit ever held."""
         found = {}
-        for (api, scope, _), lines in self._by_caller().items():
-            times = [line["t_raw_ns"] for line in lines]
-            for limit in limits.of(api, scope):
+        for (api, scope, caller), lines in self._by_caller().items():
+            for limit in limits.of(api, scope, caller):
                 label = limit.label(api)
-                peak = most_in_window(times, limit.window_ms * NS_PER_MS)
+                peak = (most_in_period(lines, limit) if limit.calendar else
+                        most_in_window([line["t_raw_ns"] for line in lines],
+                                       limit.window_ms * NS_PER_MS,
+                                       [limit.cost_of(line) for line in lines]))
                 found[label] = max(found.get(label, (0, 0))[0], peak), limit.amount
         return [(label, peak, amount) for label, (peak, amount) in sorted(found.items())]
 
@@ -54,18 +56,18 @@ class Witness:
         """
         spans = []
         for (api, scope, caller), lines in self._by_caller().items():
-            rows = limits.of(api, scope)
+            rows = limits.of(api, scope, caller)
             times = [line["t_raw_ns"] for line in lines]
             until = -1
             for line in lines:
                 now = line["t_raw_ns"]
                 if line["errcode"] != 45009 or now < until:
                     continue
-                full = [row.lockout_ms for row in rows
-                        if count_between(times, now - row.window_ms * NS_PER_MS, now) >= row.amount]
+                full = [row.lockout_of(line) for row in rows
+                        if used_before(lines, times, line, row) + row.cost_of(line) > row.amount]
                 if not full and scope == "ip":
                     continue  # the corp's limits explain it
-                lockout_ms = max(full) if full else min(row.lockout_ms for row in rows)
+                lockout_ms = max(full) if full else min(row.lockout_of(line) for row in rows)
                 until = now + lockout_ms * NS_PER_MS
                 spans.append((api, caller, now, until, count_between(times, now, until)))
         return spans
@@ -81,14 +83,37 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def most_in_window(times, window_ns):
-    """Most of the sorted `times` in any (t - window, t]."""
-    most, first = 0, 0
+def most_in_window(times, window_ns, costs=None):
+    """Most of the sorted `times`, or of what they cost, in any (t - window, t]."""
+    costs = costs or [1] * len(times)
+    most, first, inside = 0, 0, 0
     for last, time in enumerate(times):
+        inside += costs[last]
         while times[first] <= time - window_ns:
+            inside -= costs[first]
             first += 1
-        most = max(most, last - first + 1)
+        most = max(most, inside)
     return most
+
+
+def most_in_period(lines, limit):
+    """Most that the lines take of a limit of days or months in any of these."""
+    used = defaultdict(int)
+    for line in lines:
+        used[limit.period_of(line)] += limit.cost_of(line)
+    return max(used.values(), default=0)
+
+
+def used_before(lines, times, line, limit):
+    """What the lines before this one have taken of the limit, as it stands at the line."""
+    now = line["t_raw_ns"]
+    if limit.calendar:
+        return sum(limit.cost_of(other) for other in lines
+                   if other["t_raw_ns"] < now and limit.period_of(other) == limit.period_of(line))
+    if limit.cost == "calls":
+        return count_between(times, now - limit.window_ms * NS_PER_MS, now)
+    return sum(limit.cost_of(other) for other in lines
+               if now - limit.window_ms * NS_PER_MS < other["t_raw_ns"] < now)
 
 
 def count_between(times, after, before):

@@ -38,10 +38,12 @@ Lane::Lane(const LaneOptions& options)
       random_(options.seed),
       urgent_random_(options.seed ^ 0x7EC0DEu),
       start_ns_(1'000 * kNanosPerSecond) {
-  now_ = {.wall_ns = 1'790'000'000 * kNanosPerSecond, .raw_ns = start_ns_, .boot_ns = start_ns_};
+  now_ = {.wall_ns = options_.start_s * kNanosPerSecond, .raw_ns = start_ns_, .boot_ns = start_ns_};
   window_ends_ns_ = start_ns_ + kFairnessWindowNs;
   limits_ = options_.limits_json.empty() ? wecom_table::DefaultLimits()
                                          : *wecom_table::ParseLimits(options_.limits_json);
+  limits_.quiet_hours = options_.quiet_hours;
+  limits_.receive_quota = options_.receive_quota;
   connections_[0].most = options_.connections;
   connections_[1].most = options_.urgent_connections;
   SeedWecom();
@@ -54,6 +56,10 @@ Lane::Lane(const LaneOptions& options)
     result_.served_by_campaign.push_back(0);
     Push(start_ns_ + static_cast<int64_t>(options_.campaigns[i].at_seconds * 1e9), Kind::kLaunch,
          i);
+  }
+  for (size_t i = 0; i < options_.messages.size(); ++i) {
+    result_.messages_released_ns.push_back(-1);
+    Push(MessageNs(i), Kind::kMessage, i);
   }
   for (const double at : options_.kill_at_seconds) {
     Push(start_ns_ + static_cast<int64_t>(at * 1e9), Kind::kKill);
@@ -123,6 +129,9 @@ void Lane::Handle(const Event& event) {
       return Turn();
     case Kind::kLaunch:
       Launch(event.number);
+      return Turn();
+    case Kind::kMessage:
+      Message(event.number);
       return Turn();
     case Kind::kKill:
       Kill();

@@ -27,10 +27,13 @@
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/dispatch_core.h"
 #include "services/wecom_simulator/core/wecom_core.h"
+#include "tidegate/log/v1/commands.pb.h"
 
 namespace tidegate::sim {
 
 inline constexpr char kAgent[] = "1000002";
+// Of a campaign's name; its number follows.
+inline constexpr char kCampaignPrefix[] = "campaign";
 
 // Welcomes, each of a corp chosen at random: calls that have 20 s.
 struct UrgentOptions {
@@ -40,11 +43,28 @@ struct UrgentOptions {
   double burst_every_seconds = 10;
 };
 
+// One of a campaign's customers, and whose it is; by number, the same in all campaigns.
+struct Recipient {
+  uint32_t customer = 0;
+  uint32_t member = 0;
+};
+std::string NameOfCustomer(uint32_t number);
+std::string NameOfMember(uint32_t number);
+
 // A campaign of the first corp.
 struct CampaignOptions {
   int64_t calls = 0;  // each by a member of its own
   double at_seconds = 0;
   int64_t customers_per_call = 1;
+  // To these, instead of so many calls.
+  std::vector<Recipient> audience;
+  uint32_t reminders = 0;
+};
+
+// A message of an internal service, to a customer of the first corp.
+struct MessageOptions {
+  double at_seconds = 0;
+  ::tidegate::log::v1::MessageClass message_class = ::tidegate::log::v1::MESSAGE_CLASS_URGENT;
 };
 
 struct LaneOptions {
@@ -55,8 +75,11 @@ struct LaneOptions {
   int64_t calls_per_corp = -1;
   // Of single corps, by number, instead of that.
   std::map<size_t, int64_t> calls_of;
+  // So many of them the core knows at once: enough that none of a corp's turns is lost.
+  int64_t wishes_ahead = 60;
   UrgentOptions urgent;
   std::vector<CampaignOptions> campaigns;
+  std::vector<MessageOptions> messages;
   // Limits file of both sides; "" = documented.
   std::string limits_json;
   // Of WeCom alone, where it allows less than the product knows.
@@ -80,9 +103,18 @@ struct LaneOptions {
   size_t connections = 0;
   size_t urgent_connections = 0;
 
+  int64_t start_s = 1'790'000'000;  // when the run begins, Unix
+  wecom_table::QuietHours quiet_hours;
+  wecom_table::ReceiveQuota receive_quota = wecom_table::ReceiveQuota::kDaysInMonth;
+  // Changes what WeCom's members do; they are quick otherwise.
+  std::function<void(wecom_simulator::CoreOptions*)> set_wecom;
+  // Told of each call that arrives at WeCom, and of the campaign of a create or reminder.
+  std::function<void(const wecom_simulator::WitnessEntry&, const std::string&)> on_witness;
+
   // For single mistakes.
   bool ends_when_done = true;    // false: RunFor() goes on when all that was wanted has been done
   size_t customers = 0;          // of a corp; 0: enough that a call in doubt holds nothing up
+  double passing_share = 0;      // of creates and reminders that WeCom refuses, but not for good
   int64_t wrongly_refused = 0;   // the first calls of mark_tag get 45009 though no window is full
   double unsendable_share = 0;   // of the customers of campaigns, whom WeCom puts on its fail_list
   double wall_step_seconds = 0;  // every 10 s the wall clock goes so far forward, or back again
@@ -127,6 +159,10 @@ struct LaneResult {
   std::map<std::string, int64_t> touches;
   // Calls released of each campaign while all of them had some left.
   std::vector<int64_t> served_by_campaign;
+  // Of each message, from its arrival to the release of its call; -1: it was not released.
+  std::vector<int64_t> messages_released_ns;
+  // First bytes of all calls, by tenths of a second from the start on.
+  std::vector<int64_t> sent_in_100_ms;
   UrgentResult urgent;
 };
 
@@ -145,6 +181,8 @@ class Lane {
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
   // What the product itself has counted.
   const dispatch::DispatchCounters& counters() const { return core_->counters(); }
+  wecom_simulator::WecomCore& wecom() { return *wecom_; }
+  const Now& now() const { return now_; }
   // The limits of mark_tag, of corp and address, as WeCom has them.
   std::vector<wecom_simulator::LimitRow> limits() const;
 
@@ -154,7 +192,8 @@ class Lane {
     kAppended,
     kWelcome,
     kBurst,
-    kLaunch,  // number: of the campaign
+    kLaunch,   // number: of the campaign
+    kMessage,  // number: of the message
     kKill,
     // number: of the wire
     kArrives,
@@ -219,9 +258,12 @@ class Lane {
   void Welcome();
   void NextWelcome();
   void Burst();
+  void SeedAudience(const std::vector<Recipient>& audience);
   void Launch(size_t campaign);
-  // The campaign of a call, by its customer.
-  size_t CampaignOf(const dispatch::CallToMake& call) const;
+  void Message(size_t message);
+  int64_t MessageNs(size_t message) const;
+  // The message of a call.
+  static size_t MessageOf(const dispatch::CallToMake& call);
   void CountServed(size_t campaign);
 
   void Send(std::vector<dispatch::CallToMake> calls);

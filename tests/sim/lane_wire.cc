@@ -3,7 +3,9 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "boost/json.hpp"
 #include "common/base/check.h"
 #include "tests/sim/lane.h"
@@ -81,9 +83,15 @@ void Lane::Send(std::vector<dispatch::CallToMake> calls) {
       if (found != welcomed_.end() && !std::exchange(found->second.released, true)) {
         result_.urgent.released_ns.push_back(now_.raw_ns - found->second.at_ns);
       }
+    } else if (made.call.campaign.starts_with(dispatch::kMessageCampaign)) {
+      const size_t message = MessageOf(made.call);
+      int64_t& released_ns = result_.messages_released_ns[message];
+      if (released_ns < 0) released_ns = now_.raw_ns - MessageNs(message);
     } else if (made.call.api == "add_msg_template") {
       made.bulk = true;
-      CountServed(CampaignOf(made.call));
+      size_t campaign = 0;
+      CHECK(absl::SimpleAtoi(absl::StripPrefix(made.call.campaign, kCampaignPrefix), &campaign));
+      CountServed(campaign);
     } else {
       made.bulk = made.call.api == "mark_tag";
     }
@@ -103,6 +111,9 @@ void Lane::Start(size_t wire) {
   Wire& made = wires_[wire];
   ++ConnectionsOf(made).busy;
   made.first_byte_ns = now_.raw_ns;
+  const auto tenth = static_cast<size_t>((now_.raw_ns - start_ns_) / (kNanosPerSecond / 10));
+  if (tenth >= result_.sent_in_100_ms.size()) result_.sent_in_100_ms.resize(tenth + 1);
+  ++result_.sent_in_100_ms[tenth];
   made.at_wecom = true;
   if (const auto found = welcomed_.find(made.code);
       found != welcomed_.end() && !std::exchange(found->second.first_byte, true)) {
@@ -134,6 +145,7 @@ void Lane::Arrive(size_t wire) {
 void Lane::Count(const Wire& made) {
   Corp& corp = corps_[made.corp];
   const auto& entry = made.decision.entry;
+  if (options_.on_witness) options_.on_witness(entry, made.call.campaign);
   if (made.bulk && result_.first_arrival_ns < 0) result_.first_arrival_ns = now_.raw_ns;
   if (entry.verdict != "executed") {
     ++result_.rejected[entry.errcode];

@@ -1,8 +1,8 @@
-// What is wanted: tags without end, welcomes, campaigns.
+// What is wanted: tags without end, welcomes, campaigns, messages.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "boost/json.hpp"
@@ -23,8 +23,6 @@ namespace {
 // A call whose answer is lost holds its customer for a while; so many have to be at hand.
 constexpr size_t kCustomers = 20'000;
 constexpr size_t kCustomersOfCorpMin = 1'000;
-// Wishes of a corp that the core knows: enough that none of its turns is lost.
-constexpr int64_t kWishesAhead = 60;
 constexpr int64_t kWelcomeNs = 20 * kNanosPerSecond;
 
 std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number); }
@@ -32,9 +30,13 @@ std::string CustomerOf(size_t number) { return absl::StrFormat("wm%030d", number
 std::string CustomerOf(size_t campaign, int64_t number) {
   return absl::StrFormat("wc%03dx%024d", campaign, number);
 }
+std::string CustomerOfMessage(size_t message) { return absl::StrFormat("wq%030d", message); }
 std::string MemberOf(size_t campaign, int64_t number) {
   return absl::StrCat("m", campaign, "x", number);
 }
+
+// Customers of one request that seeds WeCom.
+constexpr size_t kSeededAtOnce = 50'000;
 
 template <typename Message>
 log::StoredRecord Stored(const Message& message, uint64_t offset) {
@@ -45,6 +47,9 @@ log::StoredRecord Stored(const Message& message, uint64_t offset) {
 }
 
 }  // namespace
+
+std::string NameOfCustomer(uint32_t number) { return absl::StrFormat("wo%08d", number); }
+std::string NameOfMember(uint32_t number) { return absl::StrCat("o", number); }
 
 void Lane::Fold(log::Topic topic, log::StoredRecord record) {
   ::tidegate::log::v1::RecordHeader header;
@@ -64,6 +69,7 @@ void Lane::SeedWecom() {
   wecom.latency_p99_ms = options_.served_p99_ms;
   wecom.broken = wecom.over_quota = 0;
   wecom.fail_list = options_.unsendable_share;
+  if (options_.set_wecom) options_.set_wecom(&wecom);
   wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
   customers_of_corp_ = options_.customers > 0
                            ? options_.customers
@@ -91,6 +97,9 @@ void Lane::SeedWecom() {
       }
       if (wanted_ >= 0) wanted_ += options_.campaigns[k].calls;
     }
+    for (size_t k = 0; i == 0 && k < options_.messages.size(); ++k) {
+      of_corp.push_back({{"external_userid", CustomerOfMessage(k)}, {"member", "m"}});
+    }
     const auto seeded = wecom_->OnControl(
         "/control/seed",
         {{"corp_id", corp.id},
@@ -101,6 +110,7 @@ void Lane::SeedWecom() {
         now_);
     CHECK(seeded.ok());
   }
+  for (const CampaignOptions& campaign : options_.campaigns) SeedAudience(campaign.audience);
   if (options_.wrongly_refused > 0) {
     CHECK(
         wecom_
@@ -110,8 +120,18 @@ void Lane::SeedWecom() {
                 now_)
             .ok());
   }
+  for (const char* api : {"add_msg_template", "remind_groupmsg_send"}) {
+    if (options_.passing_share <= 0) break;
+    CHECK(wecom_
+              ->OnControl(
+                  "/control/faults",
+                  {{"api", api}, {"kind", "REJECT:45011"}, {"probability", options_.passing_share}},
+                  now_)
+              .ok());
+  }
   if (options_.reset_share <= 0) return;
-  for (const char* api : {"mark_tag", "send_welcome_msg", "add_msg_template"}) {
+  for (const char* api :
+       {"mark_tag", "send_welcome_msg", "add_msg_template", "remind_groupmsg_send"}) {
     CHECK(
         wecom_
             ->OnControl(
@@ -124,7 +144,7 @@ void Lane::SeedWecom() {
 
 void Lane::Feed(size_t number) {
   Corp& corp = corps_[number];
-  while (corp.wishes < kWishesAhead && corp.left != 0) {
+  while (corp.wishes < options_.wishes_ahead && corp.left != 0) {
     Command command;
     command.set_corp(corp.id);
     command.set_member("m");
@@ -176,8 +196,30 @@ void Lane::Burst() {
 
 // ---- Campaigns ----
 
+void Lane::SeedAudience(const std::vector<Recipient>& audience) {
+  std::set<uint32_t> numbers;
+  for (const Recipient& each : audience) numbers.insert(each.member);
+  json::array members;
+  for (const uint32_t number : numbers) members.emplace_back(NameOfMember(number));
+  for (size_t first = 0; first < audience.size(); first += kSeededAtOnce) {
+    json::array customers;
+    for (size_t i = first; i < std::min(first + kSeededAtOnce, audience.size()); ++i) {
+      customers.push_back({{"external_userid", NameOfCustomer(audience[i].customer)},
+                           {"member", NameOfMember(audience[i].member)}});
+    }
+    CHECK(wecom_
+              ->OnControl("/control/seed",
+                          {{"corp_id", corps_[0].id},
+                           {"members", members},
+                           {"customers", std::move(customers)}},
+                          now_)
+              .ok());
+  }
+}
+
 void Lane::Launch(size_t number) {
-  const std::string name = absl::StrCat("campaign", number);
+  const CampaignOptions& campaign = options_.campaigns[number];
+  const std::string name = absl::StrCat(kCampaignPrefix, number);
   ::tidegate::log::v1::Proposal proposal;
   proposal.set_corp(corps_[0].id);
   proposal.set_expected_revision(revisions_++);
@@ -186,6 +228,7 @@ void Lane::Launch(size_t number) {
   auto* definition = proposal.add_definitions();
   definition->set_id(name);
   definition->mutable_campaign()->set_intent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);
+  definition->mutable_campaign()->set_reminders(campaign.reminders);
   definition->mutable_campaign()->add_variants()->set_text("hello");
   definition->mutable_campaign()->mutable_variants(0)->set_link_url("https://example.com");
   definition->mutable_campaign()->mutable_variants(0)->set_link_title("hello");
@@ -196,21 +239,18 @@ void Lane::Launch(size_t number) {
   chunk.set_round(1);
   chunk.set_shards(1);
   chunk.mutable_manifest()->set_chunks(1);
-  const int64_t each = options_.campaigns[number].customers_per_call;
-  for (int64_t n = 0; n < options_.campaigns[number].calls * each; ++n) {
+  for (const Recipient& recipient : campaign.audience) {
+    auto* customer = chunk.add_customers();
+    customer->set_customer(NameOfCustomer(recipient.customer));
+    customer->set_owner(NameOfMember(recipient.member));
+  }
+  const int64_t each = campaign.customers_per_call;
+  for (int64_t n = 0; n < campaign.calls * each; ++n) {
     auto* customer = chunk.add_customers();
     customer->set_customer(CustomerOf(number, n));
     customer->set_owner(MemberOf(number, n / each));
   }
   Fold(log::Topic::kAudiences, Stored(chunk, number));
-}
-
-size_t Lane::CampaignOf(const dispatch::CallToMake& call) const {
-  const auto body = json::parse(call.body);
-  const std::string customer(body.at("external_userid").at(0).as_string());
-  size_t campaign = 0;
-  CHECK(absl::SimpleAtoi(customer.substr(2, 3), &campaign));
-  return campaign;
 }
 
 void Lane::CountServed(size_t campaign) {
@@ -221,6 +261,37 @@ void Lane::CountServed(size_t campaign) {
   }
   --left_of_campaign_[campaign];
   if (all_have_work) ++result_.served_by_campaign[campaign];
+}
+
+// ---- Messages ----
+
+int64_t Lane::MessageNs(size_t number) const {
+  return start_ns_ + static_cast<int64_t>(options_.messages[number].at_seconds * 1e9);
+}
+
+void Lane::Message(size_t number) {
+  Command command;
+  command.set_corp(corps_[0].id);
+  auto* batch = command.mutable_message_batch();
+  batch->set_received_ns(now_.wall_ns);
+  auto* content = batch->add_contents();
+  content->set_text("hello");
+  content->set_link_url("https://example.com");
+  content->set_link_title("hello");
+  auto* message = batch->add_messages();
+  message->set_key(absl::StrCat("message ", number));
+  message->set_customer(CustomerOfMessage(number));
+  message->set_sender("m");
+  message->set_message_class(options_.messages[number].message_class);
+  Fold(log::Topic::kCommands, Stored(command, commands_++));
+}
+
+size_t Lane::MessageOf(const dispatch::CallToMake& call) {
+  const auto body = json::parse(call.body);
+  const std::string customer(body.at("external_userid").at(0).as_string());
+  size_t message = 0;
+  CHECK(absl::SimpleAtoi(customer.substr(2), &message));
+  return message;
 }
 
 }  // namespace tidegate::sim

@@ -17,12 +17,19 @@ dispatch    for each kind of window that WeCom may have (fixed, sliding, sliding
             Two and ten campaigns of one corp, of which one is a thousand times as large. And N calls
             through a corp's calls at once: 5 of mark_tag, 4 of add_msg_template, and 5 where the
             product was told 10.
+outreach    a day of 1,000,000 customers of 3,000 members: two campaigns of one corp, each to two thirds
+            of them, launched together at 09:00, with three reminders; a customer may receive one a day;
+            quiet hours from 22:00 to 08:00. Of the members 40 % confirm within two hours, the others
+            after a reminder or never. Counted are the customers who were reached by 20:00, beside the
+            most that can be: all tasks there at 09:00, each reminder as early as it may be.
 yardstick   what other ways to keep a limit let through, and how often WeCom refuses them
 
 Targets of dispatch: 0.995 of the best schedule in steady state, nothing refused, no lockout, the end
 of N calls at most 1.01 of the best (N >= 500,000), 1.02 (300,000), or 60 s behind it, Jain's index of
 corps 0.999 and of campaigns 0.99; of welcomes 0 missed, 99.9 % released within 50 ms, the others at most
 1.05 later; N calls through so many at once at most 1.02 of the best, none of them refused.
+Targets of outreach: 0.99 of the customers who can be reached; none over the quota, none that WeCom had to
+refuse for it; of a task at most 3 reminders in 24 h; no task and no reminder in quiet hours; no refusal.
 Exit code 0: all are met. 1: one is missed; the text says which. 2: wrong flags.
 
 Examples:
@@ -30,6 +37,8 @@ Examples:
   ./dev sim dispatch --hours 2 --corps 20 --calls 160000 --seed 7
   ./dev sim dispatch --window fixed --json
   ./dev sim dispatch --out docs/results/sim-dispatch.json
+  ./dev sim outreach --json
+  ./dev sim outreach --customers 100000 --members 300 --seed 7
   ./dev sim yardstick --seed 7
 """
 
@@ -60,6 +69,8 @@ URGENT_P999_MS_MAX = 50
 BULK_INFLATION_MAX = 1.05
 JAIN_CAMPAIGNS_MIN = 0.99
 OVER_BEST_MAX = 1.02
+REACHED_MIN = 0.99
+REMINDERS_MAX = 3
 
 
 class SimError(Exception):
@@ -199,6 +210,24 @@ def dispatch_table(results):
     return "\n".join(lines)
 
 
+def judged(result):
+    """What targets are set for, by one name each; `None` where it was not run."""
+    of_their_own = [row for row in result["urgent"] if row["urgent_connections"]]
+    calm = [row["urgent_p999_ms"] for row in of_their_own if not row["stall_seconds"]]
+    steady, fair = result["steady"], result.get("fair")
+    return {"utilisation": steady["utilisation"],
+            "rejected": steady["rejected"],
+            "lockout_seconds": steady["lockout_seconds"],
+            "makespan_over_optimum": {str(row["calls"]): row.get("over_optimum")
+                                      for row in result["makespan"]},
+            "jain_corps": fair["jain_corps"]["mean"] if fair else None,
+            "jain_campaigns": min((row["jain_campaigns"] for row in result["campaigns"]),
+                                  default=None),
+            "urgent_p999_ms": max(calm, default=None),
+            "urgent_missed": sum(row["urgent_missed"] for row in of_their_own),
+            "bulk_inflation": max((row["bulk_inflation"] for row in of_their_own), default=None)}
+
+
 def yardstick(options):
     program = os.path.join(options.build, "tests", "sim", "yardstick")
     seed = ("--seed", str(options.seed))
@@ -225,6 +254,33 @@ def yardstick_failures(found):
                 yield f"{name}, {kind}: {ours[kind]}"
 
 
+def outreach(options):
+    program = os.path.join(options.build, "tests", "sim", "outreach_sim")
+    return run(program, "--customers", str(options.customers), "--members", str(options.members),
+               "--seed", str(options.seed))
+
+
+def outreach_failures(found):
+    if found["ratio"] < REACHED_MIN:
+        yield f"reached {found['ratio']:.4f} of the customers who can be, wanted {REACHED_MIN}"
+    if found["over_quota"] or found["said_over_quota"]:
+        yield (f"{found['over_quota']} customers got more than one a day, WeCom refused "
+               f"{found['said_over_quota']}, wanted none")
+    if found["most_reminders"] > REMINDERS_MAX:
+        yield f"{found['most_reminders']} reminders of a task in 24 h, wanted {REMINDERS_MAX}"
+    if found["in_quiet_hours"]:
+        yield f"{found['in_quiet_hours']} tasks and reminders in quiet hours, wanted none"
+    if found["refused"]:
+        yield f"refused: {found['refused']}, wanted none"
+
+
+def outreach_table(found):
+    return "\n".join(f"{name.replace('_', ' '):22}"
+                     + (f"{value:.4f}" if isinstance(value, float) else
+                        f"{value:,}" if isinstance(value, int) else json.dumps(value))
+                     for name, value in found.items())
+
+
 def record(options, proven, results):
     """What is committed of a long run."""
     return {**proven,
@@ -238,7 +294,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev sim", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(REPOSITORY, "build", "dev"))
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="dispatch|yardstick")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="dispatch|outreach|yardstick")
     days = verbs.add_parser("dispatch", help="simulated days")
     days.add_argument("--hours", type=float, default=24)
     days.add_argument("--corps", type=int, default=100)
@@ -248,8 +304,11 @@ def parse(arguments):
                       help="welcomes of each kind of window")
     days.add_argument("--window", action="append", choices=WINDOWS, help="may be repeated")
     days.add_argument("--out", metavar="FILE", help="also write results, commit, seed and date")
+    outreach_day = verbs.add_parser("outreach", help="a day of two campaigns")
+    outreach_day.add_argument("--customers", type=int, default=1_000_000)
+    outreach_day.add_argument("--members", type=int, default=3_000)
     others = verbs.add_parser("yardstick", help="other ways to keep a limit")
-    for verb in (days, others):
+    for verb in (days, outreach_day, others):
         verb.add_argument("--seed", type=int, default=1)
         verb.add_argument("--json", action="store_true", help="JSON instead of a table")
     options = parser.parse_args(arguments)
@@ -258,6 +317,8 @@ def parse(arguments):
         options.window = options.window or list(WINDOWS)
         if min(options.hours, options.corps, options.urgent, *options.calls) <= 0:
             parser.error("--hours, --corps, --calls and --urgent are above 0")
+    if options.verb == "outreach" and not 1 <= options.members <= options.customers / 10:
+        parser.error("--members are at least 1 and at most a tenth of --customers")
     return options
 
 
@@ -270,13 +331,19 @@ def main(arguments=None):
             missed = list(failures(results))
             if options.json:
                 for result in results:
-                    print(json.dumps({**result, "seed": options.seed}))
+                    print(json.dumps({"window": result["window"], "seed": options.seed,
+                                      **judged(result), "runs": result}))
             else:
                 print(dispatch_table(results))
             if options.out:
                 with open(options.out, "w", encoding="utf-8") as file:
                     json.dump(record(options, proven, results), file, indent=1)
                     file.write("\n")
+        elif options.verb == "outreach":
+            found = outreach(options)
+            missed = list(outreach_failures(found))
+            print(json.dumps({**found, "seed": options.seed}) if options.json
+                  else outreach_table(found))
         else:
             found = yardstick(options)
             missed = list(yardstick_failures(found))

@@ -38,6 +38,24 @@ GOOD = {
 }
 
 
+class JudgedTest(unittest.TestCase):
+    def test_what_is_judged_has_one_name_each(self):
+        found = sim.judged(GOOD)
+        self.assertEqual(found["utilisation"], 0.999)
+        self.assertEqual(found["makespan_over_optimum"],
+                         {"10000": None, "300000": 1.0135, "500000": 1.0054})
+        self.assertEqual(found["jain_campaigns"], 0.9993)
+        # Neither the stalls' nor that of connections together.
+        self.assertEqual(found["urgent_p999_ms"], 9.3)
+        self.assertEqual(found["urgent_missed"], 0)
+
+    def test_what_was_not_run_has_no_value(self):
+        few = {**GOOD, "urgent": [], "campaigns": []}
+        del few["fair"]
+        self.assertIsNone(sim.judged(few)["jain_corps"])
+        self.assertIsNone(sim.judged(few)["urgent_p999_ms"])
+
+
 class FailuresTest(unittest.TestCase):
     def setUp(self):
         self.result = copy.deepcopy(GOOD)
@@ -108,6 +126,24 @@ class FailuresTest(unittest.TestCase):
     def test_the_table_has_a_line_for_each(self):
         lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
         self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 3 + 1 + 2))
+
+
+class OutreachTest(unittest.TestCase):
+    GOOD = {"customers": 1000, "reached": 995, "best": 1000, "ratio": 0.995, "over_quota": 0,
+            "said_over_quota": 0, "most_reminders": 3, "in_quiet_hours": 0, "refused": {}}
+
+    def test_each_target_is_judged(self):
+        self.assertEqual(list(sim.outreach_failures(self.GOOD)), [])
+        for wrong in ({"ratio": 0.98}, {"over_quota": 1}, {"said_over_quota": 1},
+                      {"most_reminders": 4}, {"in_quiet_hours": 1}, {"refused": {"45009": 1}}):
+            self.assertEqual(len(list(sim.outreach_failures({**self.GOOD, **wrong}))), 1, wrong)
+
+    def test_members_are_few(self):
+        with self.assertRaises(SystemExit):
+            sim.parse(["outreach", "--customers", "100", "--members", "11"])
+
+    def test_the_table_has_a_line_for_each(self):
+        self.assertEqual(len(sim.outreach_table(self.GOOD).splitlines()), len(self.GOOD))
 
 
 class YardstickTest(unittest.TestCase):

@@ -19,16 +19,17 @@ constexpr size_t kConnectionsMax = 64;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const std::string& base_url,
+absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const Route& route,
                                                                  const config::Corps* corps,
                                                                  const wecom_table::Limits* limits,
                                                                  const Clock* clock,
                                                                  OnAnswer on_answer) {
   std::unique_ptr<WecomCaller> caller(new WecomCaller(corps, limits, clock, std::move(on_answer)));
   const http::ClientOptions options{
-      .base_url = base_url,
+      .base_url = route.base_url,
       .connections_max = kConnectionsMax,
-      .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns)};
+      .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns),
+      .source_address = route.source_address};
   ASSIGN_OR_RETURN(caller->client_, http::Client::Create(options));
   ASSIGN_OR_RETURN(caller->urgent_client_, http::Client::Create(options));
   return caller;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
@@ -21,9 +22,13 @@ class WecomCaller {
  public:
   using OnAnswer = std::function<void(std::unique_ptr<CallAnswer>)>;
 
+  struct Route {
+    std::string base_url;
+    std::string source_address = {};  // that calls leave from, those for tokens too; empty = any
+  };
   // Nothing is owned but the connections; all outlive the caller. `on_answer` is called once per
-  // call, from any thread.
-  static absl::StatusOr<std::unique_ptr<WecomCaller>> Create(const std::string& base_url,
+  // call, from any thread. INVALID_ARGUMENT: the route is not usable.
+  static absl::StatusOr<std::unique_ptr<WecomCaller>> Create(const Route& route,
                                                              const config::Corps* corps,
                                                              const wecom_table::Limits* limits,
                                                              const Clock* clock,

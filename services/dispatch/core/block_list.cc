@@ -36,6 +36,13 @@ bool BlockList::Holds(const std::string& corp, const std::string& campaign, int6
          (!campaign.empty() && Holds(Key{corp, campaign}, wall_ns));
 }
 
+const SendingBlocked* BlockList::Find(const Key& campaign, int64_t wall_ns) const {
+  for (const Key& key : {campaign, Key{campaign.first, ""}, Key{"", ""}}) {
+    if (Holds(key, wall_ns)) return &blocks_.at(key);
+  }
+  return nullptr;
+}
+
 int64_t BlockList::NextEndNs(int64_t wall_ns) const {
   int64_t next = kNever;
   for (const auto& [key, block] : blocks_) {

@@ -26,6 +26,8 @@ class BlockList {
   // Whether a call of the corp may not begin at this wall time; `campaign` is empty for calls of
   // none.
   bool Holds(const std::string& corp, const std::string& campaign, int64_t wall_ns) const;
+  // The block that holds a campaign, the narrowest of them; nullptr if there is none.
+  const ::tidegate::log::v1::SendingBlocked* Find(const Key& campaign, int64_t wall_ns) const;
   // When the next block ends by itself after `wall_ns`; kNever: none does.
   int64_t NextEndNs(int64_t wall_ns) const;
   // With those that have ended by themselves.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "common/base/clock.h"
@@ -9,6 +10,12 @@
 #include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
+
+inline void SetStamp(const Now& now, ::tidegate::log::v1::Stamp* stamp) {
+  stamp->set_wall_ns(now.wall_ns);
+  stamp->set_raw_ns(now.raw_ns);
+  stamp->set_boot_ns(now.boot_ns);
+}
 
 // A call that a book wants to make now; DispatchCore turns it into an attempt.
 struct WantedCall {
@@ -19,6 +26,7 @@ struct WantedCall {
   ::tidegate::log::v1::CallTarget target;
   std::string body;
   std::string marker;
+  uint32_t person_times = 0;  // people that it is for, where limits count these
 };
 
 // What the shell shall do with an attempt that counted.
@@ -30,7 +38,7 @@ struct CallToMake {
   uint32_t attempt = 0;
   std::string body;
   int64_t send_deadline_boot_ns = 0;  // no first byte after this
-  std::string campaign;               // of a create
+  std::string campaign;               // of a create or reminder
 };
 
 // What the shell saw of a call.
@@ -59,10 +67,22 @@ struct FormerOwnerEnded : core::LocalInput {
   std::string owner;  // as in its fence
 };
 
-// An operator says what became of a parked call, or sets or ends a block. `time_ns` of the record
-// is the decision's.
+// An operator says what became of a parked call, sets or ends a block, or sets limits. `time_ns` of
+// the record is the decision's.
 struct OperatorWish : core::LocalInput {
   ::tidegate::log::v1::LedgerRecord record;
+};
+
+// Another program wants tokens. The stamp is the decision's.
+struct AcquireTokens : core::LocalInput {
+  ::tidegate::log::v1::TokensAcquired wanted;
+  // Set once its caller was told that there are none; nullptr: it waits in any case.
+  std::shared_ptr<const bool> given_up;
+};
+
+// It gives them back. The stamp and the lockout are the decision's.
+struct ReleaseTokens : core::LocalInput {
+  ::tidegate::log::v1::TokensReleased wanted;
 };
 
 // Somebody wants a message not to be sent.

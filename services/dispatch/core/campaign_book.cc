@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/wecom_table/requests.h"
@@ -39,12 +40,13 @@ int64_t Backoff(uint32_t attempts) {
   return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
 }
 
-// The campaign call that a create or a read of its result is about.
+// The campaign call that a create, a reminder or a read of its result is about.
 const CampaignCall& CallOf(const Attempt& attempt) {
   const auto& target = attempt.target();
   if (target.has_campaign_call()) return target.campaign_call();
   if (target.has_read_task()) return target.read_task();
   if (target.has_read_result()) return target.read_result();
+  if (target.has_remind()) return target.remind();
   return target.list().doubt();
 }
 
@@ -99,6 +101,7 @@ bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
 // ---- Flows ----
 
 std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& now) {
+  if (flow.kind == FlowKind::kRemind) return RemindHead(flow, now);
   if (!flow.campaign.empty()) {
     const auto found = campaigns_.find({flow.corp, flow.campaign});
     if (found == campaigns_.end()) return std::nullopt;
@@ -106,18 +109,24 @@ std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& no
     if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) {
       return std::nullopt;
     }
-    if (TidyCreates(&campaign, now.raw_ns)) {
-      return FlowHead{.deadline_ns = campaign.to_send.begin()->first};
+    if (IsAppMessage(flow.kind)) return AppHead(&campaign, now);
+    const bool ready = TidyCreates(&campaign, now.raw_ns);
+    const auto waiting =
+        static_cast<int64_t>(campaign.to_send.size() + campaign.to_send_later.size());
+    if (ready) {
+      return FlowHead{.deadline_ns = campaign.to_send.begin()->first, .waiting = waiting};
     }
     if (campaign.to_send_later.empty()) return std::nullopt;
     const auto& [not_before, batch] = *campaign.to_send_later.begin();
     return FlowHead{.not_before_raw_ns = not_before,
-                    .deadline_ns = campaign.calls[batch].deadline_wall_ns};
+                    .deadline_ns = campaign.calls[batch].deadline_wall_ns,
+                    .waiting = waiting};
   }
   const CallQueue* queue = flow.kind == FlowKind::kListing ? TidyListings(flow.corp)
                                                            : TidyReads(flow.kind, flow.corp, now);
   if (queue == nullptr) return std::nullopt;
-  return FlowHead{.not_before_raw_ns = queue->begin()->first};
+  return FlowHead{.not_before_raw_ns = queue->begin()->first,
+                  .waiting = static_cast<int64_t>(queue->size())};
 }
 
 std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& now) {
@@ -125,6 +134,11 @@ std::optional<WantedCall> CampaignBook::Take(const FlowName& flow, const Now& no
   if (!head.has_value() || head->not_before_raw_ns > now.raw_ns) return std::nullopt;
   if (!flow.campaign.empty()) {
     const CampaignKey key{flow.corp, flow.campaign};
+    if (flow.kind == FlowKind::kRemind) {
+      auto& to_remind = campaigns_[key].to_remind;
+      return RemindCall({key, to_remind.extract(to_remind.begin()).value().second});
+    }
+    if (IsAppMessage(flow.kind)) return AppCall(key, now);
     auto& to_send = campaigns_[key].to_send;
     return CreateCall(key, to_send.extract(to_send.begin()).value().second);
   }
@@ -145,6 +159,7 @@ void CampaignBook::FoldDefinitions(const Proposal& accepted) {
     campaigns_[key].intent = definition.campaign().intent();
     QueueProgress(key);
     ChangedCreates(key);
+    ChangedReminders(key);
   }
 }
 
@@ -360,6 +375,7 @@ void CampaignBook::ChangedCreates(const CampaignKey& key) { changed_(CreatesOf(k
 void CampaignBook::QueueCreate(const CampaignKey& key, uint32_t batch) {
   CampaignState& campaign = campaigns_[key];
   const CampaignCallState& call = campaign.calls[batch];
+  if (call.channel == Channel::kMembers) return QueueApp({key, batch});
   if (call.not_before_raw_ns > 0) {
     campaign.to_send_later.emplace(call.not_before_raw_ns, batch);
   } else {
@@ -422,6 +438,7 @@ void CampaignBook::AddMessageCall(const CampaignCall& name, MessageCall message_
   CHECK(campaign.calls.size() == name.batch());
   CampaignCallState& call = campaign.calls.emplace_back();
   call.sender = std::move(message_call.sender);
+  call.channel = message_call.channel;
   call.variant = static_cast<uint32_t>(campaign.variants.size());
   campaign.variants.push_back(std::move(message_call.content));
   for (std::string& customer : message_call.customers) {
@@ -461,6 +478,7 @@ void CampaignBook::SkipTouch(const CampaignCall& name, uint32_t place, TouchStat
 void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
   CampaignState& campaign = campaigns_[ref.first];
   CampaignCallState& call = campaign.calls[ref.second];
+  if (call.channel == Channel::kMembers) return OnAppOutcome(ref, end);
   const Outcome& outcome = end.outcome;
   call.decided = false;
   switch (outcome.outcome_class()) {
@@ -478,6 +496,7 @@ void CampaignBook::OnCreateOutcome(const CallRef& ref, const AttemptEnd& end) {
         result_queue_.push_back(ref);
       } else {
         ScheduleRead(ref, outcome.completed().raw_ns() + limits_->results.first_poll_ns);
+        StartReminders(ref, outcome.completed().wall_ns());
       }
       break;
     case OUTCOME_CLASS_REFUSED:
@@ -507,7 +526,11 @@ void CampaignBook::OnAttempt(const Attempt& attempt) {
   if (attempt.target().has_campaign_call()) {
     CampaignState& campaign = campaigns_[KeyOf(name)];
     call->decided = false;
-    call->phase = Phase::kUnderWay;
+    if (call->doubt.has_value()) {
+      call->doubt->under_way = true;  // it stays in doubt while it is repeated
+    } else {
+      call->phase = Phase::kUnderWay;
+    }
     call->attempts = attempt.attempt();
     if (campaign.first_attempt_wall_ns == 0)
       campaign.first_attempt_wall_ns = attempt.stamp().wall_ns();
@@ -515,6 +538,8 @@ void CampaignBook::OnAttempt(const Attempt& attempt) {
     if (!call->doubt.has_value()) return;
     call->doubt->under_way = true;
     call->doubt->end_time_s = attempt.target().list().end_time_s();
+  } else if (attempt.target().has_remind()) {
+    OnRemindAttempt(call);
   } else {
     call->read_under_way = true;
   }
@@ -528,6 +553,8 @@ void CampaignBook::OnOutcome(const AttemptEnd& end) {
     OnCreateOutcome(ref, end);
   } else if (end.attempt.target().has_list()) {
     OnListOutcome(ref, end);
+  } else if (end.attempt.target().has_remind()) {
+    OnRemindOutcome(ref, end);
   } else {
     OnReadOutcome(ref, end);
   }
@@ -539,7 +566,10 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   CampaignCallState* call = MutableCall(name);
   if (call == nullptr) return;
   const CallRef ref{KeyOf(name), name.batch()};
-  if (attempt.target().has_campaign_call()) {
+  if (attempt.target().has_campaign_call() && call->channel == Channel::kMembers) {
+    call->over_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
+    OpenAppDoubt(ref, attempt);
+  } else if (attempt.target().has_campaign_call()) {
     OpenDoubt(ref, attempt, settle_from_raw_ns);
     call->doubt->lost_by_own_fence = owner == CallOwner::kOwnsOn;
     if (owner == CallOwner::kUnknown && TIDEGATE_MUTANT != 20) {
@@ -551,8 +581,11 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
     // The next call has a name of its own: a late answer to the lost one must not pass for its.
     ++call->doubt->pages;
     call->doubt->listing = 1;
+    call->doubt->page_errors = 0;
     call->doubt->cursor.clear();
     call->doubt->matches.clear();
+  } else if (attempt.target().has_remind()) {
+    OnRemindLost(ref, attempt.stamp().wall_ns());
   } else {
     call->read_under_way = false;
     ++call->reads;
@@ -565,6 +598,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
   task_reads_.clear();
   result_reads_.clear();
   settle_queue_.clear();
+  app_doubts_.clear();
   result_queue_.clear();
   closings_.clear();
   for (auto& [key, campaign] : campaigns_) {
@@ -574,6 +608,9 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
     }
     campaign.to_send.clear();
     campaign.to_send_later.clear();
+    campaign.to_remind.clear();
+    campaign.app_to_send.clear();
+    campaign.app_to_send_later.clear();
     QueueProgress(key);
     for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
       CampaignCallState& call = campaign.calls[batch];
@@ -581,10 +618,12 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       call.decided = false;
       call.held = false;
       call.read_under_way = false;
+      call.reminders.under_way = false;
       if (call.doubt.has_value()) call.doubt->under_way = false;
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
         call.next_read_raw_ns = raw_now_ns;
+        call.over_raw_ns = raw_now_ns;
         if (call.doubt.has_value()) ScheduleDoubt(ref, raw_now_ns);
       }
       switch (call.phase) {
@@ -605,6 +644,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
             result_queue_.push_back(ref);
           } else {
             QueueRead(ref);
+            QueueReminder(ref);
           }
           break;
         default:
@@ -653,7 +693,8 @@ void CampaignBook::AddStateTo(core::StateHash* hash) const {
 }
 
 void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& call) {
-  hash->Add(call.sender).Add(call.variant).Add(call.customers.size());
+  hash->Add(call.sender).Add(static_cast<int>(call.channel)).Add(call.over_raw_ns);
+  hash->Add(call.variant).Add(call.customers.size());
   for (const uint32_t index : call.customers) hash->Add(index);
   hash->Add(call.call_id).Add(call.marker).Add(static_cast<int>(call.phase)).Add(call.attempts);
   hash->Add(call.msgid);
@@ -668,16 +709,18 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   for (const bool listed : call.listed) hash->Add(listed);
   hash->Add(call.found_by_list).Add(call.next_read_raw_ns).Add(call.deadline_wall_ns);
   hash->Add(call.results_close_wall_ns).Add(call.evidence).Add(call.attempt_wall_ns);
-  hash->Add(call.first_actor).Add(call.resolved_by).Add(call.doubt.has_value());
+  hash->Add(call.first_actor).Add(call.resolved_by).Add(call.reminders.accepted_ns);
+  hash->Add(call.reminders.next_ns).Add(call.reminders.attempts).Add(call.reminders.used);
+  hash->Add(call.reminders.sent).Add(call.doubt.has_value());
   if (!call.doubt.has_value()) return;
   const DoubtState& doubt = *call.doubt;
   hash->Add(doubt.attempt).Add(doubt.opened_raw_ns).Add(doubt.opened_wall_ns);
   hash->Add(doubt.start_time_s).Add(doubt.end_time_s).Add(doubt.next_raw_ns).Add(doubt.listing);
-  hash->Add(doubt.pages).Add(doubt.cursor).Add(doubt.waits_for_owner);
-  hash->Add(doubt.lost_by_own_fence);
+  hash->Add(doubt.pages).Add(doubt.page_errors).Add(doubt.cursor).Add(doubt.waits_for_owner);
+  hash->Add(doubt.lost_by_own_fence).Add(doubt.opened_boot_ns).Add(doubt.request_sha256);
   for (const auto* matches : {&doubt.matches, &doubt.matches_before}) {
     hash->Add(matches->size());
-    for (const std::string& match : *matches) hash->Add(match);
+    for (const auto& [msgid, created_s] : *matches) hash->Add(msgid).Add(created_s);
   }
 }
 
@@ -685,6 +728,7 @@ std::optional<int64_t> CampaignBook::NextRawNs(const Now& now) const {
   int64_t next = kNever;
   const auto it = settle_queue_.upper_bound({now.raw_ns, {}});
   if (it != settle_queue_.end()) next = it->first;
+  if (const auto parked = NextAppParkedRawNs(now)) next = std::min(next, *parked);
   // Wall time; how far it is away is the same on any clock.
   if (!closings_.empty()) {
     next =
@@ -699,10 +743,15 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   const CampaignCallState* call = FindCall(CallOf(attempt));
   if (call == nullptr) return;
   const CampaignState& campaign = campaigns_.at(KeyOf(CallOf(attempt)));
-  std::map<absl::string_view, uint32_t> index_of;
+  // WeCom tells members in lower case.
+  const bool members = call->channel == Channel::kMembers;
+  const auto as_told = [members](absl::string_view id) {
+    return members ? absl::AsciiStrToLower(id) : std::string(id);
+  };
+  std::map<std::string, uint32_t> index_of;
   if (!answer.fail_list.empty() || !answer.sends.empty()) {
     for (uint32_t i = 0; i < call->customers.size(); ++i) {
-      index_of[campaign.audience[call->customers[i]].customer] = i;
+      index_of[as_told(campaign.audience[call->customers[i]].customer)] = i;
     }
   }
   outcome->set_next_cursor(answer.next_cursor);
@@ -710,7 +759,7 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
     outcome->set_msgid(answer.msgid);
     for (const std::string& customer : answer.fail_list) {
       if (TIDEGATE_MUTANT == 15) break;
-      if (const auto it = index_of.find(customer); it != index_of.end()) {
+      if (const auto it = index_of.find(as_told(customer)); it != index_of.end()) {
         outcome->add_fail_list(it->second);
       }
     }
@@ -730,7 +779,12 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   } else if (attempt.target().has_list()) {
     for (const auto& message : answer.messages) {
       for (const std::string& url : message.link_urls) {
-        if (wecom_table::MarkerOf(url) == call->marker) outcome->add_matches(message.msgid);
+        if (wecom_table::MarkerOf(url) != call->marker) continue;
+        outcome->add_matches(message.msgid);
+        auto* listed = outcome->add_listed();
+        listed->set_msgid(message.msgid);
+        listed->set_created_s(message.create_time_s);
+        listed->set_marker(call->marker);
       }
     }
   }

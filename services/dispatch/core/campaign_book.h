@@ -55,19 +55,39 @@ struct DoubtState {
   int64_t opened_raw_ns = 0;
   int64_t opened_wall_ns = 0;  // of the attempt
   int64_t start_time_s = 0;    // of the listings' window, wall
-  int64_t end_time_s = 0;
-  int64_t next_raw_ns = 0;  // when the next listing may begin
-  uint32_t listing = 0;     // under way or next: 1, 2; 3 = both are clean
-  uint32_t pages = 0;       // of all listings so far
+  int64_t end_time_s = 0;      // when the first listing began, wall; 0 before that
+  int64_t next_raw_ns = 0;     // when the next listing may begin
+  uint32_t listing = 0;        // under way or next: 1, 2; 3 = both are clean
+  uint32_t pages = 0;          // of all listings so far
+  uint32_t page_errors = 0;    // in a row, at this page
   std::string cursor;
-  std::set<std::string> matches;  // of the listing under way
-  std::set<std::string> matches_before;
+  // Tasks with the call's marker: msgid, when WeCom made it (Unix seconds).
+  using Matches = std::map<std::string, int64_t>;
+  Matches matches;  // of the listing under way
+  Matches matches_before;
   bool under_way = false;  // an attempt is open, or something was decided in this batch
   // Whoever made the call may still be running, and still write it.
   bool waits_for_owner = false;
   // Lost at a fence of the owner that made it: that one may still write it, and is waited for as
   // soon as it is replaced.
   bool lost_by_own_fence = false;
+  // Of an app message, which is repeated byte by byte: the first attempt in doubt.
+  int64_t opened_boot_ns = 0;  // of it; kNever = of another boot
+  std::string request_sha256;
+  bool unrepeatable = false;  // its request cannot be made again
+};
+
+// So many reminders of a task does WeCom take in 24 h (M7 of its limits).
+inline constexpr uint32_t kRemindersMax = 3;
+
+// How members of an accepted call who have not confirmed are reminded. Wall times.
+struct ReminderState {
+  int64_t accepted_ns = 0;
+  int64_t next_ns = kNever;  // when the next one is due
+  uint32_t attempts = 0;
+  uint32_t used = 0;  // under way, sent, refused or in doubt: none of these is made up for
+  uint32_t sent = 0;
+  bool under_way = false;  // an attempt is open, or was decided in this batch
 };
 
 // Whether the owner that made a call runs when the call is lost at a fence.
@@ -77,12 +97,19 @@ enum class CallOwner {
   kOwnsOn,  // the fence is its own
 };
 
+// To whom a call goes.
+enum class Channel : uint8_t {
+  kCustomers,  // a mass send: a member confirms, and its results are read
+  kMembers,    // a message of the corp's app: its end is WeCom's answer
+};
+
 // One call of a campaign.
 struct CampaignCallState {
   enum class Phase { kPlanned, kUnderWay, kAccepted, kRefused, kDoubt, kParked };
   std::string sender;
+  Channel channel = Channel::kCustomers;
   uint32_t variant = 0;
-  std::vector<uint32_t> customers;  // indices into the audience
+  std::vector<uint32_t> customers;  // indices into the audience; members of kMembers
   std::string call_id;
   std::string marker;
 
@@ -95,6 +122,7 @@ struct CampaignCallState {
   bool decided = false;               // something about it was decided in this batch
   bool held = false;                  // touches of it are being skipped: no attempt in this batch
   int64_t not_before_raw_ns = 0;      // of the next attempt
+  int64_t over_raw_ns = 0;            // of kMembers: WeCom executes it no later
   int64_t deadline_wall_ns = kNever;  // of the first attempt of an urgent message
 
   uint32_t reads = 0;  // result reads so far
@@ -108,6 +136,7 @@ struct CampaignCallState {
   int64_t results_close_wall_ns = kNever;  // of messages; campaigns have one for all
 
   std::optional<DoubtState> doubt;
+  ReminderState reminders;
   // Of a parked call, for the operator: what listings had told, when the attempt was, and who has
   // said that it was not executed.
   std::string evidence;
@@ -141,19 +170,27 @@ struct CampaignState {
   // skipped.
   std::set<std::pair<int64_t, uint32_t>> to_send;
   std::set<std::pair<int64_t, uint32_t>> to_send_later;  // not before, batch
-  bool decided = false;                                  // its progress was decided in this batch
+  std::set<std::pair<int64_t, uint32_t>> to_remind;      // due (wall), batch; as to_send
+  // The same of kMembers, with calls in doubt that are to be repeated.
+  std::set<std::pair<int64_t, uint32_t>> app_to_send;
+  std::set<std::pair<int64_t, uint32_t>> app_to_send_later;
+  bool decided = false;  // its progress was decided in this batch
 };
 
 // The campaign of a call, and the call's name in records.
 CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 ::tidegate::log::v1::CampaignCall CallName(const CampaignKey& key, uint32_t batch);
 
-// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc.
+// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
+// campaign_reminders.cc, messages to members in campaign_app.cc.
 class CampaignBook {
  public:
   // `limits` and `quotas` outlive the book. `partitions`: of the customer topics.
   CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, ReceiveQuotas* quotas,
                FlowChanged changed);
+
+  // The app of each corp, which writes to members; outlives the book.
+  void UseApps(const std::map<std::string, std::string>* agent_ids) { agent_ids_ = agent_ids; }
 
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
@@ -162,6 +199,7 @@ class CampaignBook {
   // attempt: Hold() keeps that back in this batch, until SkipTouch() is applied.
   struct MessageCall {
     std::string sender;
+    Channel channel = Channel::kCustomers;
     ContentVariant content;
     std::vector<std::string> customers;
     int64_t deadline_wall_ns = kNever;
@@ -177,7 +215,8 @@ class CampaignBook {
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
-  // Flows: kCreate of a campaign, those of messages; kListing, kReadTask, kReadResult of a corp.
+  // Flows: kCreate and kRemind of a campaign, those of messages; kListing, kReadTask, kReadResult
+  // of a corp.
   std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
   std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // From the closing of results on, customers are asked and not members: moves their reads.
@@ -218,9 +257,13 @@ class CampaignBook {
   void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.
   const CampaignState* Find(const CampaignKey& key) const;
+  // An audience has come that is not planned yet, or never will be.
+  bool HasAudience(const CampaignKey& key) const { return audiences_.contains(key); }
   // nullptr if there is none.
   const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
+  // Whether an earlier attempt of this call may have been executed, and it is repeated.
+  bool RepeatsInDoubt(const ::tidegate::log::v1::Attempt& attempt) const;
   bool HasUndecidedCreate(const CampaignKey& key) const;
 
  private:
@@ -277,6 +320,32 @@ class CampaignBook {
   // All that are open.
   void EndTouches(const CallRef& ref, uint8_t status, int64_t wall_ns);
   void ScheduleRead(const CallRef& ref, int64_t raw_ns);
+  // Of a call that WeCom has accepted.
+  void StartReminders(const CallRef& ref, int64_t accepted_wall_ns);
+  void QueueReminder(const CallRef& ref);
+  void ChangedReminders(const CampaignKey& key);
+  // The next one is due when it is planned, but not before this.
+  void PlanReminder(const CallRef& ref, int64_t not_before_wall_ns);
+  bool RemindsAt(const CallRef& ref, int64_t due_wall_ns) const;
+  std::optional<FlowHead> RemindHead(const FlowName& flow, const Now& now);
+  WantedCall RemindCall(const CallRef& ref);
+  void OnRemindAttempt(CampaignCallState* call);
+  void OnRemindOutcome(const CallRef& ref, const AttemptEnd& end);
+  void OnRemindLost(const CallRef& ref, int64_t attempt_wall_ns);
+  // When to read, so that the next reminder rests on something new; kNever: it need not.
+  static int64_t ReadForReminderNs(const CampaignCallState& call,
+                                   const ::tidegate::log::v1::Stamp& now);
+  // Of messages to members.
+  void QueueApp(const CallRef& ref);
+  bool MayRepeat(const DoubtState& doubt, const Now& now) const;
+  bool TidyApp(CampaignState* campaign, const Now& now);
+  std::optional<FlowHead> AppHead(CampaignState* campaign, const Now& now);
+  std::optional<WantedCall> AppCall(const CampaignKey& key, const Now& now);
+  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt);
+  void EndApp(const CallRef& ref, TouchStatus status);
+  void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);
+  std::optional<int64_t> NextAppParkedRawNs(const Now& now) const;
   void QueueProgress(const CampaignKey& key);
   bool AllCallsEnded(const CampaignState& campaign) const;
   bool AllResultsFinal(const CampaignState& campaign) const;
@@ -284,6 +353,7 @@ class CampaignBook {
   const wecom_table::Limits* const limits_;
   const uint32_t partitions_;
   ReceiveQuotas* const quotas_;
+  const std::map<std::string, std::string>* agent_ids_ = nullptr;
   std::map<CampaignKey, CampaignState> campaigns_;
   std::map<CampaignKey, ::tidegate::log::v1::Campaign> definitions_;
   std::map<CampaignKey, Audience> audiences_;
@@ -295,6 +365,7 @@ class CampaignBook {
   std::map<std::string, CallQueue> task_reads_;         // by corp
   std::map<std::string, CallQueue> result_reads_;       // by corp
   CallQueue settle_queue_;                              // doubts, by when to settle or park them
+  CallQueue app_doubts_;                                // by the first attempt in doubt (wall)
   std::deque<CallRef> result_queue_;                    // a result may have become final
   std::set<std::pair<int64_t, CampaignKey>> closings_;  // when results close (wall), campaign
 };

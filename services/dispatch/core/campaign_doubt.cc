@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/crash_point.h"
-#include "common/base/log.h"
+#include "common/wecom_table/errors.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/campaign_book.h"
 
@@ -22,6 +22,23 @@ using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
 using ::tidegate::log::v1::SETTLEMENT_PARKED;
 
 using Phase = CampaignCallState::Phase;
+
+namespace {
+
+// A page that cannot be read is tried so often in a row; then the listings begin anew, in case its
+// cursor has grown old.
+constexpr uint32_t kPageTriesMax = 8;
+constexpr int64_t kPageRetryNs = kNanosPerSecond;
+
+// All of both listings again; their window stays.
+void ListAnew(DoubtState* doubt) {
+  doubt->listing = 1;
+  doubt->page_errors = 0;
+  doubt->cursor.clear();
+  doubt->matches.clear();
+}
+
+}  // namespace
 
 void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
                              int64_t settle_from_raw_ns) {
@@ -42,6 +59,12 @@ void CampaignBook::OpenDoubt(const CallRef& ref, const Attempt& attempt,
 
 void CampaignBook::ScheduleDoubt(const CallRef& ref, int64_t settle_from_raw_ns) {
   DoubtState& doubt = *CallAt(ref).doubt;
+  if (CallAt(ref).channel == Channel::kMembers) {
+    // Asked for after another boot only, whose clock says nothing about the first attempt.
+    doubt.opened_boot_ns = kNever;
+    doubt.next_raw_ns = settle_from_raw_ns;
+    return QueueApp(ref);
+  }
   doubt.opened_raw_ns = settle_from_raw_ns;
 #if TIDEGATE_MUTANT == 6
   doubt.next_raw_ns = settle_from_raw_ns;
@@ -59,6 +82,7 @@ int64_t CampaignBook::SettleRawNs(const DoubtState& doubt) const {
 }
 
 void CampaignBook::QueueDoubt(const CallRef& ref) {
+  if (CallAt(ref).channel == Channel::kMembers) return QueueApp(ref);
   const DoubtState& doubt = *CallAt(ref).doubt;
   settle_queue_.emplace(SettleRawNs(doubt), ref);
   const std::string& corp = ref.first.first;
@@ -92,9 +116,8 @@ void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
       if (TIDEGATE_MUTANT == 20) continue;
       doubt.waits_for_owner = true;
       // What was listed so far proves nothing about what may still be written.
-      doubt.listing = 1;
-      doubt.cursor.clear();
-      doubt.matches.clear();
+      ListAnew(&doubt);
+      doubt.end_time_s = 0;
       ScheduleDoubt({key, batch}, std::max(raw_ns, doubt.opened_raw_ns));
     }
   }
@@ -116,8 +139,10 @@ WantedCall CampaignBook::ListingCall(const CallRef& ref, const Now& now) {
   DoubtState& doubt = *call.doubt;
   TIDEGATE_CRASH_POINT_IF(!doubt.cursor.empty() || doubt.listing == 2, "R2");
   doubt.under_way = true;
+  // The settle wait has passed: what is executed later is none of this call. The window must not
+  // grow with every error, or busy corps would have ever more pages to read without one.
   const int64_t end_time_s =
-      doubt.cursor.empty() ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
+      doubt.end_time_s == 0 ? now.wall_ns / kNanosPerSecond + 2 : doubt.end_time_s;
   WantedCall wanted;
   wanted.corp = ref.first.first;
   wanted.api = ApiOf(FlowKind::kListing);
@@ -143,13 +168,17 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
   ++doubt.pages;
   const int64_t completed = outcome.completed().raw_ns();
   if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED && TIDEGATE_MUTANT != 8) {
-    // An error is no evidence of absence: both listings start over.
-    doubt.listing = 1;
-    doubt.cursor.clear();
-    doubt.matches.clear();
-    doubt.next_raw_ns = completed + limits_->settle.list_gap_ns;
+    // An error is no evidence of absence: the same page is read again. A cursor that WeCom does not
+    // know any more ends both listings.
+    if (outcome.errcode() == wecom_table::kErrcodeBadCursor ||
+        ++doubt.page_errors >= kPageTriesMax) {
+      ListAnew(&doubt);
+    }
+    doubt.next_raw_ns = completed + std::min(kPageRetryNs, limits_->settle.list_gap_ns);
   } else {
-    doubt.matches.insert(outcome.matches().begin(), outcome.matches().end());
+    doubt.page_errors = 0;
+    for (const std::string& msgid : outcome.matches()) doubt.matches.try_emplace(msgid, 0);
+    for (const auto& task : outcome.listed()) doubt.matches[task.msgid()] = task.created_s();
     if (TIDEGATE_MUTANT != 7) doubt.cursor = outcome.next_cursor();
     doubt.next_raw_ns = completed;
     if (doubt.cursor.empty()) {
@@ -171,6 +200,7 @@ void CampaignBook::OnListOutcome(const CallRef& ref, const AttemptEnd& end) {
 }
 
 std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
+  if (auto parked = NextAppParked(now)) return parked;
   for (auto it = settle_queue_.begin(); it != settle_queue_.end() && it->first <= now.raw_ns;) {
     const CallRef ref = it->second;
     CampaignCallState& call = CallAt(ref);
@@ -196,14 +226,17 @@ std::optional<LedgerRecord> CampaignBook::NextSettlement(const Now& now) {
       settled->set_settlement(SETTLEMENT_NOT_EXECUTED);
     } else {
       settled->set_settlement(SETTLEMENT_ACCEPTED);
-      settled->set_msgid(*doubt.matches.begin());
-      if (doubt.matches.size() > 1) {
-        LogEvent(LogLevel::kError, "duplicate_detected", {{"call", call.call_id}});
-      }
+      // The others are taken back: see GhostBook.
+      settled->set_msgid(std::min_element(doubt.matches.begin(), doubt.matches.end(),
+                                          [](const auto& a, const auto& b) {
+                                            return std::pair(a.second, a.first) <
+                                                   std::pair(b.second, b.first);
+                                          })
+                             ->first);
     }
-    settled->set_evidence(absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..",
-                                       doubt.end_time_s, ", matches ",
-                                       absl::StrJoin(doubt.matches, ",")));
+    settled->set_evidence(
+        absl::StrCat("pages ", doubt.pages, ", window ", doubt.start_time_s, "..", doubt.end_time_s,
+                     ", matches ", absl::StrJoin(doubt.matches, ",", absl::PairFormatter(" at "))));
     TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_ACCEPTED, "R3");
     TIDEGATE_CRASH_POINT_IF(settled->settlement() == SETTLEMENT_NOT_EXECUTED, "R4");
     return record;
@@ -228,6 +261,7 @@ void CampaignBook::OnSettled(const Settled& settled) {
       campaign.last_accepted_wall_ns = std::max(campaign.last_accepted_wall_ns, wall_ns);
       call->results_close_wall_ns = wall_ns + limits_->results.close_after_ns;
       ScheduleRead(ref, raw_ns);
+      StartReminders(ref, wall_ns);
       break;
     case SETTLEMENT_NOT_EXECUTED:
       ++campaign.doubts_not_executed;
@@ -279,7 +313,12 @@ void CampaignBook::OnResolved(const DoubtResolved& resolved) {
       campaign.last_accepted_wall_ns =
           std::max(campaign.last_accepted_wall_ns, call->attempt_wall_ns);
       call->results_close_wall_ns = resolved.time_ns() + limits_->results.close_after_ns;
-      ScheduleRead(ref, 0);
+      if (call->channel == Channel::kMembers) {
+        EndApp(ref, kTouchSent);
+      } else {
+        ScheduleRead(ref, 0);
+        StartReminders(ref, resolved.time_ns());
+      }
       break;
     case SETTLEMENT_NOT_EXECUTED:
       if (call->first_actor.empty()) {

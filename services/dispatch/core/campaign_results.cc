@@ -143,7 +143,7 @@ void CampaignBook::OnReadOutcome(const CallRef& ref, const AttemptEnd& end) {
   if (close_ns != kNever && !closed) {
     next = std::min(next, completed + (close_ns - outcome.completed().wall_ns()));
   }
-  ScheduleRead(ref, next);
+  ScheduleRead(ref, std::min(next, ReadForReminderNs(call, outcome.completed())));
 }
 
 void CampaignBook::EndTouch(const CallRef& ref, size_t place, uint8_t status, int64_t wall_ns) {
@@ -215,7 +215,9 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
                       ? 0
                       : call->results_close_wall_ns - limits_->results.close_after_ns;
   }
-  for (size_t i = 0; i < call->customers.size(); ++i) {
+  // Tagging knows of customers only.
+  const size_t told = call->channel == Channel::kMembers ? 0 : call->customers.size();
+  for (size_t i = 0; i < told; ++i) {
     const auto [kind, reason] = TouchKindOf(call->statuses[i]);
     const std::string& customer = campaign.audience[call->customers[i]].customer;
     // A campaign has a customer once.

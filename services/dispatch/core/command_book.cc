@@ -151,9 +151,11 @@ std::optional<FlowHead> CommandBook::HeadOf(const FlowName& flow, const Now& now
     }
     return head;
   }
-  if (TidyPairs(&queues, now.raw_ns)) return FlowHead{};
+  const bool ready = TidyPairs(&queues, now.raw_ns);
+  const auto waiting = static_cast<int64_t>(queues.pairs.size() + queues.pairs_waiting.size());
+  if (ready) return FlowHead{.waiting = waiting};
   if (queues.pairs_waiting.empty()) return std::nullopt;
-  return FlowHead{.not_before_raw_ns = queues.pairs_waiting.begin()->first};
+  return FlowHead{.not_before_raw_ns = queues.pairs_waiting.begin()->first, .waiting = waiting};
 }
 
 std::optional<WantedCall> CommandBook::Take(const FlowName& flow, const Now& now) {
@@ -337,6 +339,17 @@ bool CommandBook::WelcomeInDoubt(uint64_t position) const {
 }
 
 size_t CommandBook::open() const { return pair_of_.size() + welcome_expiry_.size(); }
+
+std::map<std::string, size_t> CommandBook::OpenByCorp() const {
+  std::map<std::string, size_t> open;
+  for (const auto& [key, pair] : pairs_) {
+    if (!pair.open_positions.empty()) ++open[pair.corp];
+  }
+  for (const auto& [position, welcome] : welcomes_) {
+    if (welcome.end == End::kOpen) ++open[welcome.command.corp()];
+  }
+  return open;
+}
 
 WriteBack CommandBook::Progress(const std::string& corp) const {
   WriteBack progress;

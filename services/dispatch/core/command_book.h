@@ -61,6 +61,8 @@ class CommandBook {
   // Whether WeCom may have taken the welcome at an earlier attempt of ours.
   bool WelcomeInDoubt(uint64_t position) const;
   size_t open() const;
+  // Pairs and welcomes without an end, by corp; looks at all.
+  std::map<std::string, size_t> OpenByCorp() const;
 
  private:
   enum class End { kOpen, kDone, kRefused };

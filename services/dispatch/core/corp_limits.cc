@@ -8,11 +8,12 @@ using ::tidegate::log::v1::LimitsSet;
 
 const wecom_table::Limits& CorpLimits::Of(absl::string_view corp) const {
   const auto found = own_.find(corp);
-  return found == own_.end() ? *deployment_ : found->second.limits;
+  return found == own_.end() ? deployment_->OfCorp(corp) : found->second.limits;
 }
 
 void CorpLimits::Set(const LimitsSet& set) {
-  own_[set.corp()] = {.set = set, .limits = wecom_table::LimitsWith(*deployment_, set.limits())};
+  own_[set.corp()] = {
+      .set = set, .limits = wecom_table::LimitsWith(deployment_->OfCorp(set.corp()), set.limits())};
 }
 
 const LimitsSet* CorpLimits::Find(absl::string_view corp) const {

@@ -1,4 +1,5 @@
-// The limits of each corp: those of the deployment, changed by what operators have set for it.
+// The limits of each corp: those of the deployment, changed by its part of the limits file, and
+// that by what operators have set for it.
 //
 // A fold of the ledger's LimitsSet. Not thread-safe.
 #pragma once

@@ -19,6 +19,7 @@
 #include "common/core/core.h"
 #include "common/definitions/definitions_fold.h"
 #include "common/wecom_table/limits.h"
+#include "services/dispatch/core/address_trust.h"
 #include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/bucket_set.h"
 #include "services/dispatch/core/call_types.h"
@@ -26,17 +27,27 @@
 #include "services/dispatch/core/command_book.h"
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/ghost_book.h"
+#include "services/dispatch/core/harm_brake.h"
+#include "services/dispatch/core/left_work.h"
 #include "services/dispatch/core/message_book.h"
 #include "services/dispatch/core/receive_quota.h"
 #include "services/dispatch/core/scheduler.h"
+#include "services/dispatch/core/token_grants.h"
+#include "services/dispatch/core/urgent_calls.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
 namespace tidegate::dispatch {
 
 struct DispatchOptions {
   uint32_t lane = 0;
-  uint32_t partitions = 4;                       // of the customer topics
-  std::map<std::string, std::string> agent_ids;  // the app that calls for a corp, by corp
+  uint32_t partitions = 4;  // of the customer topics
+  // The app that calls for a corp, by corp; of the lane's corps. Nothing leaves for others.
+  std::map<std::string, std::string> agent_ids;
+  std::map<std::string, uint32_t> elsewhere = {};  // corps of other lanes -> lane
+  // The address that calls leave from; empty = any. With one, each corp is asked first whether it
+  // trusts it.
+  std::string source = {};
 };
 
 // Counts of applied records since the start of the journal; for metrics.
@@ -50,6 +61,7 @@ struct DispatchCounters {
   uint64_t attempts = 0;
   uint64_t outcomes = 0;
   uint64_t skipped = 0;      // records of folded inputs that no outbox of ours can have sent
+  uint64_t strays = 0;       // of this process: those of corps that are in another lane
   int64_t last_call_ns = 0;  // from decision to outcome
 };
 
@@ -89,8 +101,23 @@ class DispatchCore : public core::Core {
   const CommandBook& commands() const { return commands_; }
   const MessageBook& messages() const { return messages_; }
   const BlockList& blocks() const { return blocks_; }
+  const HarmBrake& harm() const { return harm_; }
+  const GhostBook& ghosts() const { return ghosts_; }
   const CorpLimits& corp_limits() const { return corp_limits_; }
+  const TokenGrants& grants() const { return grants_; }
+  // Why another program cannot be given tokens for so many calls.
+  struct Refusal {
+    std::string why;           // as in "add_msg_template corp 60/5s"
+    int64_t until_raw_ns = 0;  // when to ask again; kNever: cannot be told
+  };
+  // Nothing: it can, now. Counts what is decided in this batch. Changes nothing.
+  std::optional<Refusal> RefusalOf(const ::tidegate::log::v1::TokensAcquired& wanted,
+                                   const Now& now);
   const ReceiveQuotas& quotas() const { return quotas_; }
+  const AddressTrust& trust() const { return trust_; }
+  // After recovery: what is left here of corps that are in other lanes now. While there is
+  // anything, nothing is decided: the shell ends the process.
+  const std::vector<LeftWork>& left_work() const { return left_work_; }
   // Of a message; nullptr while it waits for one.
   const CampaignCallState* CallOf(const MessageBook::Ref& ref) const;
   // The shell has been told of all blocks.
@@ -108,6 +135,9 @@ class DispatchCore : public core::Core {
   using Record = ::tidegate::log::v1::LedgerRecord;
 
   void Skip(log::TopicPartition from, uint64_t offset, const char* why);
+  // Tells if what has come is of a corp of another lane; it is kept, and never sent from here.
+  void TellStray(log::TopicPartition from, uint64_t offset, const std::string& corp);
+  void TellTrust(const std::string& corp, AddressTrust::Change change) const;
   // A call of messages has moved: their touches follow it.
   void TellMessages(const ::tidegate::log::v1::CallTarget& target, int64_t time_ns);
   void TellMessages(const ::tidegate::log::v1::CampaignCall& name, int64_t time_ns);
@@ -117,11 +147,25 @@ class DispatchCore : public core::Core {
   // The call that leaves next, if one may.
   std::optional<WantedCall> NextCall(const Now& now);
   std::optional<core::Decision> DecideWish(const OperatorWish& wish, const Now& now);
+  // Those of grants: dispatch_grants.cc.
+  std::optional<core::Decision> DecideAcquire(const AcquireTokens& wish, const Now& now);
+  std::optional<core::Decision> DecideRelease(const ReleaseTokens& wish, const Now& now);
+  core::Decision EncodeReleased(::tidegate::log::v1::TokensReleased released);
+  void ApplyAcquired(const ::tidegate::log::v1::TokensAcquired& acquired);
+  void ApplyReleased(const ::tidegate::log::v1::TokensReleased& released);
   // Blocks were set or have ended: every flow is asked again.
   void ReconsiderAll();
   core::Decision DecideAttempt(WantedCall call, const Now& now);
+  // The corp's limits have changed.
+  void SetWeights(const std::string& corp);
   // A book tells that the flow's first call may be another one.
   void NoteChanged(const FlowName& name);
+  // When the quiet hours end in which, or so shortly before which, no call of the flow is decided
+  // (wall); nullopt: one may be.
+  std::optional<int64_t> QuietUntilNs(const FlowName& name, const Now& now) const;
+  // Of the book that has the flow.
+  std::optional<FlowHead> HeadOf(const FlowName& name, const Now& now);
+  std::optional<WantedCall> Take(const FlowName& name, const Now& now);
   // Tells the scheduler what the changed flows offer now.
   void OfferChanged(const Now& now);
   static core::Decision Encode(const Record& record);
@@ -140,10 +184,15 @@ class DispatchCore : public core::Core {
   ReceiveQuotas quotas_;
   definitions::DefinitionsFold definitions_;
   BucketSet buckets_;
+  UrgentCalls urgent_calls_;
   CampaignBook campaigns_;
   CommandBook commands_;
   MessageBook messages_;
+  AddressTrust trust_;
   BlockList blocks_;
+  TokenGrants grants_;
+  HarmBrake harm_;
+  GhostBook ghosts_;
   bool blocks_changed_ = true;                        // since they were told to the shell
   int64_t blocks_seen_wall_ns_ = 0;                   // when flows were held against them
   std::map<std::string, OpenAttempt> open_attempts_;  // by call id
@@ -152,6 +201,9 @@ class DispatchCore : public core::Core {
   // Owners before it that may still be running: owner -> boot id.
   std::map<std::string, std::string> former_owners_;
   DispatchCounters counters_;
+  bool recovered_ = false;  // once
+  std::vector<LeftWork> left_work_;
+  std::set<std::string> strays_told_;  // corps
 
   // Flows by number, as the scheduler knows them, and those whose first call may have changed.
   Scheduler scheduler_;

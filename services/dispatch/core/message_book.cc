@@ -31,6 +31,10 @@ namespace {
 constexpr size_t kSkipsMax = 10'000;
 // Messages to customers of the call that is being packed, which are left for the next.
 constexpr size_t kLeftMax = 1'000;
+// What is looked at for one call to members; what is left then is looked at first the next time.
+constexpr size_t kLooksMax = 100'000;
+// A member whose messages are all under way is looked at again so much later.
+constexpr int64_t kMemberRetryNs = 200 * kNanosPerMilli;
 
 void AddRef(const Ref& ref, MessageRanges* ranges) {
   const int last = ranges->positions_size() - 1;
@@ -140,10 +144,13 @@ bool MessageBook::SameMessage(const MessageBatch& known, uint32_t index,
   const QueuedMessage& other = known.messages(static_cast<int>(index));
   const MessageContent& said = known.contents(static_cast<int>(other.content()));
   return other.customer() == message.customer() && other.sender() == message.sender() &&
-         other.message_class() == message.message_class() &&
+         other.member() == message.member() && other.message_class() == message.message_class() &&
          other.deadline_ns() == message.deadline_ns() && said.text() == content.text() &&
          said.link_url() == content.link_url() && said.link_title() == content.link_title();
 }
+
+MessageBook::MessageBook(const wecom_table::Limits* limits, ReceiveQuotas* quotas)
+    : limits_(limits), quotas_(quotas), members_(limits->app_messages.per_member) {}
 
 // ---- Folding ----
 
@@ -214,7 +221,8 @@ void MessageBook::Queue(uint64_t position, Batch* batch, uint32_t index, BatchGr
   const GroupNumber number = place->second;
   Group& group = groups_.at(number);
   group.waiting.push_back(ref);
-  const int64_t due_ns = group.waiting.size() >= kCustomersPerCall ? 0 : DueNs(ref);
+  const size_t full = group.to_members() ? kMembersPerCall : kCustomersPerCall;
+  const int64_t due_ns = group.waiting.size() >= full ? 0 : DueNs(ref);
   if (due_ns < group.due_ns) SetDue(number, due_ns);
 }
 
@@ -289,6 +297,77 @@ std::optional<LedgerRecord> MessageBook::DecideCancel(const Ref& ref, CampaignBo
   return SkipRecord(BatchOf(ref).corp, {ref}, "cancelled", campaigns, now);
 }
 
+MessageRanges MessageBook::TakeCustomers(Group* group, ::tidegate::common::v1::ReceiveQuota mode,
+                                         const Now& now, int64_t* due_ns) {
+  MessageRanges ranges;
+  // A customer is once in a call: its result is told by customer.
+  absl::flat_hash_set<absl::string_view> customers;
+  std::vector<Ref> left;
+  std::deque<Ref>& waiting = group->waiting;
+  BatchesInARow batches(&batches_);
+  while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax &&
+         over_quota_.size() < kSkipsMax) {
+    const Ref ref = waiting.front();
+    waiting.pop_front();
+    Batch& batch = batches.Of(ref);
+    Touch& touch = batch.touches[ref.index];
+    if (touch.state != MessageState::kWaiting || touch.decided) continue;
+    const std::string& customer = batch.messages.messages(static_cast<int>(ref.index)).customer();
+    const auto [place, added] = customers.insert(customer);
+    if (!added) {
+      left.push_back(ref);
+      continue;
+    }
+    touch.decided = true;
+    if (quotas_->MayReserve(group->corp, mode, customer, now.wall_ns)) {
+      AddRef(ref, &ranges);
+    } else {
+      customers.erase(place);
+      over_quota_.push_back(ref);
+    }
+  }
+  waiting.insert(waiting.begin(), left.begin(), left.end());
+  if (!waiting.empty()) *due_ns = waiting.size() >= kCustomersPerCall ? 0 : DueNs(waiting.front());
+  return ranges;
+}
+
+MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* due_ns) {
+  MessageRanges ranges;
+  // A member is once in a call, as a customer; one whose limit is reached is in a later one.
+  absl::flat_hash_set<absl::string_view> taken;
+  std::vector<Ref> left;
+  int64_t free_at_raw_ns = kNever;
+  std::deque<Ref>& waiting = group->waiting;
+  BatchesInARow batches(&batches_);
+  for (size_t looks = 0; !waiting.empty() && taken.size() < kMembersPerCall && looks < kLooksMax;
+       ++looks) {
+    const Ref ref = waiting.front();
+    waiting.pop_front();
+    Batch& batch = batches.Of(ref);
+    Touch& touch = batch.touches[ref.index];
+    if (touch.state != MessageState::kWaiting || touch.decided) continue;
+    const std::string& member = batch.messages.messages(static_cast<int>(ref.index)).member();
+    const int64_t at = members_.FreeAt(group->corp, member, now.raw_ns);
+    if (at <= now.raw_ns && taken.insert(member).second) {
+      touch.decided = true;
+      members_.Reserve(group->corp, member);
+      AddRef(ref, &ranges);
+    } else {
+      left.push_back(ref);
+      free_at_raw_ns = std::min(free_at_raw_ns, at);
+    }
+  }
+  if (!waiting.empty()) {
+    *due_ns = now.wall_ns;  // nobody has looked at these
+  } else if (!left.empty()) {
+    *due_ns = now.wall_ns + std::min(free_at_raw_ns - now.raw_ns,
+                                     std::max(kMemberRetryNs, LingerNs(group->message_class)));
+  }
+  // They have one content, so their order tells nobody anything.
+  waiting.insert(waiting.end(), left.begin(), left.end());
+  return ranges;
+}
+
 std::optional<LedgerRecord> MessageBook::NextPacked(CampaignBook* campaigns, const Now& now) {
   while (!over_quota_.empty() || (!due_.empty() && due_.begin()->first <= now.wall_ns)) {
     if (!over_quota_.empty()) {
@@ -300,49 +379,27 @@ std::optional<LedgerRecord> MessageBook::NextPacked(CampaignBook* campaigns, con
     const GroupNumber number = due_.begin()->second;
     Group& group = groups_.at(number);
     LedgerRecord record;
-    MessageRanges* ranges = record.mutable_messages_packed()->mutable_messages();
-    // A customer is once in a call: its result is told by customer.
-    absl::flat_hash_set<absl::string_view> customers;
-    std::vector<Ref> left;
-    std::deque<Ref>& waiting = group.waiting;
-    BatchesInARow batches(&batches_);
-    const auto mode = quotas_->ModeOf(group.corp);
-    while (!waiting.empty() && customers.size() < kCustomersPerCall && left.size() < kLeftMax &&
-           over_quota_.size() < kSkipsMax) {
-      const Ref ref = waiting.front();
-      waiting.pop_front();
-      Batch& batch = batches.Of(ref);
-      Touch& touch = batch.touches[ref.index];
-      if (touch.state != MessageState::kWaiting || touch.decided) continue;
-      const std::string& customer = batch.messages.messages(static_cast<int>(ref.index)).customer();
-      const auto [place, added] = customers.insert(customer);
-      if (!added) {
-        left.push_back(ref);
-        continue;
-      }
-      touch.decided = true;
-      if (quotas_->MayReserve(group.corp, mode, customer, now.wall_ns)) {
-        AddRef(ref, ranges);
-      } else {
-        customers.erase(place);
-        over_quota_.push_back(ref);
-      }
-    }
-    waiting.insert(waiting.begin(), left.begin(), left.end());
-    if (!customers.empty()) {
+    int64_t due_ns = 0;
+    const auto mode = group.to_members() ? ::tidegate::common::v1::RECEIVE_QUOTA_NONE
+                                         : quotas_->ModeOf(group.corp);
+    MessageRanges ranges = group.to_members() ? TakeMembers(&group, now, &due_ns)
+                                              : TakeCustomers(&group, mode, now, &due_ns);
+    const bool packed = ranges.positions_size() > 0;
+    if (packed) {
       const CampaignKey key{group.corp, CampaignOf(group.message_class)};
+      *record.mutable_messages_packed()->mutable_messages() = std::move(ranges);
       *record.mutable_messages_packed()->mutable_call() = CallName(key, next_call_[key]++);
       record.mutable_messages_packed()->set_time_ns(now.wall_ns);
       record.mutable_messages_packed()->set_receive_quota(mode);
     }
-    if (waiting.empty()) {
+    if (group.waiting.empty()) {
       due_.erase({group.due_ns, number});
       group_of_.erase(NameOf(group.corp, group.sender, group.content, group.message_class));
       groups_.erase(number);
     } else {
-      SetDue(number, waiting.size() >= kCustomersPerCall ? 0 : DueNs(waiting.front()));
+      SetDue(number, due_ns);
     }
-    if (!customers.empty()) return record;
+    if (packed) return record;
   }
   return std::nullopt;
 }
@@ -412,7 +469,9 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
   const Batch& first_batch = BatchOf(refs.front());
   const QueuedMessage& first = first_batch.messages.messages(static_cast<int>(refs.front().index));
   const MessageContent& content = first_batch.messages.contents(static_cast<int>(first.content()));
+  const bool to_members = !first.member().empty();
   CampaignBook::MessageCall call{.sender = first.sender(),
+                                 .channel = to_members ? Channel::kMembers : Channel::kCustomers,
                                  .content = {.text = content.text(),
                                              .link_url = content.link_url(),
                                              .link_title = content.link_title()},
@@ -421,8 +480,10 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
   for (uint32_t place = 0; place < refs.size(); ++place) {
     Batch& batch = batches.Of(refs[place]);
     const QueuedMessage& message = batch.messages.messages(static_cast<int>(refs[place].index));
-    call.customers.push_back(message.customer());
-    if (call.counts) quotas_->Reserve(key.first, message.customer());
+    const std::string& recipient = to_members ? message.member() : message.customer();
+    call.customers.push_back(recipient);
+    if (to_members) members_.Hold(key.first, recipient);
+    if (call.counts) quotas_->Reserve(key.first, recipient);
     if (message.message_class() == MESSAGE_CLASS_URGENT) {
       call.deadline_wall_ns = std::min(call.deadline_wall_ns, message.deadline_ns());
     }
@@ -452,8 +513,10 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
     if (touch.state == MessageState::kQueued) {
       campaigns->SkipTouch(NameOfCall(skipped.corp(), message.message_class(), touch.call),
                            touch.place, status, skipped.time_ns());
+      if (!message.member().empty()) members_.Return(skipped.corp(), message.member());
       continue;  // its call tells its end
     }
+    if (!message.member().empty()) continue;  // tagging knows of customers only
     outbox->push_back(TouchEvent({.corp = skipped.corp(),
                                   .campaign = campaign,
                                   .id = absl::StrCat(campaign, "/", ref.position, "/", ref.index),
@@ -476,7 +539,13 @@ void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call
     if (batch == batches_.end()) continue;
     const MessageState state = StateOfTouch(call, call.statuses[place]);
     const MessageState before = batch->second.touches[refs[place].index].state;
-    if (state != before && !HasEnded(before)) moved[state].push_back(refs[place]);
+    if (state == before || HasEnded(before)) continue;
+    moved[state].push_back(refs[place]);
+    if (call.channel == Channel::kMembers && HasEnded(state)) {
+      const auto& messages = batch->second.messages;
+      members_.Charge(name.corp(), messages.messages(static_cast<int>(refs[place].index)).member(),
+                      call.over_raw_ns);
+    }
   }
   for (auto& [state, touches] : moved) Move(name.corp(), std::move(touches), state, time_ns);
 }
@@ -499,6 +568,7 @@ void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
 void MessageBook::Rebuild() {
   forgetting_ = false;
   over_quota_.clear();
+  members_.ClearReserved();
   for (auto& [key, next] : next_call_) next = static_cast<uint32_t>(calls_[key].size());
   groups_.clear();
   group_of_.clear();
@@ -529,6 +599,7 @@ void MessageBook::AddStateTo(core::StateHash* hash) const {
     }
   }
   hash->Add(keys_.size()).Add(open_).Add(last_change_);
+  members_.AddStateTo(hash);
 }
 
 }  // namespace tidegate::dispatch

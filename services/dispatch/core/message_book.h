@@ -24,6 +24,7 @@
 #include "common/core/state_hash.h"
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/member_limits.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/ledger.pb.h"
 
@@ -85,8 +86,7 @@ class MessageBook {
   };
 
   // `limits` and `quotas` outlive the book.
-  MessageBook(const wecom_table::Limits* limits, ReceiveQuotas* quotas)
-      : limits_(limits), quotas_(quotas) {}
+  MessageBook(const wecom_table::Limits* limits, ReceiveQuotas* quotas);
 
   // A batch, in log order.
   void Fold(uint64_t position, const std::string& corp, ::tidegate::log::v1::MessageBatch messages);
@@ -114,6 +114,8 @@ class MessageBook {
   void OnCall(const ::tidegate::log::v1::CampaignCall& name, const CampaignCallState& call,
               int64_t time_ns);
   void Rebuild();
+  // Another boot, as MemberLimits::Rebase; before Rebuild().
+  void Rebase(int64_t now_raw_ns) { members_.Rebase(now_raw_ns); }
 
   // Readings.
   // True while the touch waits, or its call has not been tried and is not about to be.
@@ -172,7 +174,9 @@ class MessageBook {
     std::string sender;
     ::tidegate::log::v1::MessageContent content;
     ::tidegate::log::v1::MessageClass message_class{};
-    std::deque<Ref> waiting;  // in the order of acknowledgement
+    std::deque<Ref> waiting;  // in the order of acknowledgement; of members who are full, last
+    // Messages to members: no member sends them.
+    bool to_members() const { return sender.empty(); }
     int64_t due_ns = 0;
   };
   // Views of a group, or of a message that looks for its group.
@@ -207,6 +211,11 @@ class MessageBook {
   // When its group is to be packed for its sake.
   int64_t DueNs(const Ref& ref) const;
   void SetDue(GroupNumber number, int64_t due_ns);
+  // Takes the messages of the next call out of those that wait; empty: nobody can get one now.
+  ::tidegate::log::v1::MessageRanges TakeCustomers(Group* group,
+                                                   ::tidegate::common::v1::ReceiveQuota mode,
+                                                   const Now& now, int64_t* due_ns);
+  ::tidegate::log::v1::MessageRanges TakeMembers(Group* group, const Now& now, int64_t* due_ns);
   int64_t LingerNs(::tidegate::log::v1::MessageClass message_class) const;
   // Takes them out of what is decided next; their calls are held back until then.
   ::tidegate::log::v1::LedgerRecord SkipRecord(const std::string& corp,
@@ -217,6 +226,7 @@ class MessageBook {
 
   const wecom_table::Limits* const limits_;
   ReceiveQuotas* const quotas_;
+  MemberLimits members_;
   std::map<uint64_t, Batch> batches_;  // by position
   absl::flat_hash_set<KeyRef, KeyHash, KeyEq> keys_;
   // The touches of each call, by corp, campaign, batch number.

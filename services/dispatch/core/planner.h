@@ -15,6 +15,9 @@ namespace tidegate::dispatch {
 // M1 of WeCom's limits: external_userid per add_msg_template.
 inline constexpr size_t kCustomersPerCall = 10'000;
 
+// A4: members per message_send.
+inline constexpr size_t kMembersPerCall = 1'000;
+
 struct AudienceCustomer {
   std::string customer;
   std::string owner;  // the sender; empty = nobody can send

@@ -10,6 +10,8 @@ namespace tidegate::dispatch {
 namespace {
 
 constexpr int64_t kMostInASlot = std::numeric_limits<uint16_t>::max();
+constexpr int64_t kHour = int64_t{3600} * 1'000'000'000;
+constexpr int64_t kGrowthDivisor = 200;  // of what was set, in each hour
 
 // Index of the first of `count` numbers that is not 0; `count` if all are.
 size_t FirstNonZero(const uint16_t* numbers, size_t count) {
@@ -34,15 +36,71 @@ BucketLimits::Window BucketLimits::MakeWindow(int64_t capacity, int64_t window_n
   return {.capacity = capacity, .window_ns = window_ns, .slot_ns = (window_ns + slots - 1) / slots};
 }
 
-uint16_t TokenBuckets::AddLimits(const BucketLimits& limits) {
-  CHECK(limits_.size() < std::numeric_limits<uint16_t>::max());
+uint32_t TokenBuckets::AddLimits(const BucketLimits& limits) {
+  CHECK(limits_.size() < size_t{std::numeric_limits<int32_t>::max()});
   limits_.push_back(limits);
-  return static_cast<uint16_t>(limits_.size() - 1);
+  return static_cast<uint32_t>(limits_.size() - 1);
 }
 
-TokenBuckets::Id TokenBuckets::Make(uint16_t limits) {
-  heads_.emplace_back().limits = limits;
+TokenBuckets::Id TokenBuckets::Make(uint32_t limits) {
+  heads_.emplace_back().limits = limits & 0x7FFFFFFF;
   return static_cast<Id>(heads_.size() - 1);
+}
+
+// ---- Other limits ----
+
+std::vector<TokenBuckets::Past> TokenBuckets::PastOf(Id id, size_t window, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  const Head& head = heads_[id];
+  const Window& limit = limits_[head.limits].windows[window];
+  std::vector<Past> past;
+  const auto add = [&](int64_t slot, int64_t tokens) {
+    past.push_back({.ended_ns = (slot + 1) * limit.slot_ns - 1, .tokens = tokens});
+    return true;
+  };
+  VisitClosed(head, window, add);
+  if (head.open[window] > 0) add(head.open_slot[window], head.open[window]);
+  return past;
+}
+
+void TokenBuckets::Rebind(Id id, uint32_t number, const BucketLimits& limits, Id like,
+                          const std::array<std::vector<Past>, BucketLimits::kWindows>& past) {
+  Head& head = heads_[id];
+  if (head.special) {
+    for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+      if (limits_[head.limits].windows[w] == limits.windows[w]) continue;
+      specials_.find(id)->second.learnt[w] = {};
+    }
+  }
+  limits_[number] = limits;
+  head.limits = number & 0x7FFFFFFF;
+  head.under_way = heads_[like].under_way;
+  head.reserved = heads_[like].reserved;
+  head.next_change_ns = head.second_return_ns = kNever;
+  head.open_slot = {0, 0};
+  head.open = head.back = {0, 0};
+  if (head.ring != kNoRing) {
+    rings_[head.ring] = Ring{};
+    free_rings_.push_back(head.ring);
+    head.ring = kNoRing;
+  }
+  if (id != like) {
+    const Special* of_like = FindSpecial(like);
+    const std::vector<Held> held = of_like != nullptr ? of_like->held : std::vector<Held>();
+    if (head.special || !held.empty()) SpecialOf(id) = {.held = held};
+  }
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+    for (const Past& each : past[w]) {
+      ReturnDue(&head, w, each.ended_ns);
+      AddCompleted(&head, w, each.tokens, each.ended_ns);
+    }
+  }
+  if (!head.special) return;
+  const Special& special = *FindSpecial(id);
+  if (!special.held.empty()) {
+    head.next_change_ns = std::min(head.next_change_ns, special.held.front().until_ns);
+  }
+  Tidy(id);
 }
 
 // ---- Time passes ----
@@ -156,13 +214,17 @@ void TokenBuckets::AddCompleted(Head* head, size_t window, int64_t cost, int64_t
 // ---- Questions ----
 
 TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* special,
-                                              size_t window, int64_t cost) const {
+                                              size_t window, int64_t cost, int64_t now_ns) const {
   const Window& limit = limits_[head.limits].windows[window];
+  const int64_t capacity = CapacityOf(head, special, window, now_ns);
   const Wait never{
       .earliest_ns = kNever, .cause = Cause::kWindow, .window = static_cast<uint8_t>(window)};
-  int64_t missing = head.under_way + head.reserved + head.back[window] + cost - limit.capacity;
+  int64_t missing = head.under_way + head.reserved + head.back[window] + cost - capacity;
   if (missing <= 0) return {};
   if (cost > limit.capacity) return never;
+  if (cost > capacity) {  // what was learnt grows
+    return {.earliest_ns = now_ns + kHour, .cause = Cause::kWindow, .window = never.window};
+  }
   Wait wait = never;
   const auto returns = [&](int64_t slot, int64_t tokens) {
     missing -= tokens;
@@ -180,6 +242,29 @@ TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* s
   return wait;
 }
 
+int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls) const {
+  int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling(id);
+  if (missing <= 0) return 0;
+  if (special == nullptr || calls > ceiling(id)) return kNever;
+  for (const Held& held : special->held) {
+    missing -= held.cost;
+    if (missing <= 0) return held.until_ns;
+  }
+  return kNever;
+}
+
+int64_t TokenBuckets::FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  const int64_t free_ns =
+      WaitOfWindow(heads_[id], FindSpecial(id), window, tokens, now_ns).earliest_ns;
+  return std::max(now_ns, free_ns);
+}
+
+int64_t TokenBuckets::PermitsAtNs(Id id, int64_t calls, int64_t now_ns) {
+  if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
+  return std::max(now_ns, PermitsOf(id, FindSpecial(id), calls));
+}
+
 TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
   if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
   const Head& head = heads_[id];
@@ -192,21 +277,30 @@ TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
     consider({.earliest_ns = special->lockout_until_ns, .cause = Cause::kLockout});
     if (special->canary && head.under_way + head.reserved > 0) {
       const auto& held = special->held;
-      const bool all_held =
-          head.reserved == 0 && static_cast<int64_t>(held.size()) == head.under_way;
+      const bool all_held = head.reserved == 0 && InDoubt(held) == head.under_way;
       consider({.earliest_ns = all_held ? held.back().until_ns : kNever, .cause = Cause::kCanary});
     }
   }
-  const int64_t missing = head.under_way + head.reserved + cost - ceiling(id);
-  if (missing > 0) {
-    const bool known = special != nullptr && missing <= static_cast<int64_t>(special->held.size());
-    consider(
-        {.earliest_ns = known ? special->held[static_cast<size_t>(missing - 1)].until_ns : kNever,
-         .cause = Cause::kInFlight});
-  }
+  consider({.earliest_ns = PermitsOf(id, special, cost), .cause = Cause::kInFlight});
   for (size_t w = 0; w < BucketLimits::kWindows; ++w)
-    consider(WaitOfWindow(head, special, w, cost));
+    consider(WaitOfWindow(head, special, w, cost, now_ns));
   return latest;
+}
+
+int64_t TokenBuckets::InDoubt(const std::vector<Held>& held) {
+  int64_t tokens = 0;
+  for (const Held& each : held) tokens += each.cost;
+  return tokens;
+}
+
+int64_t TokenBuckets::CapacityOf(const Head& head, const Special* special, size_t window,
+                                 int64_t at_ns) const {
+  const int64_t set = limits_[head.limits].windows[window].capacity;
+  if (special == nullptr || special->learnt[window].amount < 0) return set;
+  const Learnt& learnt = special->learnt[window];
+  const int64_t hours = learnt.hours + std::max<int64_t>(0, at_ns - learnt.since_ns) / kHour;
+  if (hours >= kGrowthDivisor) return set;
+  return std::min(set, learnt.amount + hours * set / kGrowthDivisor);
 }
 
 int64_t TokenBuckets::Used(Id id, size_t window, int64_t now_ns) {
@@ -214,11 +308,17 @@ int64_t TokenBuckets::Used(Id id, size_t window, int64_t now_ns) {
   return heads_[id].under_way + heads_[id].back[window];
 }
 
+int64_t TokenBuckets::in_doubt(Id id) const {
+  const Special* special = FindSpecial(id);
+  return special != nullptr ? InDoubt(special->held) : 0;
+}
+
 int64_t TokenBuckets::ceiling(Id id) const {
   const Special* special = FindSpecial(id);
+  const int64_t set = limits_[heads_[id].limits].in_flight;
   return special != nullptr && special->ceiling_thousandths >= 0
-             ? special->ceiling_thousandths / 1000
-             : limits_[heads_[id].limits].in_flight;
+             ? std::min(set, special->ceiling_thousandths / 1000)
+             : set;
 }
 
 // ---- Ends ----
@@ -228,11 +328,20 @@ void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool succ
   Head& head = heads_[id];
   head.under_way -= static_cast<int32_t>(cost);
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) AddCompleted(&head, w, cost, completed_ns);
-  if (!success || !head.special) return;
-  int64_t& ceiling = specials_.find(id)->second.ceiling_thousandths;
-  if (ceiling < 0) return;
-  ceiling += 1000 / std::max<int64_t>(1, ceiling / 1000);
-  if (ceiling >= limits_[head.limits].in_flight * 1000) ceiling = -1;
+  if (!head.special) return;
+  Special& special = specials_.find(id)->second;
+  for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+    Learnt& learnt = special.learnt[w];
+    if (learnt.amount < 0) continue;
+    learnt.seen_ns = std::max(learnt.seen_ns, completed_ns);
+    if (CapacityOf(head, &special, w, learnt.seen_ns) == limits_[head.limits].windows[w].capacity) {
+      learnt = {};
+    }
+  }
+  if (int64_t& ceiling = special.ceiling_thousandths; success && ceiling >= 0) {
+    ceiling += 1000 / std::max<int64_t>(1, ceiling / 1000);
+    if (ceiling >= limits_[head.limits].in_flight * 1000) ceiling = -1;
+  }
   Tidy(id);
 }
 
@@ -262,15 +371,21 @@ void TokenBuckets::Tidy(Id id) {
       special.lockout_until_ns > 0) {
     return;
   }
+  for (const Learnt& learnt : special.learnt) {
+    if (learnt.amount >= 0) return;
+  }
   specials_.erase(id);
   heads_[id].special = false;
 }
 
+void TokenBuckets::Learn(Id id, size_t window, int64_t amount, int64_t now_ns) {
+  SpecialOf(id).learnt[window] = {
+      .amount = amount, .hours = 0, .since_ns = now_ns, .seen_ns = now_ns};
+}
+
 void TokenBuckets::LowerCeiling(Id id) {
   // Those in doubt are left out: whether they have ended depends on when one looks.
-  const Special* known = FindSpecial(id);
-  const int64_t in_doubt = known != nullptr ? static_cast<int64_t>(known->held.size()) : 0;
-  const int64_t at_once = std::min(ceiling(id), heads_[id].under_way - in_doubt);
+  const int64_t at_once = std::min(ceiling(id), heads_[id].under_way - in_doubt(id));
   SpecialOf(id).ceiling_thousandths = std::max<int64_t>(1, at_once) * 1000;
 }
 
@@ -313,6 +428,11 @@ void TokenBuckets::Rebase(Id id, int64_t now_ns, int64_t held_until_ns, int64_t 
   if (!special.held.empty()) {
     head.next_change_ns = std::min(head.next_change_ns, special.held.front().until_ns);
   }
+  for (Learnt& learnt : special.learnt) {
+    if (learnt.amount < 0) continue;
+    learnt.hours += (learnt.seen_ns - learnt.since_ns) / kHour;
+    learnt.since_ns = learnt.seen_ns = now_ns;
+  }
   // How long it had to go on cannot be told: all of it, once more.
   if (special.lockout_until_ns > 0) {
     special.lockout_until_ns = special.canary ? now_ns + lockout_ns : 0;
@@ -339,6 +459,11 @@ std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     const Window& limit = limits_[head.limits].windows[w];
     if (!Limits(limit)) continue;
+    if (CapacityOf(head, &special, w, at_ns) < limit.capacity) {
+      const Learnt& learnt = special.learnt[w];
+      state.insert(state.end(), {static_cast<int64_t>(w), learnt.amount, learnt.hours,
+                                 learnt.since_ns, learnt.seen_ns});
+    }
     std::map<int64_t, int64_t> slots;
     VisitClosed(head, w, [&](int64_t slot, int64_t tokens) {
       slots[slot] += tokens;

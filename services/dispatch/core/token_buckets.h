@@ -40,12 +40,13 @@ struct BucketLimits {
     int64_t capacity = kUnlimited;  // in [1, 10^9]; without a limit the rest means nothing
     int64_t window_ns = 0;
     int64_t slot_ns = 1;
+    bool operator==(const Window&) const = default;
   };
   // `slots` in [20, 240]: into how many a window is divided.
   static Window MakeWindow(int64_t capacity, int64_t window_ns, int64_t slots);
 
   std::array<Window, kWindows> windows;
-  int64_t in_flight = kUnlimited;  // calls under way at once; the cost of each must be 1
+  int64_t in_flight = kUnlimited;  // tokens under way at once
 };
 
 class TokenBuckets {
@@ -57,10 +58,23 @@ class TokenBuckets {
   void Prefetch(Id id) const { __builtin_prefetch(&heads_[id], 1); }
 
   // The number that Make() wants.
-  uint16_t AddLimits(const BucketLimits& limits);
+  uint32_t AddLimits(const BucketLimits& limits);
   BucketLimits& limits_of(Id id) { return limits_[heads_[id].limits]; }
   // A full bucket; ids are consecutive.
-  Id Make(uint16_t limits);
+  Id Make(uint32_t limits);
+
+  // Tokens that completed in a time that ended then, or before.
+  struct Past {
+    int64_t ended_ns;
+    int64_t tokens;
+  };
+  // Those of a window that are not back at `now_ns`, oldest first.
+  std::vector<Past> PastOf(Id id, size_t window, int64_t now_ns);
+  // Other limits bind the bucket, which no other one has: those of that number become these. Each
+  // window has this past. What is under way, held and reserved is as of `like`, itself or another
+  // bucket. What was learnt of a window that is another one now is forgotten.
+  void Rebind(Id id, uint32_t number, const BucketLimits& limits, Id like,
+              const std::array<std::vector<Past>, BucketLimits::kWindows>& past);
 
   // Whether `cost` tokens are there, beside those that are reserved.
   bool Allows(Id id, int64_t cost, int64_t now_ns) {
@@ -80,10 +94,19 @@ class TokenBuckets {
   };
   // When the cost is allowed at the earliest, and what of it binds last.
   Wait WaitOf(Id id, int64_t cost, int64_t now_ns);
+  // The same of one window alone, and of calls at once alone.
+  int64_t FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now_ns);
+  int64_t PermitsAtNs(Id id, int64_t calls, int64_t now_ns);
   // Tokens of a window that are not there now, the reserved ones left out; may exceed a capacity
   // that was lowered.
   int64_t Used(Id id, size_t window, int64_t now_ns);
   int64_t under_way(Id id) const { return heads_[id].under_way; }
+  // Of them those that are held.
+  int64_t in_doubt(Id id) const;
+  // Of a window: what was set, or what was learnt.
+  int64_t capacity(Id id, size_t window, int64_t now_ns) const {
+    return CapacityOf(heads_[id], FindSpecial(id), window, now_ns);
+  }
   int64_t ceiling(Id id) const;
 
   // Of a call that is decided and not sent yet; negative: no more.
@@ -98,6 +121,10 @@ class TokenBuckets {
   void ReturnUnused(Id id, int64_t cost) { heads_[id].under_way -= static_cast<int32_t>(cost); }
   // Nobody saw its end; it cannot take effect after `until_ns`, and counts as completed then.
   void HoldUntil(Id id, int64_t cost, int64_t until_ns);
+
+  // The window seems to have this capacity only, below the one that was set. It grows by half a
+  // per cent of that one each hour, until it is as set.
+  void Learn(Id id, size_t window, int64_t amount, int64_t now_ns);
 
   // Too many were in flight: no more at once than now are.
   void LowerCeiling(Id id);
@@ -135,8 +162,8 @@ class TokenBuckets {
     int32_t under_way = 0;                                      // the held ones too
     int32_t reserved = 0;
     uint32_t ring = kNoRing;
-    uint16_t limits = 0;
-    bool special = false;  // it has an entry in specials_
+    uint32_t limits : 31 = 0;
+    uint32_t special : 1 = 0;  // it has an entry in specials_
   };
   static_assert(sizeof(Head) == 64);
   // Tokens by slot: that of slot s is at s modulo kSlotsMax.
@@ -147,8 +174,15 @@ class TokenBuckets {
     int64_t until_ns;
     int64_t cost;
   };
+  struct Learnt {
+    int64_t amount = -1;   // -1: nothing
+    int64_t hours = 0;     // in which it has grown, before this boot
+    int64_t since_ns = 0;  // of this boot
+    int64_t seen_ns = 0;   // when a call completed last
+  };
   struct Special {
-    std::vector<Held> held;            // ascending by until_ns
+    std::vector<Held> held;  // ascending by until_ns
+    std::array<Learnt, BucketLimits::kWindows> learnt;
     int64_t ceiling_thousandths = -1;  // -1: not lowered
     int64_t lockout_until_ns = 0;
     bool canary = false;
@@ -165,10 +199,15 @@ class TokenBuckets {
   int64_t ReturnDue(Head* head, size_t window, int64_t now_ns);
   void AddCompleted(Head* head, size_t window, int64_t cost, int64_t completed_ns);
   Ring& RingOf(Head* head);
-  Wait WaitOfWindow(const Head& head, const Special* special, size_t window, int64_t cost) const;
+  Wait WaitOfWindow(const Head& head, const Special* special, size_t window, int64_t cost,
+                    int64_t now_ns) const;
+  int64_t CapacityOf(const Head& head, const Special* special, size_t window, int64_t at_ns) const;
+  // 0: they are there.
+  int64_t PermitsOf(Id id, const Special* special, int64_t calls) const;
   // Slots of the ring that hold something, oldest first: visit(slot, tokens) until it says false.
   template <typename Visit>
   void VisitClosed(const Head& head, size_t window, Visit visit) const;
+  static int64_t InDoubt(const std::vector<Held>& held);
   Special& SpecialOf(Id id);
   const Special* FindSpecial(Id id) const;
   // Forgets the entry if there is nothing special any more.

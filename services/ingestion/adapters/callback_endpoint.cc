@@ -87,11 +87,18 @@ void CallbackEndpoint::Deliver(const App& app, const http::Request& request,
 
   const Now now = environment_.clock->Read();
   auto event = FromCallback(app.corp, *decrypted, wecom::ParseEvent(*decrypted), now);
+#if TIDEGATE_MUTANT == 9
+  event.set_event_id(http::QueryValue(request.target, "nonce"));
+#endif
   event.set_corp_revision(environment_.definitions->Corp(app.corp)->revision);
   const std::string key = CustomerKey(app.corp, event.customer());
   const log::TopicPartition at{log::Topic::kEvents, PartitionOf(key, config_.partitions)};
   std::vector<log::Record> records;
   records.push_back({.key = key, .header = "", .value = event.SerializeAsString()});
+#if TIDEGATE_MUTANT == 14
+  respond({.status = 200, .body = ""});
+  respond = [](const http::Response&) {};
+#endif
   environment_.log->AppendWithin(at, std::move(records), kStorePatienceMs,
                                  [taken = &environment_.metrics->Callbacks("taken"),
                                   failed = &environment_.metrics->Callbacks("log_failed"),

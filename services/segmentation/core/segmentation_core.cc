@@ -1,13 +1,14 @@
 #include "services/segmentation/core/segmentation_core.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
-#include "common/base/partitioner.h"
 #include "tidegate/log/v1/definitions.pb.h"
 #include "tidegate/log/v1/memberships.pb.h"
 #include "tidegate/log/v1/profiles.pb.h"
@@ -21,7 +22,7 @@ using ::tidegate::log::v1::RECORD_KIND_DECISION;
 using ::tidegate::log::v1::RecordHeader;
 
 SegmentationCore::SegmentationCore(SegmentationOptions options, std::unique_ptr<SegmentIndex> index)
-    : options_(options), index_(std::move(index)) {}
+    : options_(std::move(options)), index_(std::move(index)) {}
 
 void SegmentationCore::Fold(log::TopicPartition from, const log::StoredRecord& record,
                             const RecordHeader& header) {
@@ -61,6 +62,9 @@ std::optional<core::Decision> SegmentationCore::Decide(const core::Input& input,
   *record.mutable_audience_chunk() = std::move(chunks_left_.front());
   chunks_left_.pop_front();
   last_chunk_pending_ = chunks_left_.empty();
+  if (const auto lane = options_.lanes.ToRecord(record.audience_chunk().corp())) {
+    record.set_lane(*lane);
+  }
   return core::Decision{.key = absl::StrCat(freezing_->first, "/", freezing_->second),
                         .value = record.SerializeAsString()};
 }
@@ -126,7 +130,9 @@ void SegmentationCore::Apply(absl::string_view key, absl::string_view value,
     if (freezing_ == audience) freezing_.reset();
     last_chunk_pending_ = false;
   }
-  outbox->push_back({.target = {log::Topic::kAudiences, PartitionOf(chunk.corp(), options_.lanes)},
+  const uint32_t lane = options_.lanes.OfRecord(
+      record.has_lane() ? std::optional(record.lane()) : std::nullopt, chunk.corp());
+  outbox->push_back({.target = {log::Topic::kAudiences, lane},
                      .key = std::string(key),
                      .value = chunk.SerializeAsString()});
 }

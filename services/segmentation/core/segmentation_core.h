@@ -18,6 +18,7 @@
 #include <string>
 #include <utility>
 
+#include "common/base/lane_map.h"
 #include "common/core/core.h"
 #include "common/definitions/definitions_fold.h"
 #include "services/segmentation/core/segment_index.h"
@@ -31,7 +32,7 @@ inline constexpr int kChunkCustomers = 5000;
 struct SegmentationOptions {
   uint32_t partition = 0;
   uint32_t partitions = 1;
-  uint32_t lanes = 1;
+  LaneMap lanes = LaneMap(1);
 };
 
 class SegmentationCore : public core::Core {

@@ -64,6 +64,21 @@ void WishTags(const ::tidegate::log::v1::Profile& before, const ::tidegate::log:
   }
 }
 
+// Dispatch weighs who leaves after which touch. A follow that had ended before ends only once.
+void TellLeft(const ::tidegate::log::v1::CustomerEvent& event,
+              const ::tidegate::log::v1::Profile& before, uint64_t version, ProfileRecord* record) {
+  if (event.kind() != kFollowLost) return;
+  for (const Follow& follow : before.follows()) {
+    if (follow.member() == event.follow().member() && !follow.live()) return;
+  }
+  Command* command = record->add_commands();
+  command->set_corp(event.corp());
+  command->set_member(event.follow().member());
+  command->set_customer(event.customer());
+  command->set_profile_version(version);
+  command->mutable_customer_left()->set_time_ns(event.event_time_ns());
+}
+
 void WishWelcome(const ::tidegate::log::v1::CustomerEvent& event,
                  const ::tidegate::log::v1::Channel& channel, int64_t valid_ns, uint64_t version,
                  ProfileRecord* record) {
@@ -212,6 +227,11 @@ std::optional<core::Decision> TaggingCore::DecideEvent(const core::Input& input,
     counters_.rules_fired += fired.size();
   }
   WishTags(*before, profile, &record);
+  TellLeft(event, *before, profile.version(), &record);
+  if (const auto lane = options_.lanes.ToRecord(event.corp());
+      lane.has_value() && record.commands_size() > 0) {
+    record.set_lane(*lane);
+  }
 
   core::Decision decision{.key = key, .value = record.SerializeAsString()};
   // The log would refuse it, and that would end the partition at every start.
@@ -247,7 +267,8 @@ void TaggingCore::Apply(absl::string_view key, absl::string_view value, const co
   ProfileRecord record;
   CHECK(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
   for (const Command& command : record.commands()) {
-    const uint32_t lane = PartitionOf(command.corp(), options_.lanes);
+    const uint32_t lane = options_.lanes.OfRecord(
+        record.has_lane() ? std::optional(record.lane()) : std::nullopt, command.corp());
     outbox->push_back(
         {.target = {log::Topic::kCommands, lane},
          .key = absl::StrCat(command.corp(), "/", command.member(), "/", command.customer()),

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/base/lane_map.h"
 #include "common/core/core.h"
 #include "common/definitions/definitions_fold.h"
 #include "services/tagging/core/rule_set.h"
@@ -24,7 +25,7 @@ namespace tidegate::tagging {
 
 struct TaggingOptions {
   uint32_t partition = 0;
-  uint32_t lanes = 1;
+  LaneMap lanes = LaneMap(1);
   // How long a welcome code works after its event (W1 of WeCom's limits).
   int64_t welcome_valid_ns = 20 * kNanosPerSecond;
   // Events of other corps are dead letters; empty = any corp is known.

@@ -75,7 +75,7 @@ absl::StatusOr<dispatch::CampaignSpec> ParseCampaignFile(absl::string_view json)
   if (error) return absl::InvalidArgumentError(absl::StrCat("not JSON: ", error.message()));
   if (!root.is_object()) return absl::InvalidArgumentError("not a JSON object");
   const boost::json::object& object = root.get_object();
-  RETURN_IF_ERROR(CheckKeys(object, "", {"campaign_id", "audience", "variants"}));
+  RETURN_IF_ERROR(CheckKeys(object, "", {"campaign_id", "audience", "variants", "reminders"}));
   dispatch::CampaignSpec spec;
   ASSIGN_OR_RETURN(*spec.mutable_campaign_id(), StringAt(object, "", "campaign_id"));
   ASSIGN_OR_RETURN(*spec.mutable_audience_expression(), StringAt(object, "", "audience"));
@@ -92,6 +92,13 @@ absl::StatusOr<dispatch::CampaignSpec> ParseCampaignFile(absl::string_view json)
     ASSIGN_OR_RETURN(*variant->mutable_link_url(), StringAt(value.get_object(), where, "link_url"));
     ASSIGN_OR_RETURN(*variant->mutable_link_title(),
                      StringAt(value.get_object(), where, "link_title"));
+  }
+  if (const boost::json::value* const reminders = object.if_contains("reminders")) {
+    const int64_t* const number = reminders->if_int64();
+    if (number == nullptr || *number < 0 || *number > UINT32_MAX) {
+      return absl::InvalidArgumentError("reminders is not a whole number from 0");
+    }
+    spec.set_reminders(static_cast<uint32_t>(*number));
   }
   return spec;
 }
@@ -118,6 +125,7 @@ std::string CampaignTable(const dispatch::Campaign& campaign) {
       {"calls", absl::StrCat(campaign.calls(), ": ", campaign.calls_accepted(), " accepted, ",
                              campaign.calls_refused(), " refused, ", campaign.calls_in_doubt(),
                              " in doubt, ", campaign.calls_parked(), " parked")},
+      {"reminders", n(campaign.reminders_sent())},
       {"doubts", absl::StrCat(campaign.doubts_opened(), ": ", campaign.doubts_accepted(),
                               " executed, ", campaign.doubts_not_executed(), " not executed")},
   });

@@ -14,8 +14,8 @@ namespace tidegate::client {
 // "TEXT|LINK_URL|LINK_TITLE"; a literal "|" in it is "\|". INVALID_ARGUMENT with what is missing.
 absl::StatusOr<tidegate::dispatch::v1::ContentVariant> ParseVariant(absl::string_view text);
 
-// {"campaign_id", "audience", "variants": [{"text", "link_url", "link_title"}]}. INVALID_ARGUMENT
-// names the wrong, missing or unknown key.
+// {"campaign_id", "audience", "variants": [{"text", "link_url", "link_title"}], "reminders"}, the
+// last of which may be left out. INVALID_ARGUMENT names the wrong, missing or unknown key.
 absl::StatusOr<tidegate::dispatch::v1::CampaignSpec> ParseCampaignFile(absl::string_view json);
 
 std::string CampaignTable(const tidegate::dispatch::v1::Campaign& campaign);

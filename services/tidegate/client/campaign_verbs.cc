@@ -1,14 +1,12 @@
 // campaign create|plan|explain|launch|pause|resume|report|list. Watching is in campaign_watch.cc.
-#include <istream>
-#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "services/tidegate/client/campaign_text.h"
-#include "services/tidegate/client/csv.h"
 #include "services/tidegate/client/mutation.h"
 #include "services/tidegate/client/output.h"
 #include "services/tidegate/client/paging.h"
+#include "services/tidegate/client/text_file.h"
 #include "services/tidegate/client/verbs.h"
 #include "tidegate/dispatch/v1/dispatch_service.grpc.pb.h"
 
@@ -20,13 +18,7 @@ namespace dispatch = tidegate::dispatch::v1;
 constexpr size_t kFileBytesMax = 1 << 20;
 
 absl::StatusOr<dispatch::CampaignSpec> ReadCampaignFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<std::istream> in, OpenTextFile(path));
-  std::string text(kFileBytesMax + 1, '\0');
-  in->read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(in->gcount()));
-  if (text.size() > kFileBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is larger than 1 MiB"));
-  }
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kFileBytesMax));
   absl::StatusOr<dispatch::CampaignSpec> spec = ParseCampaignFile(text);
   if (spec.ok()) return spec;
   return absl::Status(spec.status().code(), absl::StrCat(path, ": ", spec.status().message()));
@@ -37,6 +29,7 @@ absl::StatusOr<dispatch::CampaignSpec> SpecOf(const CampaignCreateOptions& optio
   dispatch::CampaignSpec spec;
   spec.set_campaign_id(options.id);
   spec.set_audience_expression(options.audience);
+  spec.set_reminders(options.reminders);
   for (const std::string& text : options.variants) {
     ASSIGN_OR_RETURN(*spec.add_variants(), ParseVariant(text));
   }

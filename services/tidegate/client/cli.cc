@@ -10,6 +10,7 @@
 #include "services/tidegate/client/import_customers.h"
 #include "services/tidegate/client/import_purchases.h"
 #include "services/tidegate/client/journal_export.h"
+#include "services/tidegate/client/quota_verbs.h"
 #include "services/tidegate/client/verbs.h"
 #include "services/tidegate/generate/prometheus_yaml.h"
 
@@ -50,6 +51,7 @@ class CommandTree {
     AddSegment();
     AddCampaign();
     AddMessage();
+    AddQuota();
     AddReadings();
     AddBlock();
     AddDoubt();
@@ -303,7 +305,8 @@ class CommandTree {
         "    --variant 'Hello|https://example.com/spring|Spring' --validate-only\n"
         "  tidegate campaign create --corp ww1 -f spring.json\n"
         "\nThe file: {\"campaign_id\": ..., \"audience\": ..., \"variants\": [{\"text\": ...,\n"
-        "\"link_url\": ..., \"link_title\": ...}]}",
+        "\"link_url\": ..., \"link_title\": ...}], \"reminders\": 3}; without the last there are "
+        "none",
         [this](const Client& client) { return CampaignCreate(client, campaign_create_); });
     AddCampaignSpec(create, CampaignCreate);
     create->add_flag("--validate-only", campaign_create_.validate_only,
@@ -334,6 +337,12 @@ class CommandTree {
                      "TEXT|LINK_URL|LINK_TITLE; again for more, a stable split chooses")
         ->allow_extra_args(false)
         ->excludes(file);
+    command
+        ->add_option(
+            "--reminders", campaign_create_.reminders,
+            "How often members who have not confirmed are reminded, 0 to 3: after 2 h, 6 h "
+            "and the next morning")
+        ->excludes(file);
     command->callback([this, run, command] {
       const CampaignCreateOptions& given = campaign_create_;
       if (given.file.empty() &&
@@ -357,11 +366,65 @@ class CommandTree {
     return command;
   }
 
-  void AddReadings() {
-    AddCorp(AddVerb(AddNoun("quota", "Token buckets: what may be sent now"), "list",
-                    "List the buckets with what is left", "  tidegate quota list --corp ww1",
+  void AddQuota() {
+    CLI::App* const noun = AddNoun("quota", "Token buckets and limits: what may be sent now");
+    AddCorp(AddVerb(noun, "list", "List the buckets with what is left",
+                    "  tidegate quota list --corp ww1",
                     [this](const Client& client) { return QuotaList(client, corp_); }),
             &corp_);
+    AddCorp(AddVerb(noun, "watch", "List them again at every change until interrupted",
+                    "  tidegate quota watch --corp ww1 --output json --wait 60",
+                    [this](const Client& client) { return QuotaWatch(client, corp_); }),
+            &corp_);
+    CLI::App* const acquire = AddVerb(
+        noun, "acquire", "Take tokens for calls that another program makes: all of them or none",
+        "  tidegate quota acquire --corp ww1 --api add_msg_template --grant crm-17 --calls 4 \\\n"
+        "    --actor crm --lease 60\n"
+        "\nThe calls must begin before the time that it prints. A repeat with the same grant "
+        "gives\n"
+        "the same time.",
+        [this](const Client& client) { return QuotaAcquire(client, grant_); });
+    acquire->add_option("--api", grant_.api, "Endpoint, as in add_msg_template")->required();
+    acquire->add_option("--calls", grant_.calls, "How many, 1 to 10000")->required();
+    acquire->add_option("--actor", grant_.actor, "Who makes them")->required();
+    acquire->add_option("--lease", grant_.lease_s, "How long they may take, 1 to 3600 seconds")
+        ->capture_default_str();
+    CLI::App* const release =
+        AddVerb(noun, "release", "Tell that the calls have ended",
+                "  tidegate quota release --corp ww1 --grant crm-17 --used 4",
+                [this](const Client& client) { return QuotaRelease(client, grant_); });
+    release->add_option("--used", grant_.used, "Calls that were made")->required();
+    release->add_flag("--rate-limited", grant_.rate_limited, "One was answered 45009");
+    for (CLI::App* const command : {acquire, release}) {
+      AddCorp(command, &grant_.corp);
+      command->add_option("--grant", grant_.grant, "Name of the grant, unique for 24 h")
+          ->required();
+    }
+    AddLimits(noun);
+  }
+
+  void AddLimits(CLI::App* quota) {
+    CLI::App* const noun = quota->add_subcommand("limits", "Limits that a corp has of its own");
+    noun->require_subcommand(1);
+    CLI::App* const set = AddVerb(
+        noun, "set", "Set what differs from the deployment's limits, in place of what was set",
+        "  tidegate quota limits set --corp ww1 --file limits.json --actor li --reason 'ticket 7'\n"
+        "\nThe file; every key is optional, {} = as the deployment's limits say:\n"
+        "  {\"windows\": [{\"api\": \"mark_tag\", \"amount\": 5000, \"window_ms\": 60000}],\n"
+        "   \"in_flight\": [{\"api\": \"mark_tag\", \"amount\": 5}], \"weight\": 2,\n"
+        "   \"receive_quota\": \"RECEIVE_QUOTA_ONE_PER_DAY\",\n"
+        "   \"quiet_hours\": {\"from\": \"22:00\", \"to\": \"08:00\"}}",
+        [this](const Client& client) { return LimitsSet(client, limits_); });
+    AddCorp(set, &limits_.corp);
+    set->add_option("-f,--file", limits_.file, "JSON file with the limits")->required();
+    set->add_option("--reason", limits_.reason, "Why, for the audit trail")->required();
+    set->add_option("--actor", limits_.actor, "Who says so")->required();
+    AddCorp(AddVerb(noun, "show", "Show what was set", "  tidegate quota limits show --corp ww1",
+                    [this](const Client& client) { return LimitsShow(client, corp_); }),
+            &corp_);
+  }
+
+  void AddReadings() {
     AddCorp(AddVerb(AddNoun("writeback", "Tags and welcomes on their way to WeCom"), "status",
                     "Show how many are wanted and done", "  tidegate writeback status --corp ww1",
                     [this](const Client& client) { return WritebackStatus(client, corp_); }),
@@ -371,22 +434,34 @@ class CommandTree {
   void AddMessage() {
     CLI::App* const send = AddVerb(
         AddNoun("message", "Single messages, as internal services send them"), "send",
-        "Send one message to some customers of a member",
+        "Send one message to some customers of a member, or to members",
         "  tidegate message send --corp ww1 --sender m1 --customer wm1 --customer wm2 \\\n"
-        "    --content 'Your order is there|https://example.com/o|Order' --key-prefix order-17",
+        "    --content 'Your order is there|https://example.com/o|Order' --key-prefix order-17\n"
+        "  tidegate message send --corp ww1 --member m1 --content 'The stock is low'",
         [this](const Client& client) { return MessageSend(client, message_); });
     AddCorp(send, &message_.corp);
-    send->add_option("--sender", message_.sender, "userid of the member who sends")->required();
-    send->add_option("--customer", message_.customers, "external_userid; again for more")
+    auto* const sender =
+        send->add_option("--sender", message_.sender, "userid of the member who sends");
+    auto* const customer =
+        send->add_option("--customer", message_.customers, "external_userid; again for more")
+            ->allow_extra_args(false)
+            ->needs(sender);
+    sender->needs(customer);
+    send->add_option("--member", message_.members,
+                     "userid of a member whom the corp's app writes to, instead of --sender and "
+                     "--customer; again for more")
         ->allow_extra_args(false)
+        ->excludes(sender, customer);
+    send->add_option("--content", message_.content,
+                     "TEXT|LINK_URL|LINK_TITLE; to members also TEXT alone")
         ->required();
-    send->add_option("--content", message_.content, "TEXT|LINK_URL|LINK_TITLE")->required();
     send->add_option("--class", message_.message_class, "urgent, interactive or bulk")
         ->capture_default_str();
     send->add_option("--within", message_.within_s,
                      "No attempt later than so many seconds from now; required of urgent");
     send->add_option("--key-prefix", message_.key_prefix,
-                     "Keys are PREFIX:CUSTOMER; a repeat with the same sends nothing twice");
+                     "Keys are PREFIX:CUSTOMER or PREFIX:MEMBER; a repeat with the same sends "
+                     "nothing twice");
     AddTouch();
   }
 
@@ -539,6 +614,8 @@ class CommandTree {
   MessageSendOptions message_;
   TouchOptions touch_;
   BlockOptions block_;
+  GrantOptions grant_;
+  LimitsOptions limits_;
   DoubtOptions doubt_;
   std::string corp_;  // of the verbs that need no more
 };

@@ -62,6 +62,10 @@ absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectT
 }
 
 absl::Status ToAbslStatus(const grpc::Status& status) {
+  // We cancel no call: a server that stopped did, and nobody knows what became of it.
+  if (status.error_code() == grpc::StatusCode::CANCELLED) {
+    return absl::UnavailableError("the server stopped before it answered");
+  }
   absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
                          status.error_message());
   if (!status.ok() && !status.error_details().empty()) {
@@ -104,11 +108,10 @@ absl::Status Connection::Call(const Rpc& rpc, const AfterAttempt& after_attempt)
   while (true) {
     grpc::ClientContext context;
     SetTimeout(&context, options_.timeout_s);
-    const grpc::Status status = rpc(&context);
-    if (after_attempt) after_attempt(status);
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !backoff.Wait()) {
-      return ToAbslStatus(status);
-    }
+    const grpc::Status answer = rpc(&context);
+    if (after_attempt) after_attempt(answer);
+    absl::Status status = ToAbslStatus(answer);
+    if (!absl::IsUnavailable(status) || !backoff.Wait()) return status;
   }
 }
 

@@ -29,7 +29,8 @@ using ConnectTo = std::function<std::shared_ptr<grpc::Channel>(const std::string
 // are tried in turn, and need numeric IPv4 addresses. INVALID_ARGUMENT: what is wrong.
 absl::StatusOr<Channels> MakeChannels(const std::string& servers, const ConnectTo& connect);
 
-// The same code and message; the rich details travel as a payload (see error_report.h).
+// The same code and message, but UNAVAILABLE for a call that the server cancelled; the rich details
+// travel as a payload (see error_report.h).
 absl::Status ToAbslStatus(const grpc::Status& status);
 
 // Sets the deadline of a call that begins now.

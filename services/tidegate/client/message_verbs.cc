@@ -31,13 +31,16 @@ std::string StateWord(dispatch::TouchState state, const std::string& reason) {
 }
 
 std::vector<std::string> RowOf(const dispatch::Touch& touch) {
-  return {touch.key(), touch.customer(), touch.sender(), StateWord(touch.state(), touch.reason()),
+  // Of a message to a member there is no customer, and the app sends it.
+  const bool to_member = !touch.member().empty();
+  return {touch.key(), to_member ? touch.member() : touch.customer(),
+          to_member ? "-" : touch.sender(), StateWord(touch.state(), touch.reason()),
           touch.call_id().empty() ? "-" : touch.call_id()};
 }
 
 const std::vector<std::string>& TouchHeader() {
   static const auto* const header =
-      new std::vector<std::string>{"KEY", "CUSTOMER", "SENDER", "STATE", "CALL"};
+      new std::vector<std::string>{"KEY", "TO", "SENDER", "STATE", "CALL"};
   return *header;
 }
 
@@ -46,7 +49,11 @@ const std::vector<std::string>& TouchHeader() {
 absl::Status MessageSend(const Client& client, const MessageSendOptions& options) {
   const auto stub = dispatch::DispatchService::NewStub(client.connection->To("dispatch"));
   const std::vector<std::string> parts = absl::StrSplit(options.content, '|');
-  if (parts.size() != 3) {
+  const bool to_members = !options.members.empty();
+  if (!to_members && options.customers.empty()) {
+    return absl::InvalidArgumentError("write --sender and --customer, or --member");
+  }
+  if (parts.size() != 3 && !(to_members && parts.size() == 1)) {
     return absl::InvalidArgumentError("--content: write TEXT|LINK_URL|LINK_TITLE");
   }
   ASSIGN_OR_RETURN(const dispatch::MessageClass message_class, ClassOf(options.message_class));
@@ -56,13 +63,19 @@ absl::Status MessageSend(const Client& client, const MessageSendOptions& options
   request.set_corp(options.corp);
   auto* content = request.add_contents()->mutable_content();
   content->set_text(parts[0]);
-  content->set_link_url(parts[1]);
-  content->set_link_title(parts[2]);
-  for (const std::string& customer : options.customers) {
+  if (parts.size() == 3) {
+    content->set_link_url(parts[1]);
+    content->set_link_title(parts[2]);
+  }
+  for (const std::string& recipient : to_members ? options.members : options.customers) {
     dispatch::Message* message = request.add_messages();
-    message->set_key(absl::StrCat(prefix, ":", customer));
-    message->set_customer(customer);
-    message->set_sender(options.sender);
+    message->set_key(absl::StrCat(prefix, ":", recipient));
+    if (to_members) {
+      message->set_member(recipient);
+    } else {
+      message->set_customer(recipient);
+      message->set_sender(options.sender);
+    }
     message->set_message_class(message_class);
     if (options.within_s <= 0) continue;
     const absl::Time deadline = absl::Now() + absl::Seconds(options.within_s);

@@ -1,5 +1,9 @@
-// quota list, block set|end|list, writeback status: what dispatch has left, must not do, and has
-// yet to do.
+// quota list|watch|acquire|release, block set|end|list, writeback status: what dispatch has left,
+// must not do, and has yet to do.
+#include "services/tidegate/client/quota_verbs.h"
+
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -17,6 +21,22 @@ namespace dispatch = tidegate::dispatch::v1;
 
 std::string Seconds(double seconds) { return seconds == 0 ? "-" : absl::StrFormat("%gs", seconds); }
 
+// Of ListBuckets and WatchUsage.
+template <typename Response>
+void PrintBuckets(const Client& client, const Response& response) {
+  std::vector<std::vector<std::string>> rows;
+  for (const dispatch::Bucket& bucket : response.buckets()) {
+    rows.push_back({bucket.api(), bucket.scope(), Seconds(bucket.window_seconds()), bucket.cost(),
+                    absl::StrCat(bucket.tokens()), absl::StrCat(bucket.capacity()),
+                    bucket.configured() == 0 ? "-" : absl::StrCat(bucket.configured()),
+                    Seconds(bucket.lockout_seconds())});
+  }
+  Print(
+      client, ToJson(response),
+      RenderTable({"API", "SCOPE", "WINDOW", "COUNTS", "LEFT", "CAPACITY", "CONFIGURED", "LOCKOUT"},
+                  rows));
+}
+
 }  // namespace
 
 absl::Status QuotaList(const Client& client, const std::string& corp) {
@@ -27,14 +47,61 @@ absl::Status QuotaList(const Client& client, const std::string& corp) {
   RETURN_IF_ERROR(client.connection->Call([&](grpc::ClientContext* context) {
     return stub->ListBuckets(context, request, &response);
   }));
-  std::vector<std::vector<std::string>> rows;
-  for (const dispatch::Bucket& bucket : response.buckets()) {
-    rows.push_back({bucket.api(), bucket.scope(), Seconds(bucket.window_seconds()),
-                    absl::StrCat(bucket.tokens()), absl::StrCat(bucket.capacity()),
-                    Seconds(bucket.lockout_seconds())});
+  PrintBuckets(client, response);
+  return absl::OkStatus();
+}
+
+absl::Status QuotaWatch(const Client& client, const std::string& corp) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  dispatch::WatchUsageRequest request;
+  request.set_corp(corp);
+  std::optional<Backoff> backoff;
+  while (true) {
+    grpc::ClientContext context;
+    const auto stream = stub->WatchUsage(&context, request);
+    dispatch::WatchUsageResponse usage;
+    while (stream->Read(&usage)) {
+      PrintBuckets(client, usage);
+      client.out->flush();
+      backoff.reset();
+    }
+    const absl::Status status = ToAbslStatus(stream->Finish());
+    if (!backoff.has_value()) backoff.emplace(client.clock, client.connection->options().wait_s);
+    if (!absl::IsUnavailable(status) || !backoff->Wait()) return status;
   }
+}
+
+absl::Status QuotaAcquire(const Client& client, const GrantOptions& options) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  dispatch::AcquireRequest request;
+  request.set_corp(options.corp);
+  request.set_api(options.api);
+  request.set_grant(options.grant);
+  request.set_calls(options.calls);
+  request.set_actor(options.actor);
+  request.set_lease_seconds(options.lease_s);
+  dispatch::AcquireResponse response;
+  RETURN_IF_ERROR(client.connection->Call(
+      [&](grpc::ClientContext* context) { return stub->Acquire(context, request, &response); }));
+  const absl::Time until = absl::FromUnixSeconds(response.until().seconds()) +
+                           absl::Nanoseconds(response.until().nanos());
   Print(client, ToJson(response),
-        RenderTable({"API", "SCOPE", "WINDOW", "LEFT", "CAPACITY", "LOCKOUT"}, rows));
+        absl::StrCat("no call of grant ", options.grant, " may begin after ",
+                     absl::FormatTime(absl::RFC3339_full, until, absl::UTCTimeZone()), "\n"));
+  return absl::OkStatus();
+}
+
+absl::Status QuotaRelease(const Client& client, const GrantOptions& options) {
+  const auto stub = dispatch::QuotaService::NewStub(client.connection->To("dispatch"));
+  dispatch::ReleaseRequest request;
+  request.set_corp(options.corp);
+  request.set_grant(options.grant);
+  request.set_used(options.used);
+  request.set_rate_limited(options.rate_limited);
+  dispatch::ReleaseResponse response;
+  RETURN_IF_ERROR(client.connection->Call(
+      [&](grpc::ClientContext* context) { return stub->Release(context, request, &response); }));
+  Print(client, ToJson(request), absl::StrCat("grant ", options.grant, " has ended\n"));
   return absl::OkStatus();
 }
 

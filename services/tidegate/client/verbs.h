@@ -45,12 +45,13 @@ absl::Status SegmentContains(const Client& client, const SegmentOptions& options
 
 struct CampaignCreateOptions {
   std::string corp;
-  // JSON file with the campaign; then the three below are empty.
+  // JSON file with the campaign; then the four below are empty.
   std::string file;
   std::string id;
   std::string audience;
   // TEXT|LINK_URL|LINK_TITLE each.
   std::vector<std::string> variants;
+  uint32_t reminders = 0;
   bool validate_only = false;
   std::vector<std::string> explain;  // external_userids; of plan
   std::string request_id;
@@ -79,10 +80,11 @@ struct MessageSendOptions {
   std::string corp;
   std::string sender;
   std::vector<std::string> customers;
-  std::string content;  // TEXT|LINK_URL|LINK_TITLE
+  std::vector<std::string> members;  // whom the app writes to, instead of customers
+  std::string content;               // TEXT|LINK_URL|LINK_TITLE, to members also TEXT
   std::string message_class = "bulk";
   double within_s = 0;     // deadline from now; 0 = none
-  std::string key_prefix;  // keys are PREFIX:CUSTOMER; empty = a random one
+  std::string key_prefix;  // keys are PREFIX:CUSTOMER or PREFIX:MEMBER; empty = a random one
 };
 absl::Status MessageSend(const Client& client, const MessageSendOptions& options);
 

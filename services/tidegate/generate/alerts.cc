@@ -155,6 +155,15 @@ unless on (instance)
        .description =
            "{{ $value }} calls are parked: whether WeCom executed them could not be found out. "
            "They are not repeated."},
+      {.name = "TidegateDuplicateDetected",
+       .severity = Severity::kTicket,
+       .expression = R"(sum by (lane, instance) (
+  increase(tidegate_duplicates_detected_total[15m])
+) > 0
+and on (instance) time() - process_start_time_seconds{job="tidegate"} > 1200)",
+       .summary = "Lane {{ $labels.lane }} has found mass sends that are one too many",
+       .description =
+           "Settling a doubt was wrong. They are taken back where members have not sent them yet."},
       // ---- gRPC ----
       {.name = "TidegateGrpcErrorsHigh",
        .severity = Severity::kPage,

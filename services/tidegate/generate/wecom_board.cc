@@ -125,7 +125,15 @@ Board WecomBoard() {
                 .width = 6,
                 .height = 6,
                 .queries = {{"max by (lane) (tidegate_doubt_oldest_seconds)", "lane {{lane}}"}},
-                .thresholds = {{0, "green"}, {600, "orange"}, {1800, "red"}}}}}}};
+                .thresholds = {{0, "green"}, {600, "orange"}, {1800, "red"}}},
+               {.title = "Corps that do not trust the address",
+                .description = "Errcode 60020: the lane's address is not among the trusted "
+                               "addresses of the app. Nothing is sent for the corp until it is.",
+                .unit = "short",
+                .width = 24,
+                .height = 6,
+                .queries = {{"sum by (lane) (tidegate_lane_untrusted_corps)", "lane {{lane}}"}},
+                .thresholds = {{0, "green"}, {1, "red"}}}}}}};
 }
 
 }  // namespace tidegate::generate

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -42,9 +43,14 @@ struct Corp {
   std::map<std::string, App> apps;  // by agent id
   std::set<std::string> members;
   std::set<std::string> tags;
+  // Addresses that calls may come from; nothing = any.
+  std::optional<std::set<std::string>> trusted_ips;
   // customer -> member -> follow
   std::map<std::string, std::map<std::string, Follow>> customers;
 
+  bool Trusts(const std::string& ip) const {
+    return !trusted_ips.has_value() || trusted_ips->count(ip) != 0;
+  }
   bool HasCustomer(const std::string& customer) const { return customers.count(customer) != 0; }
   // Null if there never was one, or the member deleted the customer.
   Follow* FindFollow(const std::string& member, const std::string& customer) {

@@ -20,6 +20,8 @@ namespace json = boost::json;
 constexpr int64_t kMonthSeconds = 31 * 86'400;
 constexpr size_t kIdsMax = 10'000;
 constexpr size_t kTagsPerListMax = 100;
+constexpr int64_t kDayNs = 86'400 * kNanosPerSecond;
+constexpr int64_t kRemindersPerDayMax = 3;
 
 // Cursors are opaque to callers: a position and a checksum that binds it to its list.
 std::string MakeCursor(const std::string& list, size_t position) {
@@ -41,7 +43,32 @@ ApiError ReadCursor(const json::object& body, const std::string& list, size_t* p
   return {};
 }
 
+// In nanoseconds.
+int64_t Exponential(SeededRandom* random, double mean_ms) {
+  return static_cast<int64_t>(-mean_ms * std::log(1.0 - random->Unit()) *
+                              static_cast<double>(kNanosPerMilli));
+}
+
 }  // namespace
+
+int64_t OwnConfirmNs(const CoreOptions& options, const std::string& corp, const std::string& member,
+                     const std::string& msgid) {
+  const std::string prefix = absl::StrCat(options.seed, "|member|", corp, "|", member);
+  if (SeededRandom(StableHash64(prefix)).Chance(options.confirm_never)) return INT64_MAX;
+  SeededRandom random(StableHash64(absl::StrCat(prefix, "|", options.confirm_alike ? "" : msgid)));
+  // Nobody can confirm what has not reached the member yet.
+  return std::max(options.distributing_ms * kNanosPerMilli,
+                  Exponential(&random, options.confirm_mean_ms));
+}
+
+int64_t RemindedConfirmNs(const CoreOptions& options, const std::string& corp,
+                          const std::string& member, const std::string& msgid, size_t reminder) {
+  SeededRandom random(
+      StableHash64(absl::StrCat(options.seed, "|reminded|", corp, "|", member, "|",
+                                options.confirm_alike ? "" : msgid, "|", reminder)));
+  if (!random.Chance(options.confirm_reminded)) return INT64_MAX;
+  return Exponential(&random, options.reminded_mean_ms);
+}
 
 CustomerKind KindOf(const CoreOptions& options, const std::string& corp,
                     const std::string& customer) {
@@ -163,26 +190,64 @@ MassSends::Created MassSends::Create(const json::object& body, const Now& now,
   }
   send.fail_list = created.fail_list;
   for (auto& [member, of_member] : by_member) {
-    send.tasks.push_back({member, ConfirmedAt(send, member), std::move(of_member), {}});
+    const int64_t after_ns = OwnConfirmNs(options_, corp_.id, member, send.msgid);
+    send.tasks.push_back({member,
+                          after_ns == INT64_MAX ? INT64_MAX : send.executed_raw_ns + after_ns,
+                          std::move(of_member),
+                          {}});
   }
   created.msgid = send.msgid;
   for (size_t task = 0; task < send.tasks.size(); ++task) {
     const int64_t confirmed = send.tasks[task].confirmed_raw_ns;
     if (confirmed != INT64_MAX) unconfirmed_.emplace(confirmed, std::pair(sends_.size(), task));
   }
+  send_of_[send.msgid] = sends_.size();
   sends_.push_back(std::move(send));
   return created;
 }
 
-int64_t MassSends::ConfirmedAt(const Send& send, const std::string& member) const {
-  const std::string prefix = absl::StrCat(options_.seed, "|member|", corp_.id, "|", member);
-  if (SeededRandom(StableHash64(prefix)).Chance(options_.confirm_never)) return INT64_MAX;
-  SeededRandom random(StableHash64(absl::StrCat(prefix, "|", send.msgid)));
-  const double delay_ms = -options_.confirm_mean_ms * std::log(1.0 - random.Unit());
-  // Nobody can confirm what has not reached the member yet.
-  return send.executed_raw_ns +
-         std::max(options_.distributing_ms * kNanosPerMilli,
-                  static_cast<int64_t>(delay_ms * static_cast<double>(kNanosPerMilli)));
+ApiError MassSends::Remind(const json::object& body, const Now& now) {
+  const Send* found = nullptr;
+  if (ApiError error = FindSend(body, now, &found); error.failed()) return error;
+  Send& send = sends_[send_of_.at(found->msgid)];
+  if (send.cancelled) return {41093, "mass message has been cancelled"};
+  const int64_t lately =
+      std::count_if(send.reminded_raw_ns.begin(), send.reminded_raw_ns.end(),
+                    [&](int64_t raw_ns) { return raw_ns > now.raw_ns - kDayNs; });
+  if (lately >= kRemindersPerDayMax) return {41094, "remind too frequently"};
+  send.reminded_raw_ns.push_back(now.raw_ns);
+  ConfirmDue(now.raw_ns);
+  for (size_t number = 0; number < send.tasks.size(); ++number) {
+    const MemberTask& task = send.tasks[number];
+    if (task.confirmed_raw_ns <= now.raw_ns) continue;
+    const int64_t after_ns =
+        RemindedConfirmNs(options_, corp_.id, task.member, send.msgid, send.reminded_raw_ns.size());
+    if (after_ns < task.confirmed_raw_ns - now.raw_ns) {
+      ConfirmAt(send_of_.at(send.msgid), number, now.raw_ns + after_ns);
+    }
+  }
+  return {};
+}
+
+void MassSends::ConfirmAt(size_t number, size_t task, int64_t raw_ns) {
+  const std::pair place(number, task);
+  int64_t& confirmed = sends_[number].tasks[task].confirmed_raw_ns;
+  const auto [first, last] = unconfirmed_.equal_range(confirmed);
+  const auto before = std::find_if(first, last, [&](const auto& at) { return at.second == place; });
+  if (before != last) unconfirmed_.erase(before);
+  if (raw_ns != INT64_MAX) unconfirmed_.emplace(raw_ns, place);
+  confirmed = raw_ns;
+}
+
+void MassSends::EachRecipient(const Now& now, const std::function<void(const Recipient&)>& tell) {
+  ConfirmDue(now.raw_ns);
+  for (const Send& send : sends_) {
+    for (const MemberTask& task : send.tasks) {
+      for (size_t i = 0; i < task.customers.size(); ++i) {
+        tell({send.msgid, task.member, task.customers[i], task.StatusOf(i), task.confirmed_raw_ns});
+      }
+    }
+  }
 }
 
 std::vector<uint8_t> MassSends::Confirm(const Send& send, const MemberTask& task,
@@ -267,16 +332,29 @@ ApiError MassSends::List(const json::object& body, const Now& now, json::object*
 ApiError MassSends::FindSend(const json::object& body, const Now& now, const Send** out) const {
   std::string msgid;
   if (ApiError error = ReadRequired(body, "msgid", 41046, &msgid); error.failed()) return error;
-  // Looked up in the order of the creates: runs hold hundreds of tasks, not millions.
-  const auto found = std::find_if(sends_.begin(), sends_.end(),
-                                  [&](const Send& send) { return send.msgid == msgid; });
-  if (found == sends_.end() || now.raw_ns < found->executed_raw_ns) {
+  const auto at = send_of_.find(msgid);
+  const Send* found = at == send_of_.end() ? nullptr : &sends_[at->second];
+  if (found == nullptr || now.raw_ns < found->executed_raw_ns) {
     return {41047, "invalid msgid"};
   }
   if (now.raw_ns < found->executed_raw_ns + options_.distributing_ms * kNanosPerMilli) {
     return {41063, "mass message is being distributed"};
   }
-  *out = &*found;
+  *out = found;
+  return {};
+}
+
+ApiError MassSends::Cancel(const json::object& body, const Now& now) {
+  const Send* found = nullptr;
+  if (ApiError error = FindSend(body, now, &found); error.failed()) return error;
+  if (found->cancelled) return {41093, "mass message has been cancelled"};
+  ConfirmDue(now.raw_ns);
+  const size_t number = send_of_.at(found->msgid);
+  Send& send = sends_[number];
+  send.cancelled = true;
+  for (size_t task = 0; task < send.tasks.size(); ++task) {
+    if (send.tasks[task].confirmed_raw_ns > now.raw_ns) ConfirmAt(number, task, INT64_MAX);
+  }
   return {};
 }
 
@@ -364,6 +442,7 @@ json::array MassSends::Truth(const Now& now) {
     }
     sends.push_back({{"msgid", send.msgid},
                      {"sender", send.sender},
+                     {"cancelled", send.cancelled},
                      {"executed_wall_ns", send.executed_wall_ns},
                      {"fail_list", JsonStrings(send.fail_list)},
                      {"recipients", std::move(recipients)}});

@@ -23,6 +23,22 @@ enum class CustomerKind { kFine, kBroken, kOverQuota, kFailList };
 CustomerKind KindOf(const CoreOptions& options, const std::string& corp,
                     const std::string& customer);
 
+// When a member confirms a task (msgid), as chance of the seed has it: nanoseconds after it came,
+// and after its n-th reminder if it has not been confirmed by then. INT64_MAX: never.
+int64_t OwnConfirmNs(const CoreOptions& options, const std::string& corp, const std::string& member,
+                     const std::string& msgid);
+int64_t RemindedConfirmNs(const CoreOptions& options, const std::string& corp,
+                          const std::string& member, const std::string& msgid, size_t reminder);
+
+// What became of one recipient of a mass send.
+struct Recipient {
+  const std::string& msgid;
+  const std::string& member;
+  const std::string& customer;
+  int status = 0;                // as get_groupmsg_send_result has it
+  int64_t confirmed_raw_ns = 0;  // by the member; INT64_MAX = never
+};
+
 // Not thread-safe. Keeps references to `options` and `corp`, which must outlive it.
 class MassSends {
  public:
@@ -39,6 +55,9 @@ class MassSends {
   Created Create(const boost::json::object& body, const Now& now,
                  const std::function<int64_t()>& fit);
 
+  // Members who have not confirmed yet never will; 41093 if it was taken back before.
+  ApiError Cancel(const boost::json::object& body, const Now& now);
+
   // The three reads fill `answer` with their result fields; on an error those are empty.
   ApiError List(const boost::json::object& body, const Now& now, boost::json::object* answer) const;
   ApiError Tasks(const boost::json::object& body, const Now& now, boost::json::object* answer);
@@ -46,6 +65,10 @@ class MassSends {
   ApiError Results(const boost::json::object& body, const Now& now, boost::json::object* answer,
                    std::vector<std::string>* over_quota);
 
+  // Asks the members who have not confirmed again.
+  ApiError Remind(const boost::json::object& body, const Now& now);
+
+  void EachRecipient(const Now& now, const std::function<void(const Recipient&)>& tell);
   // Every task with the status of each recipient now and when all members who will have confirmed.
   boost::json::array Truth(const Now& now);
 
@@ -71,6 +94,8 @@ class MassSends {
     boost::json::value attachments;  // as sent; null if absent
     std::vector<MemberTask> tasks;
     std::vector<std::string> fail_list;
+    std::vector<int64_t> reminded_raw_ns;
+    bool cancelled = false;
   };
 
   ApiError Candidates(const boost::json::object& body, const std::string& sender,
@@ -79,17 +104,19 @@ class MassSends {
   std::string RouteTo(const std::string& sender, const std::string& customer) const;
   // Finds the task of a read call and checks that it is distributed.
   ApiError FindSend(const boost::json::object& body, const Now& now, const Send** out) const;
-  int64_t ConfirmedAt(const Send& send, const std::string& member) const;
   // What each customer of a task gets when its member confirms; takes it from their quota.
   std::vector<uint8_t> Confirm(const Send& send, const MemberTask& task, ReceiveQuota* quota,
                                int64_t* over_quota) const;
+  // A member who has not confirmed does then.
+  void ConfirmAt(size_t send, size_t task, int64_t raw_ns);
   // All members whose time has come, in the order of time.
   void ConfirmDue(int64_t raw_ns);
   static int64_t WallNs(const Send& send, int64_t raw_ns);
 
   const CoreOptions& options_;
   const Corp& corp_;
-  std::vector<Send> sends_;  // in the order of the creates
+  std::vector<Send> sends_;                // in the order of the creates
+  std::map<std::string, size_t> send_of_;  // by msgid
   ReceiveQuota quota_;
   int64_t over_quota_ = 0;
   // Tasks (send, task of it) by when their members confirm.

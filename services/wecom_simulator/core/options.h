@@ -21,6 +21,12 @@ struct CoreOptions {
   // A member confirms an exponential time after the execution, or is one who never does.
   double confirm_mean_ms = 6000;
   double confirm_never = 0.1;  // share of members
+  // One who has not, at a reminder: the chance to confirm an exponential time after it.
+  double confirm_reminded = 0.5;
+  double reminded_mean_ms = 6000;
+  // A member does the same with each task, as one who goes through all that are there; false: each
+  // task has its own chance.
+  bool confirm_alike = false;
   // Shares of customers, disjoint, stable for a seed: status 2 when sent, status 3 when sent,
   // fail_list at the create.
   double broken = 0.01;

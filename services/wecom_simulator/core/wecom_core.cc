@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/hash.h"
 
@@ -17,13 +18,19 @@ namespace json = boost::json;
 constexpr size_t kTagsPerCallMax = 1000;
 constexpr size_t kTagsPerFollowMax = 3000;
 
-constexpr const char* kContactApis[] = {
-    "mark_tag",          "add_msg_template",         "get_groupmsg_list_v2",
-    "get_groupmsg_task", "get_groupmsg_send_result", "send_welcome_msg"};
+constexpr const char* kContactApis[] = {"mark_tag",
+                                        "add_msg_template",
+                                        "get_groupmsg_list_v2",
+                                        "get_groupmsg_task",
+                                        "get_groupmsg_send_result",
+                                        "send_welcome_msg",
+                                        "remind_groupmsg_send",
+                                        "cancel_groupmsg_send"};
 
 // Empty for a path that is no API here.
 std::string ApiOf(absl::string_view path) {
   if (path == "/cgi-bin/gettoken") return "gettoken";
+  if (path == "/cgi-bin/message/send") return "message_send";
   if (!absl::ConsumePrefix(&path, "/cgi-bin/externalcontact/")) return "";
   for (const char* api : kContactApis) {
     if (path == api) return api;
@@ -160,14 +167,17 @@ ApiError WecomCore::Judge(Call& call) {
   }
   if (call.wrong_json) return {40058, "invalid Request Parameter"};
   if (token.failed()) return token;
+  if (!is_get_token && !call.corp->corp.Trusts(call.request.ip)) {
+    return {60020, "not allow to access from your ip"};
+  }
 
-  if (!frequency_.Count(call.api, call.entry.corp, call.request.ip, call.now.raw_ns)) {
+  if (!frequency_.Count(call.api, call.entry.corp, call.request.ip, call.now.raw_ns,
+                        call.now.wall_ns, static_cast<int64_t>(call.entry.recipients.size()))) {
     return {45009, "api freq out of limit"};
   }
-  const auto bound = options_.limits.in_flight.find(call.api);
+  const int64_t* bound = options_.limits.InFlight(call.api, call.entry.corp);
   const auto served = permits_.find({call.entry.corp, call.api});
-  if (bound != options_.limits.in_flight.end() && served != permits_.end() &&
-      served->second >= bound->second) {
+  if (bound != nullptr && served != permits_.end() && served->second >= *bound) {
     return {45033, "api concurrent out of limit"};
   }
   call.permit = true;
@@ -202,11 +212,16 @@ void WecomCore::DescribeForWitness(Call& call) {
     ReadStrings(call.body, "external_userid", kNoBound, &call.entry.recipients);
     ReadString(call.body, "sender", &call.entry.sender);
     call.entry.marker = MarkerOf(call.body);
+  } else if (call.api == "message_send") {
+    call.entry.recipients = MembersOf(call.body);
+    call.entry.marker = AppMarkerOf(call.body);
   } else if (call.api == "mark_tag") {
     ReadString(call.body, "external_userid", &customer);
     ReadString(call.body, "userid", &call.entry.sender);
     ReadStrings(call.body, "add_tag", kNoBound, &call.entry.add);
     ReadStrings(call.body, "remove_tag", kNoBound, &call.entry.remove);
+  } else if (call.api == "remind_groupmsg_send" || call.api == "cancel_groupmsg_send") {
+    ReadString(call.body, "msgid", &call.entry.msgid);
   } else if (call.api == "send_welcome_msg") {
     ReadString(call.body, "welcome_code", &code);
     call.entry.marker = MarkerOf(call.body);
@@ -225,7 +240,10 @@ ApiError WecomCore::Execute(Call& call) {
   if (call.api == "mark_tag") return MarkTag(call);
   if (call.api == "add_msg_template") return AddMsgTemplate(call);
   if (call.api == "send_welcome_msg") return SendWelcome(call);
+  if (call.api == "message_send") return SendAppMessage(call);
   MassSends& sends = call.corp->sends;
+  if (call.api == "cancel_groupmsg_send") return sends.Cancel(call.body, call.now);
+  if (call.api == "remind_groupmsg_send") return sends.Remind(call.body, call.now);
   if (call.api == "get_groupmsg_list_v2") return sends.List(call.body, call.now, &call.answer);
   if (call.api == "get_groupmsg_task") return sends.Tasks(call.body, call.now, &call.answer);
   return sends.Results(call.body, call.now, &call.answer, &call.entry.over_quota);
@@ -310,6 +328,20 @@ ApiError WecomCore::AddMsgTemplate(Call& call) {
   return {};
 }
 
+ApiError WecomCore::SendAppMessage(Call& call) {
+  AppMessages::Sent sent =
+      call.corp->app_messages.Send(call.body, call.entry.sha256, call.agent_id, call.now);
+  call.entry.fail_list = sent.invalid;
+  if (sent.error.failed()) return sent.error;
+  call.answer["msgid"] = sent.msgid;
+  call.answer["invaliduser"] = absl::StrJoin(sent.invalid, "|");
+  call.entry.msgid = sent.msgid;
+  call.entry.delivered = std::move(sent.delivered);
+  call.entry.over_frequency = std::move(sent.dropped);
+  call.entry.duplicate = sent.duplicate;
+  return {};
+}
+
 ApiError WecomCore::SendWelcome(Call& call) {
   std::string code;
   if (ApiError error = ReadRequired(call.body, "welcome_code", 41049, &code); error.failed()) {
@@ -334,6 +366,11 @@ ApiError WecomCore::SendWelcome(Call& call) {
   welcome.used_by = call.id;
   call.in_flight.code = code;
   return {};
+}
+
+void WecomCore::EachRecipient(const std::string& corp, const Now& now,
+                              const std::function<void(const Recipient&)>& tell) {
+  corps_.at(corp)->sends.EachRecipient(now, tell);
 }
 
 void WecomCore::OnAnswered(uint64_t request_id, const Now& now) {

@@ -9,14 +9,15 @@
 //   // ... at d.answer_at_raw_ns:
 //   core.OnAnswered(d.request_id, later);
 //
-// Order of checks: method and JSON, token, frequency (45009), concurrency (45033), fields,
-// business. A call executes at its arrival (or under DELAY_EXEC within the hold bound) whatever
-// becomes of its answer. Not thread-safe; times never go back.
+// Order of checks: method and JSON, token, address (60020), frequency (45009), concurrency (45033),
+// fields, business. A call executes at its arrival (or under DELAY_EXEC within the hold bound)
+// whatever becomes of its answer. Not thread-safe; times never go back.
 #pragma once
 
 #include <boost/json.hpp>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,6 +30,7 @@
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/base/seeded_random.h"
+#include "services/wecom_simulator/core/app_message.h"
 #include "services/wecom_simulator/core/callback_queue.h"
 #include "services/wecom_simulator/core/corp.h"
 #include "services/wecom_simulator/core/faults.h"
@@ -82,20 +84,26 @@ class WecomCore {
   // When TakeDueCallbacks has something to do next; nullopt = not before another call.
   std::optional<int64_t> NextWakeNs() const;
 
-  // /control/{seed,callback_url,add_customers,event,faults,hold,status,truth}; README.md has the
-  // fields. Errors: INVALID_ARGUMENT what to fix (nothing was changed), NOT_FOUND path or corp,
-  // RESOURCE_EXHAUSTED too many events pending.
+  // /control/{seed,callback_url,trusted_ips,add_customers,event,faults,hold,status,truth};
+  // README.md has the fields. Errors: INVALID_ARGUMENT what to fix (nothing was changed), NOT_FOUND
+  // path or corp, RESOURCE_EXHAUSTED too many events pending.
   absl::StatusOr<boost::json::object> OnControl(absl::string_view path,
                                                 const boost::json::object& arguments,
                                                 const Now& now);
+
+  // Every recipient of the mass sends of a corp that was seeded, as it stands now.
+  void EachRecipient(const std::string& corp, const Now& now,
+                     const std::function<void(const Recipient&)>& tell);
 
   const CoreOptions& options() const { return options_; }
 
  private:
   struct CorpState {
-    explicit CorpState(const CoreOptions& options) : sends(options, corp) {}
+    explicit CorpState(const CoreOptions& options)
+        : sends(options, corp), app_messages(options, corp) {}
     Corp corp;
     MassSends sends;
+    AppMessages app_messages;
   };
   struct TokenOwner {
     std::string corp;
@@ -159,6 +167,7 @@ class WecomCore {
   ApiError MarkTag(Call& call);
   ApiError AddMsgTemplate(Call& call);
   ApiError SendWelcome(Call& call);
+  ApiError SendAppMessage(Call& call);
   ApiError Execute(Call& call);
 
   void ReleaseExpired(int64_t raw_ns);
@@ -176,6 +185,7 @@ class WecomCore {
 
   absl::StatusOr<boost::json::object> Seed(const boost::json::object& arguments, const Now& now);
   absl::StatusOr<boost::json::object> SetCallbackUrl(const boost::json::object& arguments);
+  absl::StatusOr<boost::json::object> SetTrustedIps(const boost::json::object& arguments);
   absl::StatusOr<boost::json::object> PlanAdds(const boost::json::object& arguments,
                                                const Now& now);
   absl::StatusOr<boost::json::object> Event(const boost::json::object& arguments, const Now& now);

@@ -90,6 +90,7 @@ absl::StatusOr<json::object> WecomCore::OnControl(absl::string_view path,
   RunAdds(now);
   if (path == "/control/seed") return Seed(arguments, now);
   if (path == "/control/callback_url") return SetCallbackUrl(arguments);
+  if (path == "/control/trusted_ips") return SetTrustedIps(arguments);
   if (path == "/control/add_customers") return PlanAdds(arguments, now);
   if (path == "/control/event") return Event(arguments, now);
   if (path == "/control/faults") return SetFault(arguments);
@@ -185,6 +186,18 @@ absl::StatusOr<json::object> WecomCore::SetCallbackUrl(const json::object& argum
     return absl::InvalidArgumentError("the app was seeded without token and aes_key");
   }
   app->second.callback_url = url;
+  return json::object{};
+}
+
+absl::StatusOr<json::object> WecomCore::SetTrustedIps(const json::object& arguments) {
+  RETURN_IF_ERROR(OnlyKeys(arguments, {"corp_id", "ips"}));
+  ASSIGN_OR_RETURN(CorpState * state, FindCorp(arguments));
+  if (arguments.if_contains("ips") == nullptr) {
+    return absl::InvalidArgumentError("ips is missing; [] trusts none");
+  }
+  std::vector<std::string> ips;
+  RETURN_IF_ERROR(FromApi(ReadStrings(arguments, "ips", SIZE_MAX, &ips)));
+  state->corp.trusted_ips = std::set<std::string>(ips.begin(), ips.end());
   return json::object{};
 }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "services/wecom_simulator/core/limits.h"
@@ -28,9 +29,10 @@ class Window {
  public:
   Window(WindowKind kind, int64_t amount, int64_t window_ns, int64_t phase_ns)
       : kind_(kind), amount_(amount), window_ns_(window_ns), phase_ns_(phase_ns) {}
-  // Whether one more call at this time keeps the limit. A call exactly one window ago is outside.
-  bool HasRoom(int64_t raw_ns);
-  void Count(int64_t raw_ns);
+  // Whether one more call at this time keeps the limit, of which it takes `cost`. A call exactly
+  // one window ago is outside.
+  bool HasRoom(int64_t raw_ns, int64_t cost = 1);
+  void Count(int64_t raw_ns, int64_t cost = 1);
 
  private:
   void Forget(int64_t raw_ns);
@@ -39,9 +41,33 @@ class Window {
   const int64_t amount_;
   const int64_t window_ns_;
   const int64_t phase_ns_;
-  int64_t cell_ = INT64_MIN;   // fixed only
-  int64_t in_cell_ = 0;        // fixed only
-  std::deque<int64_t> calls_;  // sliding only; at most amount_ kept, older ones can never matter
+  struct Call {
+    int64_t raw_ns;
+    int64_t cost;
+  };
+  int64_t cell_ = INT64_MIN;  // fixed only
+  int64_t in_cell_ = 0;       // fixed only
+  // Sliding only. Those before what amounts to the limit can never matter.
+  std::deque<Call> calls_;
+  int64_t in_calls_ = 0;  // their costs
+};
+
+// Counts of one limit of natural days or months of China, by the simulator's own wall clock.
+class CalendarCount {
+ public:
+  CalendarCount(Calendar calendar, int64_t amount) : calendar_(calendar), amount_(amount) {}
+  bool HasRoom(int64_t wall_ns, int64_t cost) const;
+  void Count(int64_t wall_ns, int64_t cost);
+  // Until its day or month ends.
+  int64_t RestNs(int64_t wall_ns) const;
+
+ private:
+  int64_t PeriodOf(int64_t wall_ns) const;
+
+  const Calendar calendar_;
+  const int64_t amount_;
+  int64_t period_ = INT64_MIN;
+  int64_t in_period_ = 0;
 };
 
 // All frequency limits of all callers. Not thread-safe.
@@ -52,8 +78,8 @@ class Frequency {
   // One call of `api` by `corp` (empty = unknown, then only the address counts) from `ip`. True: it
   // is counted in every window. False: 45009; the (caller, api) pair is locked from the first hit
   // for the lockout of the limit, and calls during a lockout do not prolong it.
-  bool Count(const std::string& api, const std::string& corp, const std::string& ip,
-             int64_t raw_ns);
+  bool Count(const std::string& api, const std::string& corp, const std::string& ip, int64_t raw_ns,
+             int64_t wall_ns = 0, int64_t people = 0);
 
   // Lockouts begun so far and their summed length, for reports.
   int64_t lockouts() const { return lockouts_; }
@@ -62,7 +88,7 @@ class Frequency {
  private:
   struct Caller {
     std::vector<LimitRow> rows;
-    std::vector<Window> windows;  // one per row
+    std::vector<std::variant<Window, CalendarCount>> counts;  // one per row
     int64_t locked_until_ns = INT64_MIN;
   };
   Caller& Find(Scope scope, const std::string& api, const std::string& who);

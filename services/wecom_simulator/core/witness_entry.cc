@@ -28,6 +28,11 @@ std::string ToLine(const WitnessEntry& entry, uint64_t seq) {
   }
   if (entry.api == "get_groupmsg_send_result") line["over_quota"] = JsonStrings(entry.over_quota);
   if (entry.api == "send_welcome_msg") line["age_ms"] = entry.age_ms;
+  if (entry.api == "message_send") {
+    line["delivered"] = JsonStrings(entry.delivered);
+    line["over_frequency"] = JsonStrings(entry.over_frequency);
+    line["duplicate"] = entry.duplicate;
+  }
   if (entry.executed_after_ms > 0) line["executed_after_ms"] = entry.executed_after_ms;
   return boost::json::serialize(line) + "\n";
 }

@@ -20,18 +20,21 @@ struct WitnessEntry {
   std::string marker;
   std::string verdict;  // executed | rejected | dropped
   int errcode = 0;
-  std::string msgid;
+  std::string msgid;  // of an executed create; the one that a reminder names
   std::vector<std::string> fail_list;
   std::vector<std::string> over_quota;  // get_groupmsg_send_result: answered as status 3
   std::string fault;
-  std::vector<std::string> add;     // mark_tag
-  std::vector<std::string> remove;  // mark_tag
-  int64_t age_ms = -1;              // send_welcome_msg: of the code; -1 = not known
-  int64_t executed_after_ms = 0;    // DELAY_EXEC: after the arrival
+  std::vector<std::string> add;             // mark_tag
+  std::vector<std::string> remove;          // mark_tag
+  int64_t age_ms = -1;                      // send_welcome_msg: of the code; -1 = not known
+  std::vector<std::string> delivered;       // message_send: who got it
+  std::vector<std::string> over_frequency;  // message_send: who did not, without a word
+  bool duplicate = false;                   // message_send: had been sent before, nobody got it
+  int64_t executed_after_ms = 0;            // DELAY_EXEC: after the arrival
 };
 
 // A JSON object and a newline. mark_tag alone has add and remove, send_welcome_msg alone age_ms,
-// get_groupmsg_send_result over_quota.
+// get_groupmsg_send_result over_quota, message_send delivered, over_frequency and duplicate.
 std::string ToLine(const WitnessEntry& entry, uint64_t seq);
 
 }  // namespace tidegate::wecom_simulator

@@ -6,16 +6,19 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/partitioner.h"
 
 namespace tidegate::config {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uint32_t kLanes = 4;
 constexpr auto kPrivate = fs::perms::owner_read | fs::perms::owner_write;
 
 class CorpsTest : public testing::Test {
@@ -34,7 +37,7 @@ class CorpsTest : public testing::Test {
     return path.string();
   }
   absl::StatusOr<Corps> Load(const std::string& text) const {
-    return LoadCorps(Write("corps.json", text));
+    return LoadCorps(Write("corps.json", text), kLanes);
   }
 
   fs::path folder_;
@@ -64,6 +67,23 @@ TEST_F(CorpsTest, LoadsCorpsAndTheirApps) {
   EXPECT_NE(corps->Find("ww2"), nullptr);
   EXPECT_EQ(corps->Find("ww3"), nullptr);
   EXPECT_EQ(corps->Find(""), nullptr);
+}
+
+TEST_F(CorpsTest, ACorpIsInTheLaneOfItsEntryElseInThatOfItsHash) {
+  const auto corps = Load(absl::StrCat(R"({"corps":[{"corp_id":"ww1","lane":3,"apps":[)", App("1"),
+                                       R"(]},{"corp_id":"ww2","apps":[)", App("1"), "]}]}"));
+  ASSERT_TRUE(corps.ok()) << corps.status();
+  const LaneMap lanes = corps->Lanes(kLanes);
+  ASSERT_NE(PartitionOf("ww1", kLanes), 3u) << "the entry would not be seen";
+  EXPECT_EQ(lanes.Of("ww1"), 3u);
+  EXPECT_EQ(lanes.ToRecord("ww1"), 3u);
+  for (const char* by_hash : {"ww2", "unknown"}) {
+    EXPECT_EQ(lanes.Of(by_hash), PartitionOf(by_hash, kLanes)) << by_hash;
+    EXPECT_EQ(lanes.ToRecord(by_hash), std::nullopt) << by_hash;
+  }
+  // What was recorded before stays where it went.
+  EXPECT_EQ(lanes.OfRecord(2, "ww1"), 2u);
+  EXPECT_EQ(lanes.OfRecord(std::nullopt, "ww1"), PartitionOf("ww1", kLanes));
 }
 
 TEST_F(CorpsTest, ResolvesPathsFromTheFilesFolder) {
@@ -96,6 +116,11 @@ TEST_F(CorpsTest, NamesThePlaceOfEveryFault) {
            Case{OneCorp("[]"), "corps[0].apps: write an array with at least one entry"},
            Case{OneCorp(app), "corps[0].apps: write an array"},
            Case{OneCorp("[" + app + ",7]"), "corps[0].apps[1]: write an object"},
+           Case{R"({"corps":[{"corp_id":"ww1","lane":4}]})",
+                "corps[0].lane is 4; write a whole number from 0 to 3, since the setting lanes"},
+           Case{R"({"corps":[{"corp_id":"ww1","lane":-1}]})", "corps[0].lane is -1; write"},
+           Case{R"({"corps":[{"corp_id":"ww1","lane":"1"}]})", "corps[0].lane is \"1\"; write"},
+           Case{R"({"corps":[{"corp_id":"ww1","lane":1.5}]})", "corps[0].lane is "},
            Case{absl::StrCat(R"({"corps":[{"corp_id":"ww1","app":[]}]})"),
                 "corps[0]: unknown key \"app\""},
            Case{absl::StrCat(R"({"corps":[{"corp_id":"ww1","apps":[)", app,
@@ -126,7 +151,7 @@ TEST_F(CorpsTest, NamesThePlaceOfEveryFault) {
 }
 
 TEST_F(CorpsTest, SaysThatTheFileIsMissing) {
-  const auto corps = LoadCorps((folder_ / "missing.json").string());
+  const auto corps = LoadCorps((folder_ / "missing.json").string(), kLanes);
   EXPECT_TRUE(absl::IsNotFound(corps.status())) << corps.status();
   EXPECT_TRUE(absl::StrContains(corps.status().message(), "missing.json")) << corps.status();
 }
@@ -135,14 +160,15 @@ TEST_F(CorpsTest, RefusesFilesThatOthersMayRead) {
   for (const int mode : {0644, 0640, 0604, 0620, 0601, 0666}) {
     const std::string path =
         Write("corps.json", OneCorp("[" + App("1") + "]"), static_cast<fs::perms>(mode));
-    const auto corps = LoadCorps(path);
+    const auto corps = LoadCorps(path, kLanes);
     EXPECT_TRUE(absl::IsPermissionDenied(corps.status())) << mode << ": " << corps.status();
     EXPECT_TRUE(absl::StrContains(corps.status().message(), "chmod 600 " + path)) << corps.status();
     const auto secret = ReadSecretFile(Write("secret", "s\n", static_cast<fs::perms>(mode)));
     EXPECT_TRUE(absl::IsPermissionDenied(secret.status())) << mode << ": " << secret.status();
   }
   EXPECT_TRUE(
-      LoadCorps(Write("corps.json", OneCorp("[" + App("1") + "]"), fs::perms::owner_read)).ok());
+      LoadCorps(Write("corps.json", OneCorp("[" + App("1") + "]"), fs::perms::owner_read), kLanes)
+          .ok());
 }
 
 TEST_F(CorpsTest, ReadsTheFirstLineOfASecretFile) {

@@ -67,6 +67,12 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
       {"MisspeltKey", "corps_file: c\nlog:\n  kind: kafka\n  kafka:\n    boostrap_servers: a:1\n",
        "FILE:5:5: unknown setting \"log.kafka.boostrap_servers\"; did you mean "
        "\"bootstrap_servers\"?"},
+      {"EgressIsNoAddress", "{corps_file: c, log: {data_dir: d}, egress: [10.0.0.5:1]}\n",
+       "FILE:1:46: egress[0] is \"10.0.0.5:1\"; write an IP address, or any"},
+      {"EgressOfTooFewLanes", "{corps_file: c, log: {data_dir: d}, lanes: 3, egress: [any, any]}\n",
+       "FILE:1:55: egress has 2 addresses and lanes is 3; write one for each lane, \"any\" where "
+       "it "
+       "does not matter"},
       {"MisspeltSection", "corps_file: c\nlgo: {data_dir: d}\n",
        "FILE:2:1: unknown setting \"lgo\"; did you mean \"log\"?"},
       {"KeyOfAnotherSection", "corps_file: c\ndata_dir: d\n",

@@ -95,6 +95,40 @@ TEST_F(HttpClientTest, WritesOneRequestAndReadsItsAnswer) {
   EXPECT_GE(result.completed_raw_ns, result.first_byte_raw_ns);
 }
 
+TEST(HttpClientSourceTest, ConnectionsLeaveFromTheGivenAddress) {
+  auto server = Server::Start(
+      {}, [](const Request& request, const Responder& send) { send({.body = request.remote_ip}); });
+  ASSERT_TRUE(server.ok()) << server.status();
+  const std::string url = "http://" + (*server)->address();
+  for (const char* source : {"127.0.0.2", "127.0.0.3", ""}) {
+    const auto client = CreateClient({.base_url = url, .source_address = source});
+    for (const bool reusable : {true, false}) {
+      const HttpResult result =
+          Wait(Send(*client, {.target = "/", .reusable_connection = reusable}));
+      EXPECT_EQ(result.body, *source == '\0' ? "127.0.0.1" : source) << result.status;
+    }
+  }
+}
+
+TEST(HttpClientSourceTest, AnAddressThatIsNotOfThisMachineIsToldAtOnce) {
+  // 203.0.113.0/24 is kept for documentation.
+  for (const char* source : {"203.0.113.9", "no address"}) {
+    const auto client =
+        Client::Create({.base_url = "http://127.0.0.1:1", .source_address = source});
+    EXPECT_EQ(client.status().code(), StatusCode::kInvalidArgument) << source;
+    EXPECT_THAT(client.status().message(), HasSubstr(source));
+    EXPECT_THAT(client.status().message(), HasSubstr("write an IP address of this machine"));
+  }
+}
+
+TEST(HttpClientSourceTest, AServerOfAnotherFamilyIsNotCalled) {
+  const auto client = CreateClient({.base_url = "http://127.0.0.1:1", .source_address = "::1"});
+  if (client == nullptr) GTEST_SKIP() << "no IPv6 here";
+  const HttpResult result = Wait(Send(*client, {.target = "/"}));
+  EXPECT_EQ(result.status.code(), StatusCode::kUnavailable);
+  EXPECT_FALSE(result.bytes_written);
+}
+
 TEST_F(HttpClientTest, PutsThePrefixBeforeEveryTarget) {
   const auto client = CreateClient({.base_url = absl::StrCat(listener_.url(), "/wecom/")});
   auto future = Send(*client, {.target = "/cgi-bin/x?a=1"});

@@ -77,6 +77,7 @@ TEST(AnswerClassesTest, EachObservationHasOneClassPerKindOfCall) {
            {"version conflict", Answered(6000), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"being distributed", Answered(41063), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"another app is sending", Answered(41096), kAgain, kAgain, kAgain, kAgain, kAgain},
+           {"address not trusted", Answered(60020), kAgain, kAgain, kAgain, kAgain, kAgain},
            {"bad parameter", Answered(40058), kRefused, kRefused, kRefused, kRefused, kRefused},
            {"bad member", Answered(40003), kRefused, kRefused, kRefused, kRefused, kRefused},
            {"bad customer", Answered(40096), kRefused, kRefused, kRefused, kRefused, kRefused},
@@ -104,20 +105,63 @@ TEST(AnswerClassesTest, ACreateIsRepeatedAfterDocumentedRefusalsOnly) {
     ASSERT_EQ(verdict.answer_class == kAccepted, errcode == 0) << errcode;
   }
   EXPECT_EQ(again, (std::set<int>{6000, 40001, 40014, 41063, 41096, 42001, 45009, 45011, 45033,
-                                  45035, 45036}));
+                                  45035, 45036, 60020}));
+}
+
+// A repeat of the same bytes does no harm for a time, so it is in doubt until WeCom has taken it.
+TEST(AnswerClassesTest, WhatWecomChecksForDuplicatesEndsItsDoubtByAnAcceptanceOnly) {
+  const Endpoint& app = *FindEndpoint("message_send");
+  ASSERT_EQ(app.idempotency, Idempotency::kDeduplicated);
+  struct Row {
+    const char* observed;
+    AnswerFacts facts;
+    AnswerClass first, after_doubt;
+  };
+  for (const Row& row : std::vector<Row>{
+           {"no byte written", Unwritten(0), kAgain, kAgain},
+           {"silence", {.bytes_written = true}, kDoubt, kDoubt},
+           {"200 HTML", Unreadable(200), kDoubt, kDoubt},
+           {"502 with 0", Answered(0, true, 502), kDoubt, kDoubt},
+           {"0 and an id", Answered(0, true), kAccepted, kAccepted},
+           {"0 without id", Answered(0), kAccepted, kAccepted},
+           {"busy", Answered(-1), kDoubt, kDoubt},
+           {"unknown code", Answered(987654), kDoubt, kDoubt},
+           {"token expired", Answered(42001), kAgain, kAgain},
+           {"over the limit", Answered(45009), kAgain, kAgain},
+           {"nobody is a member", Answered(81013), kRefused, kDoubt},
+           {"another app", Answered(301002), kRefused, kDoubt},
+       }) {
+    SCOPED_TRACE(row.observed);
+    EXPECT_EQ(Classify(app, row.facts, false).answer_class, row.first);
+    EXPECT_EQ(Classify(app, row.facts, true).answer_class, row.after_doubt);
+  }
 }
 
 TEST(AnswerClassesTest, OnlyRepeatsWithHarmAreEverInDoubt) {
   for (const Endpoint& endpoint : Endpoints()) {
+    if (endpoint.idempotency == Idempotency::kDeduplicated) continue;
     for (const int errcode : {-1, 0, 41051, 987654}) {
       for (const bool in_doubt_before : {false, true}) {
         EXPECT_EQ(
             Classify(endpoint, Answered(errcode, false), in_doubt_before).answer_class == kDoubt,
-            endpoint.idempotency == Idempotency::kCreates)
+            endpoint.idempotency == Idempotency::kCreates ||
+                (endpoint.idempotency == Idempotency::kBlind && errcode != 0))
             << endpoint.name << " " << errcode;
       }
     }
   }
+}
+
+TEST(AnswerClassesTest, AReminderIsRepeatedOnlyWhereItWasNotExecuted) {
+  const Endpoint& remind = *FindEndpoint("remind_groupmsg_send");
+  ASSERT_EQ(remind.idempotency, Idempotency::kBlind);
+  EXPECT_EQ(Classify(remind, Answered(0), false).answer_class, kAccepted);
+  EXPECT_EQ(Classify(remind, Answered(41094), false).answer_class, kRefused);
+  EXPECT_EQ(Classify(remind, Answered(41093), false).answer_class, kRefused);
+  EXPECT_EQ(Classify(remind, Answered(45009), false).answer_class, kAgain);
+  EXPECT_EQ(Classify(remind, Unwritten(0), false).answer_class, kAgain);
+  EXPECT_EQ(Classify(remind, {.bytes_written = true}, false).answer_class, kDoubt);
+  EXPECT_EQ(Classify(remind, Unreadable(200), false).answer_class, kDoubt);
 }
 
 TEST(AnswerClassesTest, ThreeCodesSpeakOfTheToken) {

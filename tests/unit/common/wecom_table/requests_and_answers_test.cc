@@ -156,5 +156,14 @@ TEST(AnswerFieldsTest, AnotherTypeThanDocumentedProvesNothing) {
   }
 }
 
+TEST(AnswersTest, MembersWhomAnAppCannotWriteToAreTold) {
+  const auto answer = ParseAnswer(
+      "message_send",
+      R"({"errcode":0,"invaliduser":"a|b","unlicenseduser":"c","invalidparty":"","msgid":"m"})");
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->fail_list, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_FALSE(ParseAnswer("message_send", R"({"errcode":0,"invaliduser":["a"]})").ok());
+}
+
 }  // namespace
 }  // namespace tidegate::wecom_table

@@ -147,9 +147,11 @@ TEST(ErrorsTest, ClassifiesEveryKindOfEnd) {
   }
 }
 
-TEST(EndpointsTest, ACreateIsTheOnlyCallThatMustNotBeRepeated) {
+TEST(EndpointsTest, CreatesAndRemindersAreTheOnlyCallsThatMustNotBeRepeated) {
   for (const Endpoint& endpoint : Endpoints()) {
     EXPECT_EQ(endpoint.idempotency == Idempotency::kCreates, endpoint.name == "add_msg_template")
+        << endpoint.name;
+    EXPECT_EQ(endpoint.idempotency == Idempotency::kBlind, endpoint.name == "remind_groupmsg_send")
         << endpoint.name;
   }
   EXPECT_EQ(FindEndpoint("add_moment_task"), nullptr);
@@ -161,6 +163,7 @@ TEST(RequestsTest, BodiesAreTheSameBytesEachTime) {
       AddMsgTemplateBody("m1", customers, "hi", "https://e.com/a?tg=x", "t"),
       R"({"chat_type":"single","external_userid":["wm1","wm2"],"sender":"m1","text":{"content":"hi"},)"
       R"("attachments":[{"msgtype":"link","link":{"title":"t","url":"https://e.com/a?tg=x"}}]})");
+  EXPECT_EQ(RemindGroupMsgBody("msg1"), R"({"msgid":"msg1"})");
   EXPECT_EQ(WelcomeBody("code", "a\"b"), R"({"welcome_code":"code","text":{"content":"a\"b"}})");
   EXPECT_EQ(GroupMsgListBody(1, 2, "", 100),
             R"({"chat_type":"single","start_time":1,"end_time":2,"filter_type":0,"limit":100})");
@@ -171,6 +174,14 @@ TEST(RequestsTest, BodiesAreTheSameBytesEachTime) {
   EXPECT_EQ(GroupMsgSendResultBody("id", "m1", "c", 1000),
             R"({"msgid":"id","userid":"m1","limit":1000,"cursor":"c"})");
   EXPECT_EQ(GroupMsgTaskBody("id", "c", 1000), R"({"msgid":"id","limit":1000,"cursor":"c"})");
+  EXPECT_EQ(AppMessageBody("17", customers, "hi", "", "", "mark", 1800),
+            R"({"touser":"wm1|wm2","agentid":17,"msgtype":"text","text":{"content":"hi"},)"
+            R"("tg":"mark","enable_duplicate_check":1,"duplicate_check_interval":1800})");
+  EXPECT_EQ(
+      AppMessageBody("17", {customers.data(), 1}, "hi", "https://e.com/a#b", "t", "mark", 1800),
+      R"({"touser":"wm1","agentid":17,"msgtype":"textcard","textcard":{"title":"t",)"
+      R"("description":"hi","url":"https://e.com/a?tg=mark#b"},)"
+      R"("enable_duplicate_check":1,"duplicate_check_interval":1800})");
 }
 
 TEST(RequestsTest, AMarkerComesBackFromAnyUrl) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,10 @@ class WecomCallerTest : public ::testing::Test {
     ASSERT_EQ(chmod(secret.c_str(), 0600), 0);
     corps_.corps = {{.corp_id = "ww", .apps = {{.agent_id = "1", .secret_file = secret}}}};
     auto server = http::Server::Start({}, [this](http::Request request, http::Responder send) {
+      {
+        const std::lock_guard lock(mutex_);
+        peers_.insert({http::Path(request.target), request.remote_ip});
+      }
       if (http::Path(request.target) == "/cgi-bin/gettoken") {
         return send({.body = R"({"errcode":0,"access_token":"t","expires_in":7200})"});
       }
@@ -43,13 +48,17 @@ class WecomCallerTest : public ::testing::Test {
     });
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    auto caller = WecomCaller::Create("http://" + server_->address(), &corps_, &limits_, &clock_,
-                                      [this](std::unique_ptr<CallAnswer> answer) {
-                                        const std::lock_guard lock(mutex_);
-                                        const std::string call_id = answer->call_id;
-                                        answers_[call_id] = std::move(answer);
-                                        changed_.notify_all();
-                                      });
+    CallFrom("");
+  }
+  void CallFrom(const std::string& source) {
+    auto caller =
+        WecomCaller::Create({.base_url = "http://" + server_->address(), .source_address = source},
+                            &corps_, &limits_, &clock_, [this](std::unique_ptr<CallAnswer> answer) {
+                              const std::lock_guard lock(mutex_);
+                              const std::string call_id = answer->call_id;
+                              answers_[call_id] = std::move(answer);
+                              changed_.notify_all();
+                            });
     ASSERT_TRUE(caller.ok()) << caller.status();
     caller_ = *std::move(caller);
   }
@@ -87,10 +96,28 @@ class WecomCallerTest : public ::testing::Test {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<http::Responder> held_;
+  std::set<std::pair<std::string, std::string>> peers_;  // path, address that called it
   std::map<std::string, std::unique_ptr<CallAnswer>> answers_;
   std::unique_ptr<http::Server> server_;
   std::unique_ptr<WecomCaller> caller_;
 };
+
+TEST_F(WecomCallerTest, TokensAndCallsOfEveryKindLeaveFromTheSourceAddress) {
+  CallFrom("127.0.0.2");
+  for (const char* api : {"send_welcome_msg", "add_msg_template", "get_groupmsg_list_v2"}) {
+    Make(api, api);
+    const auto answer = AnswerOf(api);
+    ASSERT_NE(answer, nullptr) << api;
+    EXPECT_TRUE(answer->answered) << api;
+  }
+  const std::string folder = "/cgi-bin/externalcontact/";
+  const std::lock_guard lock(mutex_);
+  EXPECT_EQ(peers_, (std::set<std::pair<std::string, std::string>>{
+                        {"/cgi-bin/gettoken", "127.0.0.2"},
+                        {folder + "send_welcome_msg", "127.0.0.2"},
+                        {folder + "add_msg_template", "127.0.0.2"},
+                        {folder + "get_groupmsg_list_v2", "127.0.0.2"}}));
+}
 
 TEST_F(WecomCallerTest, AWelcomeDoesNotWaitForAConnectionBehindBulkCalls) {
   constexpr size_t kConnections = 64;

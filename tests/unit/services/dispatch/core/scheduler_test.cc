@@ -89,6 +89,58 @@ TEST_F(SchedulerTest, AWeightIsAShareOfTheAddress) {
   EXPECT_EQ(counts[heavy], 300u);
 }
 
+TEST_F(SchedulerTest, ACorpWithMoreToDoThanOthersWeighsMoreAndHalfOfAShareIsLeft) {
+  Use(100, 400);
+  std::vector<Scheduler::Flow> flows;
+  for (int corp = 0; corp < 5; ++corp) flows.push_back(Add(absl::StrCat("c", corp)));
+  const auto send = [&](int64_t now_ns, int64_t of_first) {
+    for (const auto flow : flows) {
+      scheduler_->Offer(flow, 0, kNever, flow == flows[0] ? of_first : 10);
+    }
+    std::map<Scheduler::Flow, size_t> counts;
+    for (int calls = 0; calls < 80; ++calls) {
+      const auto flow = scheduler_->Next(now_ns);
+      ++counts[*flow];
+      scheduler_->Offer(*flow, 0, kNever, *flow == flows[0] ? of_first : 10);
+    }
+    return counts;
+  };
+  // A window of its own lets 100 through, so these can wait for the others.
+  EXPECT_EQ(send(kSecond, 100)[flows[0]], 16u);
+  // 460 of 500 are 4.6 times the mean: 4 of 8 turns.
+  auto counts = send(2 * kSecond, 460);
+  EXPECT_EQ(counts[flows[0]], 40u);
+  for (size_t corp = 1; corp < 5; ++corp) EXPECT_EQ(counts[flows[corp]], 10u);
+}
+
+TEST_F(SchedulerTest, AfterALockoutCallsLeaveEvenlyForAWindow) {
+  Use(100, 50);
+  std::vector<Scheduler::Flow> flows;
+  for (int corp = 0; corp < 10; ++corp) {
+    flows.push_back(Add(absl::StrCat("c", corp)));
+    buckets_->Lockout(scheduler_->route_of(flows.back()), 10 * kSecond);
+    scheduler_->Wake(scheduler_->route_of(flows.back()));
+    scheduler_->Offer(flows.back(), 0);
+  }
+  EXPECT_THAT(Send(10 * kSecond - 1), ElementsAre());
+  // 50 a second of the address: one each 20 ms, each corp's first call alone.
+  std::vector<int64_t> left;
+  for (int64_t now = 10 * kSecond; now < 11 * kSecond; now = scheduler_->NextNs()) {
+    while (const auto flow = scheduler_->Next(now)) {
+      left.push_back(now);
+      const auto route = scheduler_->route_of(*flow);
+      buckets_->Take(route);
+      buckets_->Complete(route, now, false);
+      scheduler_->Wake(route);
+      scheduler_->Offer(*flow, 0);
+    }
+  }
+  ASSERT_EQ(left.size(), 50u);
+  for (size_t i = 0; i < left.size(); ++i) {
+    EXPECT_EQ(left[i], 10 * kSecond + static_cast<int64_t>(i) * kSecond / 50);
+  }
+}
+
 TEST_F(SchedulerTest, NobodyIsHeldBackByACorpThatIs) {
   Use(2, 1000);
   const auto one = Add("c1");

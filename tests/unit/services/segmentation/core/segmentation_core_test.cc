@@ -30,12 +30,13 @@ using ::tidegate::log::v1::Proposal;
 using ::tidegate::log::v1::RecordHeader;
 
 constexpr int64_t kToday = 20'000;
-constexpr SegmentationOptions kOptions = {.partition = 2, .partitions = 4, .lanes = 1};
+const SegmentationOptions kOptions = {.partition = 2, .partitions = 4};
 
 // A core, driven by hand as the partition runtime would.
 class Driver {
  public:
-  Driver() : core_(kOptions, std::make_unique<ScanIndex>()) {}
+  explicit Driver(SegmentationOptions options = kOptions)
+      : core_(std::move(options), std::make_unique<ScanIndex>()) {}
 
   // One tick; the decision as it would stand in the journal.
   std::optional<core::Decision> Tick() { return core_.Decide({}, now_); }
@@ -46,7 +47,7 @@ class Driver {
     EXPECT_TRUE(record.ParseFromString(decision.value));
     EXPECT_EQ(outbox_.size(), 1u);
     if (!outbox_.empty()) {
-      EXPECT_EQ(outbox_[0].target, (log::TopicPartition{log::Topic::kAudiences, 0}));
+      EXPECT_EQ(outbox_[0].target, (log::TopicPartition{log::Topic::kAudiences, lane_}));
       EXPECT_EQ(outbox_[0].key, decision.key);
       EXPECT_EQ(outbox_[0].value, record.audience_chunk().SerializeAsString());
     }
@@ -107,6 +108,7 @@ class Driver {
     }
   }
 
+  void ExpectLane(uint32_t lane) { lane_ = lane; }
   core::Core& core() { return core_; }
   const SegmentationCore& state() const { return core_; }
   const std::vector<core::Decision>& journal() const { return journal_; }
@@ -115,6 +117,7 @@ class Driver {
   SegmentationCore core_;
   const Now now_ = {.wall_ns = (StartOfCivilDay(kToday) + 3600) * kNanosPerSecond};
   std::map<std::string, uint64_t> revisions_;
+  uint32_t lane_ = 0;  // that chunks go to
   std::vector<core::OutboxRecord> outbox_;
   std::vector<core::Decision> journal_;
 };
@@ -127,6 +130,25 @@ RecordHeader Header(::tidegate::log::v1::RecordKind kind, const std::string& inp
   cover->set_input(input);
   cover->set_position(position);
   return header;
+}
+
+TEST(SegmentationCoreTest, AReplayOfAMovedCorpSendsItsChunksWhereTheyWent) {
+  SegmentationOptions options = kOptions;
+  options.lanes = LaneMap(4, {{"ww1", 2}});
+  Driver before(options);
+  before.ExpectLane(2);
+  before.AddCustomers(10);
+  before.Define("a", "orders.count >= 1");
+  ASSERT_FALSE(before.Freeze().empty());
+  options.lanes = LaneMap(4, {{"ww1", 3}});
+  Driver after(options);
+  after.ExpectLane(2);
+  for (const core::Decision& decision : before.journal()) after.Apply(decision);
+  after.ExpectLane(3);
+  after.AddCustomers(10);
+  after.Define("a", "orders.count >= 1");
+  after.Define("b", "orders.count >= 1");
+  EXPECT_FALSE(after.Freeze().empty());
 }
 
 TEST(SegmentationCoreTest, DecidesNothingWhenNoAudienceIsWanted) {

@@ -26,7 +26,7 @@ using ::tidegate::log::v1::Proposal;
 
 constexpr int64_t kSeconds = 1'767'225'600;
 const TaggingOptions kOptions = {
-    .partition = 3, .lanes = 4, .welcome_valid_ns = 20 * kNanosPerSecond};
+    .partition = 3, .lanes = LaneMap(4), .welcome_valid_ns = 20 * kNanosPerSecond};
 
 // A core, driven by hand as the partition runtime would.
 class Driver {
@@ -173,7 +173,7 @@ CustomerEvent Import(const std::string& id, const std::string& owner) {
   return event;
 }
 
-// "member +tag -tag" or "member welcome code text".
+// "member +tag -tag", "member welcome code text" or "member left".
 std::vector<std::string> Names(const std::vector<Command>& commands) {
   std::vector<std::string> names;
   for (const Command& command : commands) {
@@ -184,6 +184,7 @@ std::vector<std::string> Names(const std::vector<Command>& commands) {
       absl::StrAppend(&name, " welcome ", command.welcome().welcome_code(), " ",
                       command.welcome().text());
     }
+    if (command.has_customer_left()) absl::StrAppend(&name, " left");
     names.push_back(std::move(name));
   }
   return names;
@@ -345,9 +346,26 @@ TEST(TaggingCoreTest, TagsAndWelcomesByChannelWithinTheCodesLife) {
     EXPECT_EQ(command.customer(), "wm1");
     EXPECT_EQ(command.profile_version(), 1u);
   }
-  EXPECT_EQ(driver.outbox()[0].target.partition, PartitionOf("ww1", kOptions.lanes));
+  EXPECT_EQ(driver.outbox()[0].target.partition, PartitionOf("ww1", 4));
   EXPECT_EQ(driver.outbox()[0].key, "ww1/amy/wm1");
   EXPECT_EQ(driver.Find()->follows(0).state(), "ch_01");
+}
+
+TEST(TaggingCoreTest, AReplayOfAMovedCorpSendsItsCommandsWhereTheyWent) {
+  TaggingOptions options = kOptions;
+  options.lanes = LaneMap(4, {{"ww1", 2}});
+  Driver before(options);
+  before.DefineChannel("ch_01", {"web"}, "Welcome!");
+  ASSERT_FALSE(before.Take(FollowEvent("e1", "follow_added", "ch_01", "WC1")).empty());
+  EXPECT_EQ(before.outbox()[0].target.partition, 2u);
+  options.lanes = LaneMap(4, {{"ww1", 3}});
+  Driver after(options);
+  after.DefineChannel("ch_01", {"web"}, "Welcome!");
+  for (const core::Decision& decision : before.journal()) after.Apply(decision);
+  EXPECT_EQ(after.outbox()[0].target.partition, 2u);
+  const size_t replayed = after.outbox().size();
+  ASSERT_FALSE(after.Take(FollowEvent("e2", "follow_added", "ch_01", "WC2")).empty());
+  EXPECT_EQ(after.outbox()[replayed].target.partition, 3u);
 }
 
 TEST(TaggingCoreTest, WelcomesOnlyWithACodeAndAText) {
@@ -387,7 +405,8 @@ TEST(TaggingCoreTest, TagsAFollowAnewThatWasDeletedAndComesBack) {
     driver.DefineChannel("ch_01", {"web"}, "");
     driver.DefineChannel("ch_02", {"shop"}, "");
     driver.Take(FollowEvent("e1", "follow_added", "ch_01"));
-    EXPECT_EQ(Names(driver.Take(FollowEvent("e2", end, "ch_01", "WC1"))), Strings{}) << end;
+    EXPECT_EQ(Names(driver.Take(FollowEvent("e2", end, "ch_01", "WC1"))),
+              end == std::string("follow_lost") ? Strings{"amy left"} : Strings{});
     EXPECT_EQ(driver.Find()->owner(), "") << end;
     EXPECT_EQ(Names(driver.Take(FollowEvent("e3", "follow_added", "ch_02"))), Strings{"amy +shop"})
         << end;
@@ -396,6 +415,23 @@ TEST(TaggingCoreTest, TagsAFollowAnewThatWasDeletedAndComesBack) {
     EXPECT_EQ(Names(driver.Take(FollowEvent("e5", "follow_added", "ch_02"))), Strings{"amy +shop"})
         << end << ": the new relation has no tags at WeCom";
   }
+}
+
+// Dispatch brakes campaigns after which many leave: once for each follow that the customer ends.
+TEST(TaggingCoreTest, TellsDispatchOnceWhenACustomerLeavesAMember) {
+  Driver driver;
+  driver.Take(FollowEvent("e1", "follow_added"));
+  const auto commands = driver.Take(FollowEvent("e2", "follow_lost"));
+  ASSERT_EQ(commands.size(), 1u);
+  EXPECT_EQ(commands[0].corp(), "ww1");
+  EXPECT_EQ(commands[0].member(), "amy");
+  EXPECT_EQ(commands[0].customer(), "wm1");
+  EXPECT_EQ(commands[0].customer_left().time_ns(), kSeconds * kNanosPerSecond);
+  EXPECT_TRUE(driver.Take(FollowEvent("e3", "follow_lost")).empty()) << "had left before";
+  driver.Take(FollowEvent("e4", "follow_added"));
+  EXPECT_TRUE(driver.Take(FollowEvent("e5", "follow_deleted")).empty()) << "the member's doing";
+  EXPECT_EQ(driver.Take(FollowEvent("e6", "follow_lost", "", "", "bob")).size(), 1u)
+      << "whoever followed before we looked";
 }
 
 TEST(TaggingCoreTest, BringsBackNoFormerTagsWithAnImport) {

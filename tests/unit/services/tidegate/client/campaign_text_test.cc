@@ -44,7 +44,9 @@ TEST(ParseCampaignFileTest, NamesWhatIsWrong) {
       {R"({"audience": "all", "variants": []})", "campaign_id is missing"},
       {R"({"campaign_id": 7, "audience": "all", "variants": []})", "campaign_id is not a string"},
       {R"({"campaign_id": "a", "audience": "all", "variants": [], "when": "now"})",
-       "\"when\" is not a key; known are campaign_id, audience, variants"},
+       "\"when\" is not a key; known are campaign_id, audience, variants, reminders"},
+      {R"({"campaign_id": "a", "audience": "all", "variants": [], "reminders": -1})",
+       "reminders is not a whole number from 0"},
       {R"({"campaign_id": "a", "audience": "all", "variants": [{"text": "x", "link_url": "y"}]})",
        "variants[0]: link_title is missing"},
   };

@@ -102,8 +102,10 @@ TEST_F(CliTest, EveryVerbsHelpHasAnExampleOfIt) {
                            "campaign create", "campaign plan",    "campaign explain",
                            "campaign launch", "campaign pause",   "campaign resume",
                            "campaign report", "campaign watch",   "campaign list",
-                           "quota list",      "doubt list",       "writeback status",
-                           "journal export",  "version"}) {
+                           "quota list",      "quota watch",      "quota acquire",
+                           "quota release",   "quota limits set", "quota limits show",
+                           "doubt list",      "writeback status", "journal export",
+                           "version"}) {
     std::vector<std::string> arguments = absl::StrSplit(verb, ' ');
     arguments.push_back("--help");
     EXPECT_EQ(Run(arguments), 0) << verb;
@@ -205,6 +207,14 @@ TEST_F(CliTest, AMutationIsRepeatedUnderOneRequestIdAndLogged) {
   EXPECT_EQ(Json().at("campaign").at("spec").at("campaign_id").as_string(), "spring");
   EXPECT_THAT(LogLines(),
               ElementsAre("create_campaign [\"spring\"] info", "create_campaign [\"spring\"] ok"));
+}
+
+TEST_F(CliTest, ACallThatAStoppingServerCancelledIsRepeated) {
+  server_.on_count = [](size_t nth) {
+    return nth == 1 ? grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED") : grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"segment", "count", "all", "--corp", "ww1", "--wait", "1"}), 0) << err_.str();
+  EXPECT_EQ(server_.counts().size(), 2u);
 }
 
 TEST_F(CliTest, ARefusedMutationIsLoggedAsFail) {

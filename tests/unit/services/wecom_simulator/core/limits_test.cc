@@ -45,11 +45,30 @@ TEST(LimitsTest, TheFileOfTheDemoIsAccepted) {
       "lockout_ms":5000}],"in_flight":[{"api":"add_msg_template","amount":4}],
       "http_deadline_ms":1000,"settle":{"user_timeout_ms":500,"hold_ms":1000,"list_lag_ms":500,
       "skew_ms":100,"factor":1.5,"list_gap_ms":500},
-      "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000}})");
+      "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000},
+      "harm":{"factor":2.5,"min_deletions":5},"audit":{"every_ms":1000}})");
   ASSERT_TRUE(limits.ok()) << limits.status();
   EXPECT_EQ(limits->hold_ms, 1000);
   EXPECT_EQ(limits->in_flight.at("add_msg_template"), 4);
   EXPECT_EQ(limits->in_flight.at("mark_tag"), 5);
+}
+
+TEST(LimitsTest, ACorpsRowsReplaceThoseOfTheirName) {
+  const auto limits = ParseLimits(R"({
+    "limits": [{"api": "*", "scope": "corp", "amount": 5, "window_ms": 100}],
+    "receive_quota": "1_per_day", "quiet_hours": {"from": "22:00", "to": "08:00"}, "weight": 3,
+    "corps": {"ww1": {"limits": [{"api": "mark_tag", "amount": 2, "calendar": "month"}],
+                      "in_flight": [{"api": "mark_tag", "amount": 9}], "weight": 2}}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  const auto own = limits->RowsFor("mark_tag", Scope::kCorp, "ww1");
+  ASSERT_EQ(own.size(), 1u);
+  EXPECT_EQ(own[0].calendar, Calendar::kMonth);
+  EXPECT_EQ(own[0].lockout_ms, int64_t{30} * 24 * 3600 * 1000);
+  EXPECT_EQ(limits->RowsFor("gettoken", Scope::kCorp, "ww1")[0].amount, 5);
+  EXPECT_EQ(limits->RowsFor("mark_tag", Scope::kCorp, "ww2")[0].amount, 5);
+  EXPECT_EQ(*limits->InFlight("mark_tag", "ww1"), 9);
+  EXPECT_EQ(*limits->InFlight("mark_tag", "ww2"), 5);
+  EXPECT_EQ(limits->InFlight("gettoken", "ww1"), nullptr);
 }
 
 TEST(LimitsTest, EachMistakeIsNamed) {
@@ -58,6 +77,15 @@ TEST(LimitsTest, EachMistakeIsNamed) {
     const char* named;
   } rows[] = {
       {"[]", "object"},
+      {R"({"corps":{"ww1":{"limit":[]}}})", "limit"},
+      {R"({"corps":{"ww1":{"limits":[{"api":"a","scope":"ip","amount":1,"window_ms":5}]}}})",
+       "scope"},
+      {R"({"limits":[{"api":"a","scope":"corp","amount":1,"window_ms":5,"cost":"people"}]})",
+       "cost"},
+      {R"({"limits":[{"api":"a","scope":"corp","amount":1,"window_ms":5,"calendar":"day"}]})",
+       "calendar"},
+      {R"({"receive_quota":"weekly"})", "receive_quota"},
+      {R"({"quiet_hours":{"from":"22:00"}})", "to"},
       {"{", "not JSON"},
       {R"({"limit":[]})", "\"limit\""},
       {R"({"limits":[{"api":"x","scope":"corp","amount":1,"window_ms":1,"burst":2}]})", "burst"},
@@ -67,6 +95,9 @@ TEST(LimitsTest, EachMistakeIsNamed) {
       {R"({"in_flight":[{"api":"x"}]})", "in_flight[0]"},
       {R"({"settle":{"hold":1}})", "\"hold\""},
       {R"({"settle":{"factor":0.5}})", "factor"},
+      {R"({"harm":{"factor":0.5}})", "factor"},
+      {R"({"harm":{"deletions":1}})", "deletions"},
+      {R"({"audit":{"every":1}})", "every"},
       {R"({"results":{"poll_ms":"soon"}})", "poll_ms"},
       {R"({"http_deadline_ms":1.5})", "http_deadline_ms"},
   };

@@ -63,12 +63,13 @@ class WecomCoreTest : public testing::Test {
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? *answer : json::object{};
   }
+  std::string ip_ = "10.0.0.1";  // that calls come from
   // Left unanswered: the permit stays out.
   Decision Open(const std::string& method, const std::string& target, const std::string& body) {
     const std::vector<std::string> parts = absl::StrSplit(target, absl::MaxSplits('?', 1));
-    return core_->OnRequest({method, absl::StrCat("/cgi-bin/", parts[0]),
-                             parts.size() > 1 ? parts[1] : "", body, "10.0.0.1"},
-                            now_);
+    return core_->OnRequest(
+        {method, absl::StrCat("/cgi-bin/", parts[0]), parts.size() > 1 ? parts[1] : "", body, ip_},
+        now_);
   }
   Decision OpenPost(const std::string& api, const std::string& body) {
     return Open("POST", absl::StrCat("externalcontact/", api, "?access_token=", token_), body);
@@ -111,6 +112,23 @@ class WecomCoreTest : public testing::Test {
   std::string token_;
   Decision last_;
 };
+
+TEST_F(WecomCoreTest, CallsFromAnAddressThatTheCorpDoesNotTrustAreRefused) {
+  const std::string create = Create("\"wm1\"");
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 0) << "until it is said, any is trusted";
+  Control("/control/trusted_ips", {{"corp_id", "ww"}, {"ips", json::array{"10.0.0.2"}}});
+  const json::object refused = Post("add_msg_template", create);
+  EXPECT_EQ(Code(refused), 60020);
+  EXPECT_THAT(Text(refused.at("errmsg").as_string()), HasSubstr("from ip: 10.0.0.1"));
+  EXPECT_EQ(last_.entry.verdict, "rejected");
+  EXPECT_EQ(last_.entry.ip, "10.0.0.1");
+  EXPECT_EQ(Code(Get("gettoken?corpid=ww&corpsecret=s")), 0);
+  ip_ = "10.0.0.2";
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 0);
+  Control("/control/trusted_ips", {{"corp_id", "ww"}, {"ips", json::array{}}});
+  EXPECT_EQ(Code(Post("add_msg_template", create)), 60020);
+  EXPECT_FALSE(core_->OnControl("/control/trusted_ips", {{"corp_id", "ww"}}, now_).ok());
+}
 
 TEST_F(WecomCoreTest, OneTokenPerAppUntilItExpires) {
   const std::string first = token_;
@@ -445,6 +463,30 @@ TEST_F(WecomCoreTest, MembersWhoNeverConfirmLeaveStatusNotSent) {
   EXPECT_FALSE(task.at("task_list").at(0).as_object().contains("send_time"));
 }
 
+TEST_F(WecomCoreTest, ThreeRemindersOfATaskInADayMakeMembersConfirmOrNot) {
+  CoreOptions options = Plain();
+  options.confirm_never = 1;
+  for (const int64_t confirm : {0, 1}) {
+    options.confirm_reminded = static_cast<double>(confirm);
+    Restart(options);
+    const std::string msgid =
+        Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+    const std::string task = absl::StrCat(R"({"msgid":")", msgid, "\"}");
+    EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), 41063) << "it is being distributed";
+    Advance(2'000);
+    for (const int64_t code : {0, 0, 0, 41094}) {
+      EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), code);
+      EXPECT_EQ(last_.entry.msgid, msgid);
+      Advance(600'000);
+    }
+    EXPECT_EQ(Post("get_groupmsg_task", task).at("task_list").at(0).at("status").as_int64(),
+              2 * confirm);
+    Advance(24 * 3'600'000 - 4 * 600'000);
+    token_ = Text(Get("gettoken?corpid=ww&corpsecret=s").at("access_token").as_string());
+    EXPECT_EQ(Code(Post("remind_groupmsg_send", task)), 0) << "the first is a day old";
+  }
+}
+
 TEST_F(WecomCoreTest, ACustomerWhoLeftBeforeTheConfirmationIsAFailedSend) {
   const std::string msgid =
       Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
@@ -456,6 +498,33 @@ TEST_F(WecomCoreTest, ACustomerWhoLeftBeforeTheConfirmationIsAFailedSend) {
   const json::object result =
       Post("get_groupmsg_send_result", absl::StrCat(R"({"userid":"amy","msgid":")", msgid, "\"}"));
   EXPECT_EQ(result.at("send_list").at(0).at("status").as_int64(), 2);
+}
+
+TEST_F(WecomCoreTest, WhatIsTakenBackIsNotConfirmedAnyMore) {
+  CoreOptions options = Plain();
+  options.confirm_mean_ms = 1'000'000;
+  Restart(options);
+  const std::string msgid =
+      Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+  const std::string body = absl::StrCat(R"({"msgid":")", msgid, "\"}");
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", R"({"msgid":"other"})")), 41047);
+  Advance(1'000);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 0);
+  EXPECT_EQ(last_.entry.msgid, msgid);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 41093);
+  Advance(10'000'000);
+  const json::object task = Post("get_groupmsg_task", body);
+  EXPECT_EQ(task.at("task_list").at(0).at("status").as_int64(), 0);
+}
+
+TEST_F(WecomCoreTest, WhatMembersHaveConfirmedIsNotTakenBack) {
+  const std::string msgid =
+      Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
+  Advance(10'000'000);
+  EXPECT_EQ(Code(Post("cancel_groupmsg_send", absl::StrCat(R"({"msgid":")", msgid, "\"}"))), 0);
+  const json::object result =
+      Post("get_groupmsg_send_result", absl::StrCat(R"({"userid":"amy","msgid":")", msgid, "\"}"));
+  EXPECT_EQ(result.at("send_list").at(0).at("status").as_int64(), 1);
 }
 
 TEST(KindOfTest, SharesComeOutAndStayTheSame) {

@@ -13,7 +13,11 @@ namespace {
 
 Limits OneRow(int64_t amount, int64_t window_ms, int64_t lockout_ms) {
   Limits limits;
-  limits.rows = {{"x", Scope::kCorp, amount, window_ms, lockout_ms}};
+  limits.rows = {{.api = "x",
+                  .scope = Scope::kCorp,
+                  .amount = amount,
+                  .window_ms = window_ms,
+                  .lockout_ms = lockout_ms}};
   return limits;
 }
 
@@ -32,6 +36,58 @@ TEST(WindowTest, AFixedWindowStartsAgainAtItsCellsBorder) {
   window.Count(1068);
   EXPECT_FALSE(window.HasRoom(1069));
   EXPECT_TRUE(window.HasRoom(1070));
+}
+
+TEST(WindowTest, ACallTakesWhatItCosts) {
+  for (const WindowKind kind : {WindowKind::kFixed, WindowKind::kSliding}) {
+    Window window(kind, 10, 100, 0);
+    EXPECT_FALSE(window.HasRoom(1000, 11));
+    window.Count(1000, 6);
+    EXPECT_TRUE(window.HasRoom(1050, 4));
+    EXPECT_FALSE(window.HasRoom(1050, 5));
+    window.Count(1050, 4);
+    EXPECT_FALSE(window.HasRoom(1099, 1));
+    EXPECT_TRUE(window.HasRoom(1100, 6));
+    EXPECT_EQ(window.HasRoom(1100, 7), kind == WindowKind::kFixed);
+  }
+}
+
+TEST(CalendarCountTest, DaysAndMonthsAreChinas) {
+  constexpr int64_t kHour = int64_t{3600} * 1'000'000'000;
+  // 2026-03-01 at midnight of China.
+  constexpr int64_t kMarch = int64_t{1'772'294'400} * 1'000'000'000;
+  CalendarCount day(Calendar::kDay, 3);
+  CalendarCount month(Calendar::kMonth, 3);
+  for (CalendarCount* count : {&day, &month}) {
+    count->Count(kMarch - 1, 3);
+    EXPECT_FALSE(count->HasRoom(kMarch - kHour, 1));
+    EXPECT_TRUE(count->HasRoom(kMarch, 3));
+    EXPECT_FALSE(count->HasRoom(kMarch, 4));
+    EXPECT_EQ(count->RestNs(kMarch - 1), 1);
+  }
+  EXPECT_EQ(day.RestNs(kMarch), 24 * kHour);
+  EXPECT_EQ(month.RestNs(kMarch), 31 * 24 * kHour);
+  day.Count(kMarch, 1);
+  EXPECT_FALSE(day.HasRoom(kMarch + 8 * kHour, 3)) << "midnight of Greenwich";
+}
+
+TEST(FrequencyTest, PeopleAndCorpsWithRowsOfTheirOwnAreCountedApart) {
+  const auto limits = ParseLimits(R"({
+    "limits": [{"api": "x", "scope": "corp", "amount": 5, "window_ms": 100, "cost": "person_times"},
+               {"api": "y", "scope": "corp", "amount": 9, "calendar": "day"}],
+    "corps": {"a": {"limits": [{"api": "x", "amount": 1, "window_ms": 100}]}}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  Frequency frequency(*limits, WindowKind::kSliding, 1);
+  EXPECT_TRUE(frequency.Count("x", "b", "ip", 0, 0, 5));
+  EXPECT_TRUE(frequency.Count("x", "b", "ip", 1, 0, 0)) << "for nobody";
+  EXPECT_FALSE(frequency.Count("x", "b", "ip", 2, 0, 1));
+  EXPECT_TRUE(frequency.Count("x", "a", "ip", 2, 0, 50));
+  EXPECT_FALSE(frequency.Count("x", "a", "ip", 3, 0, 0));
+  for (int i = 0; i < 9; ++i) EXPECT_TRUE(frequency.Count("y", "a", "ip", Ms(1), 0)) << i;
+  EXPECT_FALSE(frequency.Count("y", "a", "ip", Ms(1), 0));
+  // The rest of the day: of 1970 in China, begun at 16:00 of Greenwich.
+  EXPECT_FALSE(frequency.Count("y", "a", "ip", Ms(1) + 16 * Ms(3'600'000) - 1, 16 * Ms(3'600'000)));
+  EXPECT_TRUE(frequency.Count("y", "a", "ip", Ms(1) + 16 * Ms(3'600'000), 16 * Ms(3'600'000)));
 }
 
 // Every accepted call is checked against the plain definition of the two kinds; every refused one

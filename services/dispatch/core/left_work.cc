@@ -1,0 +1,89 @@
+#include "services/dispatch/core/left_work.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace tidegate::dispatch {
+namespace {
+
+using Phase = CampaignCallState::Phase;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_COLLECTING;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
+
+size_t OpenCalls(const CampaignState& campaign) {
+  return static_cast<size_t>(std::count_if(
+      campaign.calls.begin(), campaign.calls.end(),
+      [](const CampaignCallState& call) { return !call.final || call.phase == Phase::kParked; }));
+}
+
+bool Ran(const CampaignState& campaign) {
+  return campaign.phase == CAMPAIGN_PHASE_RUNNING || campaign.phase == CAMPAIGN_PHASE_COLLECTING;
+}
+
+void AddCampaigns(const CampaignBook& campaigns, const std::string& corp,
+                  std::vector<std::string>* what) {
+  const auto& all = campaigns.campaigns();
+  for (auto it = all.lower_bound({corp, ""}); it != all.end() && it->first.first == corp; ++it) {
+    const auto& [key, campaign] = *it;
+    const size_t calls = OpenCalls(campaign);
+    if (calls > 0 || (Ran(campaign) && !IsMessageCampaign(key.second))) {
+      what->push_back(absl::StrCat("campaign ", key.second, ": ", calls, " calls without an end"));
+    } else if (campaigns.HasAudience(key)) {
+      what->push_back(absl::StrCat("campaign ", key.second, ": an audience that was not sent to"));
+    }
+  }
+}
+
+// Their keys would be unknown in another lane, and the same message would be sent again.
+std::map<std::string, size_t> KnownMessages(const MessageBook& messages, const Now& now) {
+  std::map<std::string, size_t> known;
+  for (const auto& [position, batch] : messages.batches()) {
+    const bool recent = batch.messages.received_ns() + MessageBook::kKeyKeptNs > now.wall_ns;
+    if (recent || batch.open > 0) known[batch.corp] += batch.touches.size();
+  }
+  return known;
+}
+
+// Another lane does not know of these calls and would go beyond the corp's limits.
+void AddLastCall(const AddressTrust& trust, const wecom_table::Limits& limits,
+                 const std::string& corp, const Now& now, std::vector<std::string>* what) {
+  int64_t longest_ns = 0;
+  for (const wecom_table::WindowLimit& window : limits.windows) {
+    if (window.scope != wecom_table::Scope::kCorp) continue;
+    longest_ns = std::max({longest_ns, window.window_ns, window.lockout_ns});
+  }
+  const int64_t last_ns = trust.LastCallWallNs(corp);
+  if (last_ns == 0 || last_ns + longest_ns <= now.wall_ns) return;
+  what->push_back(absl::StrCat("calls that its limits count for another ",
+                               (last_ns + longest_ns - now.wall_ns) / kNanosPerSecond + 1, " s"));
+}
+
+}  // namespace
+
+std::vector<LeftWork> FindLeftWork(const LaneBooks& books, const wecom_table::Limits& limits,
+                                   const std::map<std::string, uint32_t>& elsewhere,
+                                   const Now& now) {
+  std::vector<LeftWork> left;
+  if (elsewhere.empty()) return left;
+  const auto commands = books.commands.OpenByCorp();
+  const auto messages = KnownMessages(books.messages, now);
+  for (const auto& [corp, lane] : elsewhere) {
+    std::vector<std::string> what;
+    AddCampaigns(books.campaigns, corp, &what);
+    if (const auto open = commands.find(corp); open != commands.end()) {
+      what.push_back(absl::StrCat(open->second, " tag changes and welcomes"));
+    }
+    if (const auto known = messages.find(corp); known != messages.end()) {
+      what.push_back(absl::StrCat(
+          known->second, " messages that are open or younger than 24 h: their keys count"));
+    }
+    AddLastCall(books.trust, limits, corp, now, &what);
+    for (std::string& text : what) {
+      left.push_back({.corp = corp, .lane = lane, .what = std::move(text)});
+    }
+  }
+  return left;
+}
+
+}  // namespace tidegate::dispatch

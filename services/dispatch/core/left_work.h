@@ -1,0 +1,38 @@
+// What keeps a corp from being moved to another lane: work that this lane alone knows of.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/wecom_table/limits.h"
+#include "services/dispatch/core/address_trust.h"
+#include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/command_book.h"
+#include "services/dispatch/core/message_book.h"
+
+namespace tidegate::dispatch {
+
+struct LeftWork {
+  std::string corp;
+  uint32_t lane = 0;  // that the corp is in now
+  std::string what;   // "campaign spring: 12 calls", for people
+};
+
+struct LaneBooks {
+  const CampaignBook& campaigns;
+  const CommandBook& commands;
+  const MessageBook& messages;
+  const AddressTrust& trust;
+};
+
+// Of the corps in `elsewhere` (corp -> lane): what is open here, messages whose keys are still
+// known, and calls that the corp's limits still count. Empty = they are drained. Looks at all work
+// of these corps: for the start.
+std::vector<LeftWork> FindLeftWork(const LaneBooks& books, const wecom_table::Limits& limits,
+                                   const std::map<std::string, uint32_t>& elsewhere,
+                                   const Now& now);
+
+}  // namespace tidegate::dispatch

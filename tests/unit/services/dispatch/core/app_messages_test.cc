@@ -1,0 +1,408 @@
+// Messages of a corp's app to members: the core of dispatch against the simulated WeCom's core,
+// whose witness entries tell who got what.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "services/dispatch/core/dispatch_core.h"
+#include "services/wecom_simulator/core/wecom_core.h"
+
+namespace tidegate::dispatch {
+namespace {
+
+namespace json = boost::json;
+using ::tidegate::log::v1::Command;
+using ::tidegate::log::v1::Fence;
+using ::tidegate::log::v1::LedgerRecord;
+using ::tidegate::log::v1::RecordHeader;
+
+constexpr int64_t kSecond = kNanosPerSecond;
+constexpr int64_t kMinute = 60 * kSecond;
+constexpr char kCorp[] = "ww1";
+
+struct Said {
+  std::string key;
+  std::string member;
+  std::string text = "hello";
+  std::string link;
+};
+
+class AppMessagesTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Begin(wecom_table::DefaultLimits()); }
+
+  void Begin(wecom_table::Limits limits) {
+    limits_ = std::move(limits);
+    core_ = NewCore();
+    core_->OnCalls([this](std::vector<CallToMake> calls) {
+      for (CallToMake& call : calls) calls_.push_back(std::move(call));
+    });
+    Fenced("a", "boot");
+    json::array members;
+    for (int i = 0; i < 20; ++i) members.push_back(json::value(absl::StrCat("m", i)));
+    ASSERT_TRUE(wecom_
+                    .OnControl("/control/seed",
+                               {{"corp_id", kCorp},
+                                {"apps", {{{"agent_id", 1000002}, {"secret", "s"}}}},
+                                {"members", members}},
+                               now_)
+                    .ok());
+    const auto token = wecom_.OnRequest(
+        {"GET", "/cgi-bin/gettoken", absl::StrCat("corpid=", kCorp, "&corpsecret=s"), "", "ip"},
+        now_);
+    wecom_.OnAnswered(token.request_id, now_);
+    token_ = json::parse(token.body).as_object().at("access_token").as_string().c_str();
+  }
+  std::unique_ptr<DispatchCore> NewCore() const {
+    return std::make_unique<DispatchCore>(
+        DispatchOptions{.lane = 0, .partitions = 1, .agent_ids = {{kCorp, "1000002"}}}, &limits_);
+  }
+
+  void Fold(DispatchCore* core, uint64_t position, const Command& command) {
+    log::StoredRecord record{.offset = position};
+    record.record.value = command.SerializeAsString();
+    core->Fold({log::Topic::kCommands, 0}, record, RecordHeader());
+  }
+  void Send(const std::vector<Said>& all) {
+    Command command;
+    command.set_corp(kCorp);
+    auto* batch = command.mutable_message_batch();
+    batch->set_received_ns(now_.wall_ns);
+    for (const Said& said : all) {
+      auto* message = batch->add_messages();
+      message->set_key(said.key);
+      message->set_member(said.member);
+      message->set_message_class(::tidegate::log::v1::MESSAGE_CLASS_BULK);
+      message->set_content(static_cast<uint32_t>(batch->contents_size()));
+      auto* content = batch->add_contents();
+      content->set_text(said.text);
+      content->set_link_url(said.link);
+      if (!said.link.empty()) content->set_link_title("title");
+    }
+    Fold(core_.get(), commands_.size(), command);
+    commands_.push_back(command);
+  }
+  void Fenced(const std::string& owner, const std::string& boot_id) {
+    Fence fence;
+    fence.set_owner(owner);
+    fence.set_boot_id(boot_id);
+    fence.set_predecessor_dead(true);
+    fence.set_raw_time_ns(now_.raw_ns);
+    fence.set_wall_time_ns(now_.wall_ns);
+    core_->ApplyFence(fence, ++epoch_);
+    calls_.clear();
+    const uint64_t epoch = epoch_;
+    journal_.push_back([fence, epoch](DispatchCore* core) { core->ApplyFence(fence, epoch); });
+  }
+  void After(int64_t ns) {
+    now_.wall_ns += ns;
+    now_.raw_ns += ns;
+    now_.boot_ns += ns;
+  }
+  void Apply(const core::Decision& decision) {
+    const core::ApplyContext context{
+        .epoch = epoch_, .decided_time_ns = now_.wall_ns, .live = true};
+    LedgerRecord record;
+    ASSERT_TRUE(record.ParseFromString(decision.value));
+    if (record.has_attempt()) attempts_.push_back(record.attempt());
+    core_->Apply("", decision.value, context, &outbox_);
+    journal_.push_back([value = decision.value, context](DispatchCore* core) {
+      core::ApplyContext replayed = context;
+      replayed.live = false;
+      std::vector<core::OutboxRecord> outbox;
+      core->Apply("", value, replayed, &outbox);
+    });
+  }
+  // One batch after another until nothing is left to decide now.
+  void Tick() {
+    while (true) {
+      std::vector<core::Decision> batch;
+      while (auto decision = core_->Decide({}, now_)) batch.push_back(*std::move(decision));
+      if (batch.empty()) return;
+      for (const core::Decision& decision : batch) Apply(decision);
+      core_->EndBatch();
+      core_->Release(now_);
+    }
+  }
+  // WeCom takes the oldest call that left; `lost`: its answer does not come back.
+  std::string Deliver(bool lost = false) {
+    const CallToMake call = std::move(calls_.front());
+    calls_.erase(calls_.begin());
+    auto decision = wecom_.OnRequest(
+        {"POST", "/cgi-bin/message/send", absl::StrCat("access_token=", token_), call.body, "ip"},
+        now_);
+    wecom_.OnAnswered(decision.request_id, now_);
+    witness_.push_back(decision.entry);
+    Answer(call, lost ? "" : decision.body);
+    return call.body;
+  }
+  void Answer(const CallToMake& call, const std::string& body) {
+    CallAnswer answer;
+    answer.call_id = call.call_id;
+    answer.attempt = call.attempt;
+    answer.bytes_written = true;
+    answer.answered = !body.empty();
+    answer.http_status = 200;
+    answer.body = body;
+    answer.completed = now_;
+    auto outcome = core_->Decide({.local = &answer}, now_);
+    ASSERT_TRUE(outcome.has_value());
+    Apply(*outcome);
+    core_->EndBatch();
+    core_->Release(now_);
+  }
+  // For so long, all calls answered at once.
+  void Run(int64_t ns, int64_t step_ns = 100 * kNanosPerMilli) {
+    for (int64_t passed = 0; passed < ns; passed += step_ns) {
+      Tick();
+      while (!calls_.empty()) {
+        Deliver();
+        Tick();
+      }
+      After(step_ns);
+    }
+  }
+  MessageState StateOf(const std::string& key) {
+    const auto ref = core_->messages().Find(kCorp, key);
+    EXPECT_TRUE(ref.has_value()) << key;
+    return core_->messages().BatchOf(*ref).touches[ref->index].state;
+  }
+  // How often each member got something.
+  std::map<std::string, int> Delivered() const {
+    std::map<std::string, int> delivered;
+    for (const auto& entry : witness_) {
+      for (const std::string& member : entry.delivered) ++delivered[member];
+    }
+    return delivered;
+  }
+  std::string HashOf(const DispatchCore& core) const {
+    core::StateHash hash;
+    core.AddStateTo(&hash, now_.raw_ns);
+    return hash.Hex();
+  }
+  void ExpectReplayGivesTheSame() {
+    const auto replayed = NewCore();
+    for (uint64_t i = 0; i < commands_.size(); ++i) Fold(replayed.get(), i, commands_[i]);
+    for (const auto& record : journal_) record(replayed.get());
+    EXPECT_EQ(HashOf(*replayed), HashOf(*core_));
+  }
+
+  wecom_table::Limits limits_;
+  std::unique_ptr<DispatchCore> core_;
+  wecom_simulator::WecomCore wecom_{wecom_simulator::CoreOptions()};
+  std::string token_;
+  Now now_{.wall_ns = 1'790'000'000 * kSecond, .raw_ns = 1000 * kSecond, .boot_ns = 1000 * kSecond};
+  uint64_t epoch_ = 0;
+  std::vector<Command> commands_;
+  std::vector<std::function<void(DispatchCore*)>> journal_;
+  std::vector<CallToMake> calls_;
+  std::vector<::tidegate::log::v1::Attempt> attempts_;
+  std::vector<wecom_simulator::WitnessEntry> witness_;
+  std::vector<core::OutboxRecord> outbox_;
+};
+
+TEST_F(AppMessagesTest, MembersOfOneContentShareACallAndEndWithItsAnswer) {
+  Send(
+      {{.key = "a", .member = "m1"}, {.key = "b", .member = "m2"}, {.key = "c", .member = "gone"}});
+  Send({{.key = "d", .member = "m1", .text = "card", .link = "https://e.com"}});
+  Run(3 * kSecond);
+  ASSERT_EQ(witness_.size(), 2u);
+  EXPECT_EQ(witness_[0].recipients, (std::vector<std::string>{"m1", "m2", "gone"}));
+  for (const char* key : {"a", "b", "d"}) EXPECT_EQ(StateOf(key), MessageState::kSent) << key;
+  EXPECT_EQ(StateOf("c"), MessageState::kFailList);
+  EXPECT_EQ(attempts_[0].api(), "message_send");
+  for (size_t i = 0; i < witness_.size(); ++i) EXPECT_EQ(witness_[i].marker, attempts_[i].marker());
+  EXPECT_TRUE(outbox_.empty()) << "tagging knows of customers only";
+  ExpectReplayGivesTheSame();
+}
+
+TEST_F(AppMessagesTest, ACallHoldsAThousandMembers) {
+  std::vector<Said> all;
+  for (int i = 0; i < 1001; ++i) {
+    all.push_back({.key = absl::StrCat("k", i), .member = absl::StrCat("x", i)});
+  }
+  all.push_back({.key = "again", .member = "x0"});
+  Send(all);
+  After(kSecond);
+  Tick();
+  std::vector<size_t> sizes;
+  for (const CallToMake& call : calls_) {
+    sizes.push_back(std::count(call.body.begin(), call.body.end(), '|') + 1);
+  }
+  EXPECT_EQ(sizes, (std::vector<size_t>{1000, 2}));
+}
+
+TEST_F(AppMessagesTest, ARepeatHasTheVeryBytesOfTheFirstAttempt) {
+  for (const char* link : {"", "https://e.com/a?b=c"}) {
+    witness_.clear();
+    const std::string key = absl::StrCat("k", link);
+    Send({{.key = key, .member = "m1", .link = link},
+          {.key = key + "2", .member = "m2", .link = link}});
+    Run(kSecond);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u);
+    const std::string first = Deliver(/*lost=*/true);
+    EXPECT_EQ(StateOf(key), MessageState::kInDoubt);
+    After(10 * kSecond);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u);
+    const std::string second = Deliver();
+    EXPECT_EQ(first, second);
+    EXPECT_EQ(attempts_.back().request_sha256(), attempts_[attempts_.size() - 2].request_sha256());
+    ASSERT_EQ(witness_.size(), 2u);
+    EXPECT_TRUE(witness_[1].duplicate);
+    EXPECT_TRUE(witness_[1].delivered.empty());
+    EXPECT_EQ(StateOf(key), MessageState::kSent);
+  }
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 1}, {"m2", 1}}));
+  ExpectReplayGivesTheSame();
+}
+
+TEST_F(AppMessagesTest, TwoMessagesOfOneContentToOneMemberBothReachIt) {
+  Send({{.key = "a", .member = "m1"}, {.key = "b", .member = "m1"}});
+  Run(5 * kSecond);
+  Send({{.key = "c", .member = "m1"}});
+  Run(5 * kSecond);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 3}}));
+}
+
+// Repeated until ten minutes before WeCom forgets what it has sent, whichever clock says so.
+TEST_F(AppMessagesTest, NothingIsRepeatedNearTheEndOfTheCheckForDuplicates) {
+  struct Jump {
+    const char* what;
+    int64_t wall_ns, boot_ns;
+    bool parked;
+  };
+  constexpr int64_t kEnd = 20 * kMinute;
+  int number = 0;
+  for (const Jump& jump : {Jump{"just before", kEnd - kSecond, kEnd - kSecond, false},
+                           {"both", kEnd, kEnd, true},
+                           {"wall clock set ahead", kEnd, kMinute, true},
+                           {"wall clock set back", -kEnd, kEnd, true}}) {
+    SCOPED_TRACE(jump.what);
+    const std::string key = absl::StrCat("k", ++number);
+    Send({{.key = key, .member = "m1"}});
+    After(kSecond);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u);
+    Deliver(/*lost=*/true);
+    now_.wall_ns += jump.wall_ns;
+    now_.boot_ns += jump.boot_ns;
+    now_.raw_ns += kMinute;
+    Tick();
+    EXPECT_EQ(calls_.size(), jump.parked ? 0u : 1u);
+    EXPECT_EQ(StateOf(key), jump.parked ? MessageState::kParked : MessageState::kInDoubt);
+    if (!jump.parked) Deliver();
+    now_.wall_ns = std::max(now_.wall_ns, 1'790'000'000 * kSecond);
+  }
+  ExpectReplayGivesTheSame();
+}
+
+TEST_F(AppMessagesTest, ARebootLeavesTheWallClockAndADoubtGoesOnByIt) {
+  Send({{.key = "a", .member = "m1"}, {.key = "b", .member = "m2", .text = "other"}});
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 2u);
+  Deliver(/*lost=*/true);
+  now_.wall_ns += kMinute;
+  now_.raw_ns = now_.boot_ns = kSecond;
+  Fenced("b", "other boot");
+  Tick();
+  EXPECT_EQ(calls_.size(), 2u) << "the lost one too";
+  while (!calls_.empty()) Deliver();
+  EXPECT_EQ(StateOf("a"), MessageState::kSent);
+  EXPECT_EQ(StateOf("b"), MessageState::kSent);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 1}, {"m2", 1}}));
+  ExpectReplayGivesTheSame();
+}
+
+// WeCom would take other bytes for another message.
+TEST_F(AppMessagesTest, ADoubtIsParkedWhereTheBytesCannotBeMadeAgain) {
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  Deliver(/*lost=*/true);
+  limits_.app_messages.duplicate_check_ns *= 2;  // in the body
+  After(kMinute);
+  Tick();
+  EXPECT_TRUE(calls_.empty());
+  EXPECT_TRUE(core_->NextTickRawNs(now_).has_value());
+  Tick();
+  EXPECT_EQ(StateOf("a"), MessageState::kParked);
+  EXPECT_EQ(witness_.size(), 1u);
+}
+
+TEST_F(AppMessagesTest, ARefusalAfterADoubtTellsNothingAboutTheFirstAttempt) {
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  Deliver(/*lost=*/true);
+  for (const char* body : {R"({"errcode":60011})", R"({"errcode":45033})", R"({"errcode":-1})"}) {
+    After(kMinute);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u) << body;
+    Answer(std::exchange(calls_, {}).front(), body);
+    EXPECT_EQ(StateOf("a"), MessageState::kInDoubt) << body;
+  }
+  After(kMinute);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  Deliver();
+  EXPECT_EQ(StateOf("a"), MessageState::kSent);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 1}}));
+}
+
+// WeCom drops what is too much for a member, and answers as if it had not.
+TEST_F(AppMessagesTest, PeopleAreCountedAndWhatIsDeliveredIsWhatWasSent) {
+  std::vector<Said> all;
+  for (int i = 0; i < 100; ++i) {
+    all.push_back({.key = absl::StrCat("same", i), .member = "m0"});
+    all.push_back({.key = absl::StrCat("own", i), .member = "m1", .text = absl::StrCat("n", i)});
+    all.push_back({.key = absl::StrCat("one", i), .member = absl::StrCat("m", i % 18 + 2)});
+  }
+  Send(all);
+  Run(8 * kMinute, 500 * kNanosPerMilli);
+  for (const auto& entry : witness_) EXPECT_TRUE(entry.over_frequency.empty());
+  for (const Said& said : all) EXPECT_EQ(StateOf(said.key), MessageState::kSent) << said.key;
+  EXPECT_EQ(Delivered().at("m0"), 100);
+  EXPECT_EQ(Delivered().at("m1"), 100);
+  ExpectReplayGivesTheSame();
+}
+
+TEST_F(AppMessagesTest, AMemberWhoIsFullHoldsUpNobodyElse) {
+  std::vector<Said> all;
+  for (int i = 0; i < 40; ++i) all.push_back({.key = absl::StrCat("k", i), .member = "m0"});
+  Send(all);
+  Run(10 * kSecond);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m0", 30}}));
+  Send({{.key = "other", .member = "m1"}});
+  Run(3 * kSecond);
+  EXPECT_EQ(StateOf("other"), MessageState::kSent);
+}
+
+TEST_F(AppMessagesTest, AKillForgetsNoMessageOfAMember) {
+  std::vector<Said> all;
+  for (int i = 0; i < 60; ++i) {
+    all.push_back({.key = absl::StrCat("k", i), .member = "m0", .text = absl::StrCat("n", i)});
+  }
+  Send(all);
+  After(kSecond);
+  Tick();
+  for (int i = 0; i < 3; ++i) Deliver(/*lost=*/i == 1);
+  Fenced("b", "boot");
+  Run(6 * kMinute, 500 * kNanosPerMilli);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m0", 60}}));
+  for (const auto& entry : witness_) EXPECT_TRUE(entry.over_frequency.empty());
+  ExpectReplayGivesTheSame();
+}
+
+}  // namespace
+}  // namespace tidegate::dispatch
