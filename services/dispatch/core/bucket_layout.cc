@@ -160,7 +160,7 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
     for (uint32_t w = 0; w < place.count; ++w) {
       known.push_back({.cost = place.cost,
                        .window_ns = own.kind.windows[place.first + w].window_ns,
-                       .past = buckets_.PastOf(own.ids[i], w, raw_ns)});
+                       .past = buckets_.PastOf(own.ids[i], w, clock_.last_raw_ns())});
     }
   }
   // Of the shortest window that is no shorter, else of the longest.
@@ -175,7 +175,16 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
         best = &each;
       }
     }
-    return best != nullptr ? best->past : std::vector<TokenBuckets::Past>();
+    if (best == nullptr) return std::vector<TokenBuckets::Past>();
+    std::vector<TokenBuckets::Past> past = best->past;
+    // Those that may have been returned by somebody's look: a replay, which looks at nothing, does
+    // not have them either.
+    if (best->window_ns != window_ns) {
+      std::erase_if(past, [&](const TokenBuckets::Past& each) {
+        return each.ended_ns + best->window_ns < raw_ns;
+      });
+    }
+    return past;
   };
 
   // Calendars first: they read the buckets as they were.
@@ -195,7 +204,9 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
     for (const auto& past : past_of(limit.cost, kNever)) used += past.tokens;
     calendar.Take(buckets_.under_way(like) - buckets_.in_doubt(like));
     calendar.Reserve(buckets_.reserved(like));
-    calendar.Charge(clock_.At(raw_ns), used);
+    calendar.Charge({.earliest_ns = clock_.At(clock_.last_raw_ns()).earliest_ns,
+                     .latest_ns = clock_.At(std::max(raw_ns, clock_.last_raw_ns())).latest_ns},
+                    used);
   }
   own.calendars = std::move(calendars);
 

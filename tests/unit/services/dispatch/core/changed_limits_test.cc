@@ -85,6 +85,14 @@ TEST_F(ChangedLimitsTest, AnotherLengthBeginsWithWhatIsRemembered) {
   EXPECT_EQ(buckets_.Rows("c1", now)[1].tokens, 3) << "no longer window was there";
 }
 
+TEST_F(ChangedLimitsTest, AWallClockThatWasSetReturnsNothing) {
+  buckets_.See(kSecond, kSecond);
+  for (int i = 0; i < 10; ++i) Call(kSecond);
+  Set(Windows({{10, 1000}, {40, 10'000}}), 3600 * kSecond);
+  EXPECT_FALSE(Check(kSecond + 100 * kMilli).allowed);
+  EXPECT_TRUE(Check(2100 * kMilli).allowed);
+}
+
 TEST_F(ChangedLimitsTest, CallsUnderWayStayUnderWayWhateverCounts) {
   for (int i = 0; i < 4; ++i) buckets_.Take(route());
   buckets_.HoldUntil(route(), 5 * kSecond);
