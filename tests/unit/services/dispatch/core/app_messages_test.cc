@@ -42,6 +42,7 @@ class AppMessagesTest : public ::testing::Test {
   void Begin(wecom_table::Limits limits) {
     limits_ = std::move(limits);
     core_ = NewCore();
+    journal_.clear();
     core_->OnCalls([this](std::vector<CallToMake> calls) {
       for (CallToMake& call : calls) calls_.push_back(std::move(call));
     });
@@ -49,16 +50,16 @@ class AppMessagesTest : public ::testing::Test {
     json::array members;
     for (int i = 0; i < 20; ++i) members.push_back(json::value(absl::StrCat("m", i)));
     ASSERT_TRUE(wecom_
-                    .OnControl("/control/seed",
-                               {{"corp_id", kCorp},
-                                {"apps", {{{"agent_id", 1000002}, {"secret", "s"}}}},
-                                {"members", members}},
-                               now_)
+                    ->OnControl("/control/seed",
+                                {{"corp_id", kCorp},
+                                 {"apps", {{{"agent_id", 1000002}, {"secret", "s"}}}},
+                                 {"members", members}},
+                                now_)
                     .ok());
-    const auto token = wecom_.OnRequest(
+    const auto token = wecom_->OnRequest(
         {"GET", "/cgi-bin/gettoken", absl::StrCat("corpid=", kCorp, "&corpsecret=s"), "", "ip"},
         now_);
-    wecom_.OnAnswered(token.request_id, now_);
+    wecom_->OnAnswered(token.request_id, now_);
     token_ = json::parse(token.body).as_object().at("access_token").as_string().c_str();
   }
   std::unique_ptr<DispatchCore> NewCore() const {
@@ -136,10 +137,10 @@ class AppMessagesTest : public ::testing::Test {
   std::string Deliver(bool lost = false) {
     const CallToMake call = std::move(calls_.front());
     calls_.erase(calls_.begin());
-    auto decision = wecom_.OnRequest(
+    auto decision = wecom_->OnRequest(
         {"POST", "/cgi-bin/message/send", absl::StrCat("access_token=", token_), call.body, "ip"},
         now_);
-    wecom_.OnAnswered(decision.request_id, now_);
+    wecom_->OnAnswered(decision.request_id, now_);
     witness_.push_back(decision.entry);
     Answer(call, lost ? "" : decision.body);
     return call.body;
@@ -197,7 +198,8 @@ class AppMessagesTest : public ::testing::Test {
 
   wecom_table::Limits limits_;
   std::unique_ptr<DispatchCore> core_;
-  wecom_simulator::WecomCore wecom_{wecom_simulator::CoreOptions()};
+  std::unique_ptr<wecom_simulator::WecomCore> wecom_ =
+      std::make_unique<wecom_simulator::WecomCore>(wecom_simulator::CoreOptions());
   std::string token_;
   Now now_{.wall_ns = 1'790'000'000 * kSecond, .raw_ns = 1000 * kSecond, .boot_ns = 1000 * kSecond};
   uint64_t epoch_ = 0;
@@ -374,6 +376,36 @@ TEST_F(AppMessagesTest, PeopleAreCountedAndWhatIsDeliveredIsWhatWasSent) {
   for (const Said& said : all) EXPECT_EQ(StateOf(said.key), MessageState::kSent) << said.key;
   EXPECT_EQ(Delivered().at("m0"), 100);
   EXPECT_EQ(Delivered().at("m1"), 100);
+  ExpectReplayGivesTheSame();
+}
+
+// 45009 would lock the api until midnight.
+TEST_F(AppMessagesTest, APersonTimesLimitOfTheDayIsNeverPassedAndTheRestWaitsForMidnight) {
+  const std::string limits =
+      R"({"limits":[{"api":"message_send","scope":"corp","amount":25,"cost":"person_times",)"
+      R"("calendar":"day"}]})";
+  wecom_simulator::CoreOptions options;
+  options.limits = *wecom_simulator::ParseLimits(limits);
+  wecom_ = std::make_unique<wecom_simulator::WecomCore>(options);
+  Begin(*wecom_table::ParseLimits(limits));
+  std::vector<Said> all;
+  for (int i = 0; i < 40; ++i) {
+    all.push_back({.key = absl::StrCat("k", i),
+                   .member = absl::StrCat("m", i % 20),
+                   .text = absl::StrCat("text ", i / 10)});
+  }
+  Send(all);
+  Run(kMinute);
+  const auto delivered_to = [this] {
+    size_t people = 0;
+    for (const auto& entry : witness_) people += entry.delivered.size();
+    return people;
+  };
+  EXPECT_EQ(delivered_to(), 20u) << "two calls of ten; a third one would be too much";
+  Run(3 * 60 * kMinute, kMinute);
+  EXPECT_EQ(delivered_to(), 40u);
+  for (const auto& entry : witness_) EXPECT_EQ(entry.errcode, 0);
+  for (const Said& said : all) EXPECT_EQ(StateOf(said.key), MessageState::kSent) << said.key;
   ExpectReplayGivesTheSame();
 }
 
