@@ -101,6 +101,7 @@ Service::Service(const Config& config, const process::Environment& environment)
     Lane lane;
     lane.number = n;
     lane.core = std::make_unique<DispatchCore>(OptionsOf(n, config_, environment), &config_.limits);
+    lane.core->Hold(true);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();
     runtime::RunnerOptions options = process::OwnedRunner(environment, {log::Topic::kLedger, n});
@@ -109,12 +110,11 @@ Service::Service(const Config& config, const process::Environment& environment)
                              {.at = {log::Topic::kCommands, n}}};
     options.after_turn =
         [this, n, core = lane.core.get(), waiting = lane.waiting.get(),
-         watchers = lane.watchers.get(), look_raw_ns = int64_t{0}, publish_raw_ns = int64_t{0},
+         watchers = lane.watchers.get(), checked = false, look_raw_ns = int64_t{0},
+         publish_raw_ns = int64_t{0},
          stage = environment.metrics->MakeStage("dispatch", n)](const Now& now) mutable {
-          if (!core->left_work().empty()) {
-            TellLeftWork(n, core->left_work());
-            environment_.on_end(PartitionRunner::State::kFailed);
-          }
+          if (!std::exchange(checked, true)) CheckLane(n, core);
+          if (lanes_checked_.load() == lanes_.size()) core->Hold(false);
           waiting->Check(now);
           std::erase_if(*watchers, [&](auto& watch) { return !watch(now); });
           if (now.raw_ns >= look_raw_ns) {
@@ -212,12 +212,22 @@ void Service::LookForFormerOwners(uint32_t lane) {
   }
 }
 
-// A lane that has nothing to do tells nothing: it is woken, for the next page.
-void Service::PublishMetrics() {
+void Service::CheckLane(uint32_t lane, DispatchCore* core) {
+  if (!core->left_work().empty()) {
+    TellLeftWork(lane, core->left_work());
+    environment_.on_end(PartitionRunner::State::kFailed);
+  }
+  if (++lanes_checked_ == lanes_.size()) WakeLanes();
+}
+
+void Service::WakeLanes() {
   for (const Lane& lane : lanes_) {
     (void)lane.thread->runner().PostQuery([](const absl::Status&, const Now&) {});
   }
 }
+
+// A lane that has nothing to do tells nothing: it is woken, for the next page.
+void Service::PublishMetrics() { WakeLanes(); }
 
 void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
   metrics::Metrics& metrics = *environment_.metrics;

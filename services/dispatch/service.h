@@ -1,6 +1,7 @@
 // Wiring of dispatch: one core, one thread and one caller per egress lane, and the RPC handler.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -45,12 +46,17 @@ class Service final : public process::Service {
  private:
   Service(const Config& config, const process::Environment& environment);
   void PublishLane(uint32_t lane, DispatchCore& core, const Now& now);
+  void WakeLanes();
+  // Ends the process if the lane has something of other lanes' corps. No lane sends before all of
+  // this process have passed.
+  void CheckLane(uint32_t lane, DispatchCore* core);
   // Finds out which former owners of the lane have ended, now and then.
   void LookForFormerOwners(uint32_t lane);
 
   const Config config_;
   const process::Environment environment_;
   std::vector<Lane> lanes_;
+  std::atomic<size_t> lanes_checked_{0};
   std::unique_ptr<AudiencePreview> preview_;
   std::unique_ptr<Handler> handler_;
   std::unique_ptr<QuotaHandler> quota_handler_;

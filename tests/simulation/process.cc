@@ -13,8 +13,8 @@ using State = runtime::PartitionRunner::State;
 Process::Process(int id, log::Log* log, const wecom_table::Limits* limits, OnCalls on_calls)
     : id_(id), owner_(absl::StrCat("process ", id)) {
   for (uint32_t p = 0; p < kPartitions; ++p) {
-    tagging_.push_back(std::make_unique<tagging::TaggingCore>(
-        tagging::TaggingOptions{.partition = p, .lanes = 1}));
+    tagging_.push_back(
+        std::make_unique<tagging::TaggingCore>(tagging::TaggingOptions{.partition = p}));
     runtime::RunnerOptions options;
     options.journal = {Topic::kProfiles, p};
     options.folded_inputs = {{.at = {Topic::kDefinitions, 0}}};
@@ -23,7 +23,7 @@ Process::Process(int id, log::Log* log, const wecom_table::Limits* limits, OnCal
   }
   for (uint32_t p = 0; p < kPartitions; ++p) {
     segmentation_.push_back(std::make_unique<segmentation::SegmentationCore>(
-        segmentation::SegmentationOptions{.partition = p, .partitions = kPartitions, .lanes = 1},
+        segmentation::SegmentationOptions{.partition = p, .partitions = kPartitions},
         std::make_unique<segmentation::ScanIndex>()));
     runtime::RunnerOptions options;
     options.journal = {Topic::kMemberships, p};

@@ -63,8 +63,7 @@ std::optional<WantedCall> AddressTrust::Take(const std::string& corp, const Now&
 
 void AddressTrust::OnAttempt(const std::string& corp, const Attempt& attempt) {
   Corp& called = corps_[corp];
-  called.last_call_wall_ns = std::max(called.last_call_wall_ns, attempt.stamp().wall_ns());
-  if (!attempt.target().has_probe()) return;
+  if (!attempt.target().has_probe()) return called.NoteCall(attempt.stamp().wall_ns());
   called.under_way = true;
   ++called.probes;
 }
@@ -73,8 +72,8 @@ AddressTrust::Change AddressTrust::OnOutcome(const std::string& corp, const Atte
   Corp& called = corps_[corp];
   const Outcome& outcome = end.outcome;
   const State before = called.state;
-  called.last_call_wall_ns = std::max(called.last_call_wall_ns, outcome.completed().wall_ns());
   const bool is_probe = end.attempt.target().has_probe();
+  if (!is_probe) called.NoteCall(outcome.completed().wall_ns());
   const bool refused = outcome.errcode() == wecom_table::kErrcodeAddressNotTrusted;
   if (is_probe) called.under_way = false;
   if (refused) called.state = State::kNotTrusted;
@@ -89,9 +88,8 @@ AddressTrust::Change AddressTrust::OnOutcome(const std::string& corp, const Atte
   return called.state == State::kTrusted ? Change::kTrusted : Change::kNotTrusted;
 }
 
-void AddressTrust::OnLostOwner(const std::string& corp, int64_t wall_ns) {
-  Corp& called = corps_[corp];
-  called.last_call_wall_ns = std::max(called.last_call_wall_ns, wall_ns);
+void AddressTrust::OnLostOwner(const std::string& corp, const Attempt& attempt, int64_t wall_ns) {
+  if (!attempt.target().has_probe()) corps_[corp].NoteCall(wall_ns);
 }
 
 void AddressTrust::Rebuild(int64_t raw_now_ns) {
@@ -117,7 +115,7 @@ int64_t AddressTrust::LastCallWallNs(absl::string_view corp) const {
 
 void AddressTrust::AddStateTo(core::StateHash* hash) const {
   for (const auto& [corp, called] : corps_) {
-    if (called.last_call_wall_ns == 0) continue;  // only looked at
+    if (called.last_call_wall_ns == 0 && called.probes == 0) continue;  // only looked at
     hash->Add(corp).Add(called.state == State::kNotTrusted).Add(called.probes);
     hash->Add(called.failures).Add(called.last_call_wall_ns);
   }

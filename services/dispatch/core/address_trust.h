@@ -6,6 +6,7 @@
 // CLOCK_MONOTONIC_RAW unless named wall.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -39,13 +40,15 @@ class AddressTrust {
   void OnAttempt(const std::string& corp, const ::tidegate::log::v1::Attempt& attempt);
   Change OnOutcome(const std::string& corp, const AttemptEnd& end);
   // The call's owner is gone; it may have been made until then.
-  void OnLostOwner(const std::string& corp, int64_t wall_ns);
+  void OnLostOwner(const std::string& corp, const ::tidegate::log::v1::Attempt& attempt,
+                   int64_t wall_ns);
   // A fence, read at this time: what is under way is over, and who is to be asked first is asked.
   void Rebuild(int64_t raw_now_ns);
 
   // How many corps do not trust the address.
   size_t not_trusted() const;
-  // Wall time of the last call for the corp that is known of; 0 = none.
+  // Wall time of the last call for the corp that is known of, but for probes: a start that was
+  // wrong must not keep the corp from going back. 0 = none.
   int64_t LastCallWallNs(absl::string_view corp) const;
   // What a fence changes is left out: two owners have folded the same.
   void AddStateTo(core::StateHash* hash) const;
@@ -59,6 +62,7 @@ class AddressTrust {
     uint32_t failures = 0;   // probes in a row that have not shown trust
     int64_t next_probe_raw_ns = 0;
     int64_t last_call_wall_ns = 0;
+    void NoteCall(int64_t wall_ns) { last_call_wall_ns = std::max(last_call_wall_ns, wall_ns); }
   };
   void Changed(const std::string& corp) {
     changed_({.kind = FlowKind::kProbe, .corp = corp, .campaign = ""});

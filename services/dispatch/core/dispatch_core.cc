@@ -279,7 +279,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
   if (auto over = grants_.NextOver(now)) return EncodeReleased(*std::move(over));
-  if (draining_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
+  if (draining_ || held_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
 
   if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
   return std::nullopt;
@@ -738,7 +738,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
     buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed),
                        CostOf(open.attempt));
-    trust_.OnLostOwner(open.corp, fence.wall_time_ns());
+    trust_.OnLostOwner(open.corp, open.attempt, fence.wall_time_ns());
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else if (GhostBook::IsOurs(open.attempt)) {
@@ -832,7 +832,7 @@ void DispatchCore::Release(const Now& now) {
 }
 
 std::optional<int64_t> DispatchCore::NextTickRawNs(const Now& now) {
-  int64_t next = draining_ ? kNever : scheduler_.NextNs();
+  int64_t next = draining_ || held_ ? kNever : scheduler_.NextNs();
   for (const auto at :
        {campaigns_.NextRawNs(now), commands_.NextRawNs(now), messages_.NextRawNs(now)}) {
     if (at.has_value()) next = std::min(next, *at);

@@ -92,6 +92,8 @@ class DispatchCore : public core::Core {
   }
   // While draining no attempt is decided; answers are taken on.
   void SetDraining() { draining_ = true; }
+  // Nor while it is held back. The core's thread, or before it runs.
+  void Hold(bool held) { held_ = held; }
   size_t open_attempts() const { return open_attempts_.size(); }
   // Former owners whose end is not known, with their boot ids: the shell finds out, and posts
   // FormerOwnerEnded.
@@ -218,6 +220,7 @@ class DispatchCore : public core::Core {
   bool draining_ = false;
   std::function<void(std::vector<CallToMake>)> on_calls_;
   std::function<void(const BlockList&)> on_blocks_;
+  bool held_ = false;
 };
 
 }  // namespace tidegate::dispatch

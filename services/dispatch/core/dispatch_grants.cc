@@ -12,7 +12,7 @@ using ::tidegate::log::v1::TokensReleased;
 std::optional<DispatchCore::Refusal> DispatchCore::RefusalOf(const TokensAcquired& wanted,
                                                              const Now& now) {
   const std::string& corp = wanted.corp();
-  if (draining_) return Refusal{"nothing is sent by this process", kNever};
+  if (draining_ || held_) return Refusal{"nothing is sent by this process", kNever};
   if (blocks_.Holds(corp, "", now.wall_ns)) return Refusal{"blocked", kNever};
   if (grants_.open(corp) + grants_.deciding() >= TokenGrants::kOpenMax) {
     return Refusal{"too many grants are open; release some", kNever};

@@ -90,7 +90,7 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
        "min_insync_replicas, append_timeout_ms, tls"},
       {"MergeKey", "corps_file: c\nlog: {data_dir: d}\n<<: {lanes: 2}\n",
        "FILE:3:1: unknown setting \"<<\"; there are: partitions, lanes, corps_file, limits_file, "
-       "wecom, log, listen, peers, replica, callers, former_owner, send"},
+       "wecom, egress, log, listen, peers, replica, callers, former_owner, send"},
       {"DuplicateKey", "corps_file: c\nlog:\n  data_dir: d\n  kind: embedded\n  data_dir: e\n",
        "FILE:5:3: \"data_dir\" is written twice, first at line 3; remove one"},
       {"DuplicateSection", "log: {data_dir: d}\ncorps_file: c\nlog: {kind: embedded}\n",
@@ -203,7 +203,7 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
        "FILE:2:8: lanes is \"0\"; write a whole number from 1 to 256\n"
        "FILE:3:13: log.kind is \"x\"; write embedded or kafka\n"
        "FILE:4:1: unknown setting \"nonsense\"; there are: partitions, lanes, corps_file, "
-       "limits_file, wecom, log, listen, peers, replica, callers, former_owner, send"},
+       "limits_file, wecom, egress, log, listen, peers, replica, callers, former_owner, send"},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
@@ -322,12 +322,12 @@ TEST_F(SettingsFaultsTest, BrokenVariablesAndFlagsAreToldTheirFaults) {
        {},
        {{"verbose", "1"}},
        "--set verbose: unknown setting \"verbose\"; there are: partitions, lanes, corps_file, "
-       "limits_file, wecom, log, listen, peers, replica, callers, former_owner, send"},
+       "limits_file, wecom, egress, log, listen, peers, replica, callers, former_owner, send"},
       {"EmptyFlag",
        {},
        {{"", ""}},
        "--set : unknown setting \"\"; there are: partitions, lanes, corps_file, limits_file, "
-       "wecom, log, listen, peers, replica, callers, former_owner, send"},
+       "wecom, egress, log, listen, peers, replica, callers, former_owner, send"},
       {"BadChoice",
        {},
        {{"log.kind", "x\ny"}},

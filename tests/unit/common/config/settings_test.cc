@@ -177,6 +177,7 @@ class SettingsMaker {
     s.corps_file = Path();
     s.limits_file = PathOrNone();
     s.wecom.url = Coin() ? "http://" + Host() : absl::StrCat("https://", Address(), "/base");
+    for (int i = Coin() ? s.lanes : 0; i > 0; --i) s.egress.push_back(Coin() ? "any" : "fe80::1");
     s.log.kind = Coin() ? "kafka" : "embedded";
     s.log.data_dir = Path();
     s.log.kafka.bootstrap_servers = absl::StrCat(Address(), ",", Address());
@@ -253,6 +254,7 @@ corps_file: ""
 limits_file: ""
 wecom:
   url: "https://qyapi.weixin.qq.com"
+egress: []
 log:
   kind: embedded
   data_dir: ""
@@ -304,7 +306,7 @@ TEST_F(SettingsTest, TheExamplesOfThePageAreValid) {
     EXPECT_TRUE(settings.ok()) << settings.status();
     ++examples;
   }
-  EXPECT_EQ(examples, 2);
+  EXPECT_EQ(examples, 3);
 }
 
 }  // namespace

@@ -211,6 +211,22 @@ TEST_F(AddressTrustTest, NothingLeavesInTheBatchOfSuchAnAnswer) {
   EXPECT_FALSE(core_->Decide({}, now_).has_value());
 }
 
+TEST_F(AddressTrustTest, ProbesAloneKeepNoCorpFromMoving) {
+  Start("10.0.0.5");
+  ASSERT_THAT(Tick(), ElementsAre(kProbe, "ww2 get_groupmsg_list_v2"));
+  Answer(kNotTrusted);
+  Start({}, {{"ww1", 1}, {"ww2", 1}});
+  EXPECT_THAT(core_->left_work(), IsEmpty());
+}
+
+TEST_F(AddressTrustTest, NothingLeavesFromALaneThatIsHeldBack) {
+  core_->Hold(true);
+  Wish("ww1", "wm1");
+  EXPECT_THAT(Tick(), IsEmpty());
+  core_->Hold(false);
+  EXPECT_THAT(Tick(), ElementsAre(kTag));
+}
+
 TEST_F(AddressTrustTest, WhatComesForACorpOfAnotherLaneIsKeptAndNotSent) {
   Start({}, {{"ww1", 1}});
   Wish("ww1", "wm1");
