@@ -16,10 +16,11 @@ using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
 // What a create takes when nothing else is known.
 constexpr double kLatencySeconds = 0.1;
 
-const char* StateOf(const CampaignState& campaign) {
+const char* StateOf(const CampaignState& campaign, bool blocked) {
   if (campaign.phase == CAMPAIGN_PHASE_COMPLETED) return "completed";
   if (campaign.intent == CAMPAIGN_INTENT_PAUSE) return "paused";
   if (campaign.phase == CAMPAIGN_PHASE_COLLECTING) return "collecting";
+  if (blocked) return "paused";
   return campaign.phase == CAMPAIGN_PHASE_RUNNING ? "running" : "freezing";
 }
 
@@ -40,7 +41,7 @@ const char* StatusOf(const CampaignCallState& call, uint8_t touch) {
 }  // namespace
 
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
-                      const wecom_table::Limits& limits, const Now& now) {
+                      const BlockList& blocks, const wecom_table::Limits& limits, const Now& now) {
   LaneSummary summary;
   for (const char* state : {"freezing", "running", "paused", "collecting", "completed"}) {
     summary.campaigns[state] = 0;
@@ -51,7 +52,9 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
   std::map<std::string, int64_t> creates_left;  // by corp
   for (const auto& [key, campaign] : campaigns) {
     // Those of messages are endless, and no campaigns.
-    if (!IsMessageCampaign(key.second)) ++summary.campaigns[StateOf(campaign)];
+    if (!IsMessageCampaign(key.second)) {
+      ++summary.campaigns[StateOf(campaign, blocks.Find(key, now.wall_ns) != nullptr)];
+    }
     const bool completed = campaign.phase == CAMPAIGN_PHASE_COMPLETED;
     if (!completed) {
       summary.touches["skipped"] +=

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/campaign_book.h"
 
 namespace tidegate::dispatch {
@@ -20,8 +21,8 @@ struct LaneSummary {
   double forecast_seconds = 0;
 };
 
-// Of all campaigns that were launched; pure.
+// Of all campaigns that were launched; those that are blocked count as paused. Pure.
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
-                      const wecom_table::Limits& limits, const Now& now);
+                      const BlockList& blocks, const wecom_table::Limits& limits, const Now& now);
 
 }  // namespace tidegate::dispatch

@@ -250,7 +250,8 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
     const auto over = counters.over_limit.find(api);
     metrics.SetLimits(lane, api, total, over == counters.over_limit.end() ? 0 : over->second);
   }
-  const LaneSummary summary = Summarize(core.campaigns().campaigns(), config_.limits, now);
+  const LaneSummary summary =
+      Summarize(core.campaigns().campaigns(), core.blocks(), config_.limits, now);
   metrics.SetDoubts(lane, summary.doubts_open, summary.doubt_oldest_seconds, summary.doubts_parked);
   metrics.SetDuplicates(lane, core.ghosts().found());
   for (const auto& [state, count] : summary.campaigns) metrics.SetCampaigns(lane, state, count);

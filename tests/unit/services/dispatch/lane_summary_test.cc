@@ -37,11 +37,12 @@ CampaignState Campaign(::tidegate::log::v1::CampaignPhase phase,
 
 class LaneSummaryTest : public ::testing::Test {
  protected:
-  LaneSummary Summary() const { return Summarize(campaigns_, limits_, now_); }
+  LaneSummary Summary() const { return Summarize(campaigns_, blocks_, limits_, now_); }
 
   const wecom_table::Limits limits_ = wecom_table::DefaultLimits();
   const Now now_{.wall_ns = 130 * kNanosPerSecond};
   std::map<CampaignKey, CampaignState> campaigns_;
+  BlockList blocks_;
 };
 
 TEST_F(LaneSummaryTest, AnEmptyLaneHasEveryStateAndStatusAtZero) {
@@ -63,6 +64,18 @@ TEST_F(LaneSummaryTest, CampaignsCountByStateAPauseBeforeThePhase) {
       Summary().campaigns,
       (std::map<std::string, double>{
           {"collecting", 1}, {"completed", 1}, {"freezing", 1}, {"paused", 1}, {"running", 1}}));
+}
+
+// Nobody must be called at night for a campaign that stands still because it is blocked.
+TEST_F(LaneSummaryTest, WhatIsBlockedCountsAsPaused) {
+  campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  campaigns_[{"a", "2"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  ::tidegate::log::v1::SendingBlocked blocked;
+  blocked.set_corp("a");
+  blocked.set_campaign("2");
+  blocks_.Apply(blocked);
+  EXPECT_EQ(Summary().campaigns["running"], 1);
+  EXPECT_EQ(Summary().campaigns["paused"], 1);
 }
 
 TEST_F(LaneSummaryTest, TouchesCountUntilTheirCampaignIsCompleted) {

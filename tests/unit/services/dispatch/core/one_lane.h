@@ -41,6 +41,7 @@ class OneLane {
     proposal.set_corp(kCorp);
     proposal.set_request_id(campaign);
     proposal.set_proposal_id(campaign);
+    proposal.set_expected_revision(core_->revision(kCorp));
     auto* definition = proposal.add_definitions();
     definition->set_id(campaign);
     definition->mutable_campaign()->set_intent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);

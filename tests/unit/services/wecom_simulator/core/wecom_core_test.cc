@@ -512,7 +512,7 @@ TEST_F(WecomCoreTest, WhatIsTakenBackIsNotConfirmedAnyMore) {
   EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 0);
   EXPECT_EQ(last_.entry.msgid, msgid);
   EXPECT_EQ(Code(Post("cancel_groupmsg_send", body)), 41093);
-  Advance(10'000'000);
+  Advance(5'000'000);
   const json::object task = Post("get_groupmsg_task", body);
   EXPECT_EQ(task.at("task_list").at(0).at("status").as_int64(), 0);
 }
@@ -520,7 +520,7 @@ TEST_F(WecomCoreTest, WhatIsTakenBackIsNotConfirmedAnyMore) {
 TEST_F(WecomCoreTest, WhatMembersHaveConfirmedIsNotTakenBack) {
   const std::string msgid =
       Text(Post("add_msg_template", Create("\"wm1\"")).at("msgid").as_string());
-  Advance(10'000'000);
+  Advance(5'000'000);
   EXPECT_EQ(Code(Post("cancel_groupmsg_send", absl::StrCat(R"({"msgid":")", msgid, "\"}"))), 0);
   const json::object result =
       Post("get_groupmsg_send_result", absl::StrCat(R"({"userid":"amy","msgid":")", msgid, "\"}"));
