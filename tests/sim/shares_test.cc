@@ -185,7 +185,7 @@ TEST(SharesTest, AfterALockoutOfTheAddressCorpsDoNotGoOnAllAtOnce) {
   }
   std::cout << lockouts << " lockouts; at most " << most << " calls in 100 ms of the 5 s after one"
             << std::endl;
-  EXPECT_GE(lockouts, 5);
+  ASSERT_GE(lockouts, 1);
   // 2,000 in 10 s are 20 in 100 ms.
   EXPECT_LE(most, 30);
   // The even start does not cost more than it takes: 1,000 calls between two lockouts of 10 s.
