@@ -31,7 +31,7 @@ simulator::ReceiveQuotaKind ReceiveQuotaOf(const std::string& name) {
   if (name == "days_in_month") return simulator::ReceiveQuotaKind::kDaysInMonth;
   if (name == "7_per_week") return simulator::ReceiveQuotaKind::kSevenPerWeek;
   return name == "1_per_day" ? simulator::ReceiveQuotaKind::kOnePerDay
-                               : simulator::ReceiveQuotaKind::kNone;
+                             : simulator::ReceiveQuotaKind::kNone;
 }
 
 int Fail(const absl::Status& status) {

@@ -36,8 +36,8 @@ struct MemberLimit {
 };
 
 struct Limits {
-  // Default: F1 and F2 per corp, F3 and F4 per address, all for "*"; message_send counts people of a
-  // day instead. A file's rows of an API and scope replace the default ones of both.
+  // Default: F1 and F2 per corp, F3 and F4 per address, all for "*"; message_send counts people of
+  // a day instead. A file's rows of an API and scope replace the default ones of both.
   std::vector<LimitRow> rows;
   // Calls of one corp served at once, by API; absent = not limited. Default: mark_tag 5.
   std::map<std::string, int64_t> in_flight;

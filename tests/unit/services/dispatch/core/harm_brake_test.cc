@@ -236,7 +236,9 @@ TEST_F(HarmBrakeTest, WhatABatchDidNotMakeDurableIsDecidedAgain) {
 TEST(HarmBrakeOfMessagesTest, BeginsAnewWhenTheBlockIsEnded) {
   const wecom_table::Limits limits = wecom_table::DefaultLimits();
   const CampaignKey key{"ww1", "@bulk"};
-  CampaignBook book(&limits, 1, [](const FlowName&) {});
+  const CorpLimits corp_limits(&limits);
+  ReceiveQuotas quotas(&corp_limits);
+  CampaignBook book(&limits, 1, &quotas, [](const FlowName&) {});
   BlockList blocks;
   HarmBrake brake(&limits);
   Now now{.wall_ns = 1'790'000'000 * kSecond};
