@@ -130,9 +130,18 @@ Board WecomBoard() {
                 .description = "Errcode 60020: the lane's address is not among the trusted "
                                "addresses of the app. Nothing is sent for the corp until it is.",
                 .unit = "short",
-                .width = 24,
+                .width = 12,
                 .height = 6,
                 .queries = {{"sum by (lane) (tidegate_lane_untrusted_corps)", "lane {{lane}}"}},
+                .thresholds = {{0, "green"}, {1, "red"}}},
+               {.title = "Mass sends that were one too many",
+                .description = "Found by the listings that settle doubt or by the daily audit, "
+                               "and taken back.",
+                .unit = "short",
+                .width = 12,
+                .height = 6,
+                .queries = {{"sum(increase(tidegate_duplicates_detected_total[24h])) or vector(0)",
+                             "in 24 h"}},
                 .thresholds = {{0, "green"}, {1, "red"}}}}}}};
 }
 

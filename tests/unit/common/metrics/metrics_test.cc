@@ -48,6 +48,8 @@ void TellAll(Metrics& metrics) {
   metrics.SetCalls(0, "mark_tag", "0", 5);
   metrics.SetDelayed(0, "token", 1);
   metrics.SetDoubts(0, 1, 2, 3);
+  metrics.SetDuplicates(0, 1);
+  metrics.SetNotTrusted(0, 1);
   metrics.SetCampaigns(0, "running", 1);
   metrics.SetTouches(0, "sent", 2);
   metrics.SetForecast(0, 3);

@@ -62,6 +62,9 @@ TEST(PlanTableTest, ShowsSkipsNeedsAndTheCustomersWhoWereAskedAbout) {
   (*plan.mutable_skipped_by_reason())["over_quota"] = 2;
   (*plan.mutable_skipped_by_reason())["no_sender"] = 1;
   plan.set_calls(3);
+  plan.set_senders(2);
+  plan.add_customers_per_variant(4);
+  plan.add_customers_per_variant(3);
   auto* need = plan.add_needs();
   need->set_bucket("add_msg_template corp 60/5s");
   need->set_needed(3);
@@ -73,11 +76,11 @@ TEST(PlanTableTest, ShowsSkipsNeedsAndTheCustomersWhoWereAskedAbout) {
   skipped->set_customer("wm2");
   skipped->set_skipped("over_quota");
   EXPECT_EQ(PlanTable(plan),
-            "customers    10\n"
+            "customers                               10\n"
             "skipped      3 (no_sender 1, over_quota 2)\n"
-            "senders      0\n"
-            "per variant  \n"
-            "calls        3\n"
+            "senders                                  2\n"
+            "per variant  4, 3\n"
+            "calls                                    3\n"
             "forecast     0.0 s\n"
             "decided by   no limit\n"
             "\n"
@@ -86,7 +89,7 @@ TEST(PlanTableTest, ShowsSkipsNeedsAndTheCustomersWhoWereAskedAbout) {
             "\n"
             "CUSTOMER  SENDER  VARIANT  SKIPPED\n"
             "wm1       li            0  -\n"
-            "wm2       -             -  over_quota\n");
+            "wm2       -       -        over_quota\n");
 }
 
 TEST(TouchTableTest, TellsWhyThereIsNoCall) {

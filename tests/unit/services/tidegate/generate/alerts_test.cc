@@ -55,7 +55,7 @@ TEST(AlertsTest, EachIsWhole) {
     EXPECT_THAT(alert.description, EndsWith("."));
     EXPECT_THAT(alert.summary + alert.description, Not(HasSubstr("\n")));
   }
-  EXPECT_THAT(names, SizeIs(15));
+  EXPECT_THAT(names, SizeIs(16));
 }
 
 TEST(AlertsTest, ExpressionsUseKnownNamesOnly) {
