@@ -48,6 +48,9 @@ void CheckWindow(const v1::WindowLimit& window, const std::string& where,
   if (!window.cost().empty() && window.cost() != "calls" && window.cost() != "person_times") {
     fault("cost", "write calls or person_times");
   }
+  if (window.cost() == "person_times" && window.api() != kCountsPeople) {
+    fault("cost", absl::StrCat("write calls: only of ", kCountsPeople, " people are counted"));
+  }
   if (window.calendar().empty()) {
     if (window.window_ms() < 1 || window.window_ms() > kWindowMsMax) {
       fault("window_ms", absl::StrCat("write 1 to ", kWindowMsMax, ", or a calendar"));

@@ -133,6 +133,10 @@ absl::StatusOr<WindowLimit> ParseWindow(const json::value& value, const std::str
   reader.Whole("amount", 1, kAmountMax, &limit.amount);
   reader.OneOf<Cost>("cost", {{"calls", Cost::kCalls}, {"person_times", Cost::kPersonTimes}},
                      &limit.cost);
+  if (limit.cost == Cost::kPersonTimes && limit.api != kCountsPeople) {
+    reader.Fault(reader.Path("cost"),
+                 absl::StrCat("write \"calls\": people are counted of ", kCountsPeople, " only"));
+  }
   reader.OneOf<Calendar>("calendar", {{"day", Calendar::kDay}, {"month", Calendar::kMonth}},
                          &limit.calendar);
   if (limit.calendar == Calendar::kNone) {

@@ -17,8 +17,9 @@
 namespace tidegate::wecom_table {
 
 enum class Scope { kCorp, kIp };
-// What of a call counts.
+// What of a call counts. People are those of this api's calls alone.
 enum class Cost { kCalls, kPersonTimes };
+inline constexpr char kCountsPeople[] = "message_send";
 // Natural days and months are China's.
 enum class Calendar { kNone, kDay, kMonth };
 

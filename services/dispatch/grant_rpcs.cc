@@ -30,6 +30,9 @@ constexpr int64_t kAskAgainNs = 1000 * kNanosPerMilli;
 std::vector<FieldViolation> AcquireFaults(const v1::AcquireRequest& request) {
   std::vector<FieldViolation> wrong;
   CheckApi(request.api(), &wrong);
+  if (request.api() == wecom_table::kCountsPeople) {
+    wrong.push_back({"api", "has limits of people, which a grant does not count"});
+  }
   CheckKey("grant", request.grant(), &wrong);
   if (request.calls() < 1 || request.calls() > kCallsMax) {
     wrong.push_back({"calls", absl::StrCat("write 1 to ", kCallsMax)});

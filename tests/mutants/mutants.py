@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows that every mutant, a build broken on purpose, is caught by the check meant for it.
 
-A mutant of the simulation must fail in one of 50 schedules, one of a unit test in that very test, one
+A mutant of the simulation must fail in one of 100 schedules, one of a unit test in that very test, one
 of the product in a run of kills. Exit code 0: all are caught. Else the word MISSED and exit code 1.
 
 Examples:
@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SCHEDULES = 50
+SCHEDULES = 100
 SIMULATION = "the simulation"
 # number -> (what is broken, what catches it): the simulation, a test, or kills of one kind, so many,
 # and a check of their judge.

@@ -115,8 +115,8 @@ std::vector<BucketSet::Route> BucketSet::RoutesOf(absl::string_view corp) const 
 
 // ---- Limits of a corp's own ----
 
-void BucketSet::ChangeLimits(absl::string_view corp, int64_t wall_ns) {
-  const int64_t raw_ns = std::max(clock_.last_raw_ns(), clock_.RawOf(wall_ns));
+void BucketSet::ChangeLimits(absl::string_view corp, int64_t raw_ns) {
+  raw_ns = std::max(clock_.last_raw_ns(), raw_ns);
   for (const Route route : RoutesOf(corp)) {
     const RouteBuckets& of = routes_[route];
     const bool people = CorpKind(of).places.back().cost == Cost::kPersonTimes;
@@ -177,6 +177,11 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
     }
     if (best == nullptr) return std::vector<TokenBuckets::Past>();
     std::vector<TokenBuckets::Past> past = best->past;
+    // What completed in a slot that has not ended yet has completed by now: a shorter window would
+    // take the slot's end for a later one.
+    if (raw_ns > 0) {
+      for (TokenBuckets::Past& each : past) each.ended_ns = std::min(each.ended_ns, raw_ns);
+    }
     // Those that may have been returned by somebody's look: a replay, which looks at nothing, does
     // not have them either.
     if (best->window_ns != window_ns) {

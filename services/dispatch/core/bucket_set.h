@@ -59,7 +59,7 @@ class BucketSet {
   // limit below it means waiting. A window that is longer than every one before it begins with what
   // the longest of them remembers; one that counts other things than those before, with what is
   // under way.
-  void ChangeLimits(absl::string_view corp, int64_t wall_ns);
+  void ChangeLimits(absl::string_view corp, int64_t raw_ns);
   // What a record says of the clocks. Before what else the record does.
   void See(int64_t raw_ns, int64_t wall_ns) { clock_.See(raw_ns, wall_ns); }
   // What they say where something is decided or asked.

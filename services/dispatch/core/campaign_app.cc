@@ -93,8 +93,8 @@ bool CampaignBook::TidyApp(CampaignState* campaign, const Now& now) {
     const CampaignCallState& call = campaign->calls[batch];
     const bool first = call.phase == Phase::kPlanned && !call.held && !AllEnded(call.statuses);
     // One that may not be repeated any more is parked.
-    const bool again =
-        call.phase == Phase::kDoubt && !call.doubt->under_way && MayRepeat(*call.doubt, now);
+    const bool again = call.phase == Phase::kDoubt && !call.doubt->under_way &&
+                       MayRepeat(*call.doubt, now) && now.wall_ns < call.deadline_wall_ns;
     if (call.decided || !(first || again)) continue;
     const int64_t from = first ? call.not_before_raw_ns : call.doubt->next_raw_ns;
     if (from <= now.raw_ns) return true;

@@ -468,6 +468,12 @@ void CampaignBook::SkipTouch(const CampaignCall& name, uint32_t place, TouchStat
   EndTouch({KeyOf(name), name.batch()}, place, status, wall_ns);
   if (AllEnded(call->statuses)) {
     result_queue_.push_back({KeyOf(name), name.batch()});
+    // Another call is the first of the flow now.
+    if (call->channel == Channel::kMembers) {
+      QueueApp({KeyOf(name), name.batch()});
+    } else {
+      ChangedCreates(KeyOf(name));
+    }
   } else {
     QueueCreate(KeyOf(name), name.batch());
   }

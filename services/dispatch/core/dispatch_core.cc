@@ -96,6 +96,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       ghosts_(limits, [this](FlowName name) { NoteChanged(name); }),
       scheduler_(MakeScheduler()) {
   campaigns_.UseApps(&options_.agent_ids);
+  messages_.UseCorpLimits(&corp_limits_);
 }
 
 Scheduler DispatchCore::MakeScheduler() {
@@ -241,6 +242,7 @@ std::optional<core::Decision> DispatchCore::DecideWish(const OperatorWish& wish,
     }
     case LedgerRecord::kLimitsSet:
       record.mutable_limits_set()->set_time_ns(now.wall_ns);
+      SetStamp(now, record.mutable_limits_set()->mutable_stamp());
       return Encode(record);
     case LedgerRecord::kSendingBlocked:
       record.mutable_sending_blocked()->set_time_ns(now.wall_ns);
@@ -354,6 +356,14 @@ std::optional<WantedCall> DispatchCore::NextCall(const Now& now) {
     if (QuietUntilNs(name, now).has_value()) {
       OfferChanged(now);
       continue;
+    }
+    // Another call of the flow is first now, for more or fewer people than there is room for.
+    if (IsAppMessage(name.kind)) {
+      const auto head = HeadOf(name, now);
+      if (!head.has_value() || head->person_times != scheduler_.person_times_of(*flow)) {
+        OfferChanged(now);
+        continue;
+      }
     }
     auto call = Take(name, now);
     if (call.has_value()) {
@@ -584,7 +594,8 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kLimitsSet:
       corp_limits_.Set(record.limits_set());
-      buckets_.ChangeLimits(record.limits_set().corp(), record.limits_set().time_ns());
+      buckets_.See(record.limits_set().stamp().raw_ns(), record.limits_set().stamp().wall_ns());
+      buckets_.ChangeLimits(record.limits_set().corp(), record.limits_set().stamp().raw_ns());
       for (const auto route : buckets_.RoutesOf(record.limits_set().corp())) scheduler_.Wake(route);
       SetWeights(record.limits_set().corp());
       ReconsiderAll();
@@ -627,7 +638,9 @@ void DispatchCore::ApplyAttempt(Attempt&& attempt, const core::ApplyContext& con
   } else if (GhostBook::IsOurs(attempt)) {
     ghosts_.OnAttempt(attempt);
   } else if (!attempt.target().has_probe()) {
-    if (attempt.target().has_campaign_call()) ghosts_.OnCreate(corp, attempt.stamp().wall_ns());
+    if (attempt.api() == ApiOf(FlowKind::kCreate)) {
+      ghosts_.OnCreate(corp, attempt.stamp().wall_ns());
+    }
     campaigns_.OnAttempt(attempt);
     TellMessages(attempt.target(), attempt.stamp().wall_ns());
   }

@@ -68,6 +68,7 @@ core::Decision DispatchCore::EncodeReleased(TokensReleased released) {
 }
 
 void DispatchCore::ApplyAcquired(const TokensAcquired& acquired) {
+  buckets_.See(acquired.stamp().raw_ns(), acquired.stamp().wall_ns());
   if (!grants_.OnAcquired(acquired)) return;
   buckets_.Take(buckets_.RouteOf(acquired.corp(), acquired.api()), {.calls = acquired.calls()});
 }

@@ -91,6 +91,8 @@ double HarmBrake::UsualRate(const std::string& corp, const CampaignBook& campaig
   size_t customers = 1;
   for (auto it = campaigns.campaigns().lower_bound({corp, ""});
        it != campaigns.campaigns().end() && it->first.first == corp; ++it) {
+    // Those of messages have each touch once, not each customer.
+    if (IsMessageCampaign(it->first.second)) continue;
     customers = std::max(customers, it->second.audience.size());
   }
   const Usual& usual = usual_.at(corp);
@@ -164,7 +166,7 @@ void HarmBrake::Undo(const CountedRemoval& removal, Usual* usual) {
 void HarmBrake::OnResult(const Result& result, const CampaignBook& campaigns, int64_t time_ns) {
   Expire(time_ns);
   const CampaignCallState* call = campaigns.FindCall(result.call());
-  if (call == nullptr) return;
+  if (call == nullptr || call->channel == Channel::kMembers) return;
   const CampaignKey key = KeyOf(result.call());
   const CampaignState& campaign = *campaigns.Find(key);
   // When it was accepted: no touch of it was before.

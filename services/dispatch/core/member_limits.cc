@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/strings/ascii.h"
 #include "common/base/check.h"
 #include "common/base/clock.h"
 #include "services/dispatch/core/token_buckets.h"
@@ -20,7 +21,7 @@ auto* FindIn(const Map& by_corp, absl::string_view corp, absl::string_view membe
   const auto of_corp = by_corp.find(corp);
   using Value = const typename Map::mapped_type::mapped_type;
   if (of_corp == by_corp.end()) return static_cast<Value*>(nullptr);
-  const auto found = of_corp->second.find(member);
+  const auto found = of_corp->second.find(absl::AsciiStrToLower(member));
   return found == of_corp->second.end() ? nullptr : &found->second;
 }
 
@@ -28,11 +29,7 @@ template <typename Map>
 auto& MakeIn(Map* by_corp, absl::string_view corp, absl::string_view member) {
   auto of_corp = by_corp->find(corp);
   if (of_corp == by_corp->end()) of_corp = by_corp->try_emplace(std::string(corp)).first;
-  auto found = of_corp->second.find(member);
-  if (found == of_corp->second.end()) {
-    found = of_corp->second.try_emplace(std::string(member)).first;
-  }
-  return found->second;
+  return of_corp->second[absl::AsciiStrToLower(member)];
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 
 namespace tidegate::dispatch {
 
+// Userids that differ in upper and lower case only are one member, as WeCom has it.
 class MemberLimits {
  public:
   // Those of one member; none = never full.

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/touch_events.h"
 
 namespace tidegate::dispatch {
@@ -331,22 +333,36 @@ MessageRanges MessageBook::TakeCustomers(Group* group, ::tidegate::common::v1::R
   return ranges;
 }
 
+size_t MessageBook::MembersMax(const std::string& corp) const {
+  int64_t most = kMembersPerCall;
+  if (corp_limits_ == nullptr) return kMembersPerCall;
+  const wecom_table::Limits& limits = corp_limits_->Of(corp);
+  for (const auto scope : {wecom_table::Scope::kCorp, wecom_table::Scope::kIp}) {
+    for (const auto& window : limits.WindowsOf(ApiOf(FlowKind::kBulkAppMessage), scope)) {
+      if (window.cost == wecom_table::Cost::kPersonTimes) most = std::min(most, window.amount);
+    }
+  }
+  return static_cast<size_t>(most);
+}
+
 MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* due_ns) {
   MessageRanges ranges;
   // A member is once in a call, as a customer; one whose limit is reached is in a later one.
-  absl::flat_hash_set<absl::string_view> taken;
+  absl::flat_hash_set<std::string> taken;
   std::vector<Ref> left;
   int64_t free_at_raw_ns = kNever;
   std::deque<Ref>& waiting = group->waiting;
   BatchesInARow batches(&batches_);
-  for (size_t looks = 0; !waiting.empty() && taken.size() < kMembersPerCall && looks < kLooksMax;
-       ++looks) {
+  const size_t most = MembersMax(group->corp);
+  for (size_t looks = 0; !waiting.empty() && taken.size() < most && looks < kLooksMax; ++looks) {
     const Ref ref = waiting.front();
     waiting.pop_front();
     Batch& batch = batches.Of(ref);
     Touch& touch = batch.touches[ref.index];
     if (touch.state != MessageState::kWaiting || touch.decided) continue;
-    const std::string& member = batch.messages.messages(static_cast<int>(ref.index)).member();
+    // WeCom does not tell upper from lower case in one.
+    const std::string member =
+        absl::AsciiStrToLower(batch.messages.messages(static_cast<int>(ref.index)).member());
     const int64_t at = members_.FreeAt(group->corp, member, now.raw_ns);
     if (at <= now.raw_ns && taken.insert(member).second) {
       touch.decided = true;
@@ -358,7 +374,8 @@ MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* du
     }
   }
   if (!waiting.empty()) {
-    *due_ns = now.wall_ns;  // nobody has looked at these
+    // Nobody has looked at these. Where none of so many could be taken, others go first.
+    *due_ns = taken.empty() ? now.wall_ns + kMemberRetryNs : now.wall_ns;
   } else if (!left.empty()) {
     *due_ns = now.wall_ns + std::min(free_at_raw_ns - now.raw_ns,
                                      std::max(kMemberRetryNs, LingerNs(group->message_class)));

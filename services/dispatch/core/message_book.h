@@ -24,6 +24,7 @@
 #include "common/core/state_hash.h"
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/member_limits.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/ledger.pb.h"
@@ -87,6 +88,9 @@ class MessageBook {
 
   // `limits` and `quotas` outlive the book.
   MessageBook(const wecom_table::Limits* limits, ReceiveQuotas* quotas);
+
+  // The limits of each corp, whose windows of people bound a call to members; outlives the book.
+  void UseCorpLimits(const CorpLimits* corp_limits) { corp_limits_ = corp_limits; }
 
   // A batch, in log order.
   void Fold(uint64_t position, const std::string& corp, ::tidegate::log::v1::MessageBatch messages);
@@ -212,6 +216,8 @@ class MessageBook {
   int64_t DueNs(const Ref& ref) const;
   void SetDue(GroupNumber number, int64_t due_ns);
   // Takes the messages of the next call out of those that wait; empty: nobody can get one now.
+  // How many members a call of the corp may be for.
+  size_t MembersMax(const std::string& corp) const;
   ::tidegate::log::v1::MessageRanges TakeCustomers(Group* group,
                                                    ::tidegate::common::v1::ReceiveQuota mode,
                                                    const Now& now, int64_t* due_ns);
@@ -226,6 +232,7 @@ class MessageBook {
 
   const wecom_table::Limits* const limits_;
   ReceiveQuotas* const quotas_;
+  const CorpLimits* corp_limits_ = nullptr;
   MemberLimits members_;
   std::map<uint64_t, Batch> batches_;  // by position
   absl::flat_hash_set<KeyRef, KeyHash, KeyEq> keys_;

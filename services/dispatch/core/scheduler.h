@@ -75,6 +75,8 @@ class Scheduler {
   int64_t NextNs() const { return timers_.empty() ? kNever : timers_.top().at_ns; }
 
   Route route_of(Flow flow) const { return flows_[flow].route; }
+  // Of the call that it offered last.
+  uint32_t person_times_of(Flow flow) const { return flows_[flow].person_times; }
 
  private:
   // Virtual time of one token of a corp with weight 1.

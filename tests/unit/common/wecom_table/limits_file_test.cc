@@ -128,11 +128,12 @@ TEST(LimitsFileTest, OneApiHasEightWindowsOfAScopeAtMost) {
 
 TEST(LimitsFileTest, DaysMonthsAndPeople) {
   const auto limits = ParseLimits(R"({"limits": [
-    {"api": "a", "scope": "corp", "amount": 3, "calendar": "day", "cost": "person_times"},
-    {"api": "a", "scope": "corp", "amount": 4, "calendar": "month"},
-    {"api": "a", "scope": "corp", "amount": 5, "calendar": "day", "lockout_ms": 7}]})");
+    {"api": "message_send", "scope": "corp", "amount": 3, "calendar": "day",
+     "cost": "person_times"},
+    {"api": "message_send", "scope": "corp", "amount": 4, "calendar": "month"},
+    {"api": "message_send", "scope": "corp", "amount": 5, "calendar": "day", "lockout_ms": 7}]})");
   ASSERT_TRUE(limits.ok()) << limits.status();
-  const auto rows = limits->WindowsOf("a", Scope::kCorp);
+  const auto rows = limits->WindowsOf("message_send", Scope::kCorp);
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[0].cost, Cost::kPersonTimes);
   EXPECT_EQ(rows[0].calendar, Calendar::kDay);
@@ -142,6 +143,12 @@ TEST(LimitsFileTest, DaysMonthsAndPeople) {
   EXPECT_EQ(rows[1].calendar, Calendar::kMonth);
   EXPECT_EQ(rows[1].lockout_ns, kMonthLockoutNs);
   EXPECT_EQ(rows[2].lockout_ns, 7 * kNanosPerMilli);
+}
+
+TEST(LimitsFileTest, PeopleAreCountedOfMessagesToMembersOnly) {
+  const auto limits = ParseLimits(R"({"limits": [
+    {"api": "*", "scope": "corp", "amount": 3, "window_ms": 5, "cost": "person_times"}]})");
+  EXPECT_THAT(std::string(limits.status().message()), HasSubstr("limits[0].cost: write \"calls\""));
 }
 
 TEST(LimitsFileTest, ACorpHasWhatItsPartSaysAndTheRestOfAll) {

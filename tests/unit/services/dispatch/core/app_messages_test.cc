@@ -409,6 +409,42 @@ TEST_F(AppMessagesTest, APersonTimesLimitOfTheDayIsNeverPassedAndTheRestWaitsFor
   ExpectReplayGivesTheSame();
 }
 
+// A call of all of them would never leave, and nothing behind it.
+TEST_F(AppMessagesTest, NoCallIsForMorePeopleThanADayHas) {
+  const std::string limits =
+      R"({"limits":[{"api":"message_send","scope":"corp","amount":7,"cost":"person_times",)"
+      R"("calendar":"day"}]})";
+  wecom_simulator::CoreOptions options;
+  options.limits = *wecom_simulator::ParseLimits(limits);
+  wecom_ = std::make_unique<wecom_simulator::WecomCore>(options);
+  Begin(*wecom_table::ParseLimits(limits));
+  std::vector<Said> all;
+  for (int i = 0; i < 12; ++i) {
+    all.push_back({.key = absl::StrCat("k", i), .member = absl::StrCat("m", i)});
+  }
+  Send(all);
+  Run(kMinute);
+  EXPECT_EQ(Delivered().size(), 7u);
+  Run(3 * 60 * kMinute, kMinute);
+  EXPECT_EQ(Delivered().size(), 12u);
+  for (const auto& entry : witness_) EXPECT_EQ(entry.errcode, 0);
+  ExpectReplayGivesTheSame();
+}
+
+// More of them than are looked at in one go.
+TEST_F(AppMessagesTest, ManyMessagesToAMemberWhoIsFullDoNotStopTheLane) {
+  std::vector<Said> all;
+  for (int i = 0; i < 100'100; ++i) {
+    all.push_back({.key = absl::StrCat("k", i), .member = "m0"});
+  }
+  Send(all);
+  Run(10 * kSecond);
+  EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m0", 30}}));
+  Send({{.key = "other", .member = "m1", .text = "another"}});
+  Run(3 * kSecond);
+  EXPECT_EQ(StateOf("other"), MessageState::kSent);
+}
+
 TEST_F(AppMessagesTest, AMemberWhoIsFullHoldsUpNobodyElse) {
   std::vector<Said> all;
   for (int i = 0; i < 40; ++i) all.push_back({.key = absl::StrCat("k", i), .member = "m0"});

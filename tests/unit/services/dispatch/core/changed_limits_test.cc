@@ -85,6 +85,16 @@ TEST_F(ChangedLimitsTest, AnotherLengthBeginsWithWhatIsRemembered) {
   EXPECT_EQ(buckets_.Rows("c1", now)[1].tokens, 3) << "no longer window was there";
 }
 
+TEST_F(ChangedLimitsTest, AMuchShorterWindowCountsWhatCompletesFromThenOn) {
+  Set(Windows({{1000, 86'400'000}}), kSecond);  // slots of six minutes
+  Call(2 * kSecond);
+  Set(Windows({{3, 60'000}}), 3 * kSecond);
+  Call(4 * kSecond);
+  Call(5 * kSecond);
+  EXPECT_FALSE(Check(6 * kSecond).allowed);
+  EXPECT_TRUE(Check(70 * kSecond).allowed);
+}
+
 TEST_F(ChangedLimitsTest, AWallClockThatWasSetReturnsNothing) {
   buckets_.See(kSecond, kSecond);
   for (int i = 0; i < 10; ++i) Call(kSecond);

@@ -28,6 +28,13 @@ TEST(MemberLimitsTest, AMemberIsFreeAWindowAfterTheEndOfWhatFillsIt) {
   EXPECT_EQ(limits.FreeAt("c", "m", 4 * kSecond), 4 * kSecond);
 }
 
+TEST(MemberLimitsTest, UpperAndLowerCaseAreOneMember) {
+  MemberLimits limits({{2, 10 * kSecond}});
+  limits.Hold("c", "Bob");
+  limits.Reserve("c", "bOB");
+  EXPECT_EQ(limits.FreeAt("c", "bob", 5), kNever);
+}
+
 TEST(MemberLimitsTest, AfterAnotherBootAllCountsAsOfNow) {
   MemberLimits limits({{1, 10 * kSecond}});
   limits.Hold("c", "m");
