@@ -1,5 +1,5 @@
-// Civil days in the corp's time zone. This issue knows one zone, Asia/Shanghai: UTC+8 without
-// daylight saving since 1991, so a fixed offset is exact for every later day.
+// Civil days in the corp's time zone. One zone is known, Asia/Shanghai: UTC+8 without daylight
+// saving since 1991, so a fixed offset is exact for every later day.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // The one language of segments and rules: text in, yes or no for one customer out.
 // Grammar, meanings and error reasons: docs/expression.md.
 //
-// This part: all, none, tag(..), orders.count|sum|days [(Nd)] compared, first_order /
+// Known so far: all, none, tag(..), orders.count|sum|days [(Nd)] compared, first_order /
 // last_order with "within" and "older than", and / or / not, parentheses, at least N of (..), and
 // this.kind = "..." for rules.
 //

@@ -41,8 +41,9 @@ struct WindowLimit {
 // How many mass sends a customer may receive (M6 of WeCom's limits), in China's days.
 enum class ReceiveQuota { kDaysInMonth, kSevenPerWeek, kOnePerDay, kNone };
 
-// Part of each day of China in which nothing but urgent and interactive calls leaves; minutes after
-// midnight. It may pass midnight; equal = never.
+// Part of each day of China in which no create of a campaign, no bulk message to customers and no
+// reminder is decided. Messages to members, urgent and interactive messages to customers, welcomes,
+// tags and readings go on. Minutes after midnight; it may pass midnight; equal = never.
 struct QuietHours {
   int32_t from = 0;
   int32_t to = 0;

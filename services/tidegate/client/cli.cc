@@ -410,7 +410,8 @@ class CommandTree {
         noun, "set", "Set what differs from the deployment's limits, in place of what was set",
         "  tidegate quota limits set --corp ww1 --file limits.json --actor li --reason 'ticket 7'\n"
         "\nThe file; every key is optional, {} = as the deployment's limits say:\n"
-        "  {\"windows\": [{\"api\": \"mark_tag\", \"amount\": 5000, \"window_ms\": 60000}],\n"
+        "  {\"windows\": [{\"api\": \"mark_tag\", \"amount\": 5000, \"window_ms\": 60000},\n"
+        "               {\"api\": \"mark_tag\", \"amount\": 150000, \"window_ms\": 3600000}],\n"
         "   \"in_flight\": [{\"api\": \"mark_tag\", \"amount\": 5}], \"weight\": 2,\n"
         "   \"receive_quota\": \"RECEIVE_QUOTA_ONE_PER_DAY\",\n"
         "   \"quiet_hours\": {\"from\": \"22:00\", \"to\": \"08:00\"}}",
@@ -449,7 +450,8 @@ class CommandTree {
     sender->needs(customer);
     send->add_option("--member", message_.members,
                      "userid of a member whom the corp's app writes to, instead of --sender and "
-                     "--customer; again for more")
+                     "--customer; again for more. Text alone has at most 2,048 bytes, beside a "
+                     "link 512")
         ->allow_extra_args(false)
         ->excludes(sender, customer);
     send->add_option("--content", message_.content,
