@@ -265,7 +265,9 @@ grpc::ServerUnaryReactor* QuotaHandler::SetLimits(grpc::CallbackServerContext* c
       [core = lane.core.get(), wanted = record.limits_set()]() mutable {
         const auto* shown = core->corp_limits().Find(wanted.corp());
         if (shown == nullptr) return false;
+        // Decided since.
         wanted.set_time_ns(shown->time_ns());
+        *wanted.mutable_stamp() = shown->stamp();
         return shown->SerializeAsString() == wanted.SerializeAsString();
       },
       [reactor](const absl::Status& status) {

@@ -117,8 +117,9 @@ class LanesTest(ProductTest):
         self.assertEqual(set(count.values()), {1}, "a call was made twice")
 
     def test_calls_leave_from_the_address_of_the_lane(self):
+        self.server.terminate()
         since = len(self.witness())
-        self.restart_and_note()
+        self.restart()
         for corp in LANES:
             self.launch(corp, "apart")
         for corp in LANES:
