@@ -41,7 +41,7 @@ const char* StatusOf(const CampaignCallState& call, uint8_t touch) {
 }  // namespace
 
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
-                      const BlockList& blocks, const wecom_table::Limits& limits, const Now& now) {
+                      const BlockList& blocks, const CorpLimits& limits, const Now& now) {
   LaneSummary summary;
   for (const char* state : {"freezing", "running", "paused", "collecting", "completed"}) {
     summary.campaigns[state] = 0;
@@ -75,7 +75,8 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
   }
   for (const auto& [corp, calls] : creates_left) {
     if (calls == 0) continue;
-    const Forecast forecast = ForecastCalls(limits, "add_msg_template", calls, kLatencySeconds);
+    const Forecast forecast =
+        ForecastCalls(limits.Of(corp), "add_msg_template", calls, kLatencySeconds);
     summary.forecast_seconds = std::max(summary.forecast_seconds, forecast.seconds);
   }
   return summary;
