@@ -22,7 +22,8 @@ struct LaneSummary {
   double forecast_seconds = 0;
 };
 
-// Of all campaigns that were launched; those that are blocked count as paused. Pure.
+// Of all campaigns that were launched; those that are blocked, or run in the quiet hours of their
+// corp, count as paused. Pure.
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
                       const BlockList& blocks, const CorpLimits& limits, const Now& now);
 

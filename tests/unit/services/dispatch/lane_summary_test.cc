@@ -41,7 +41,7 @@ class LaneSummaryTest : public ::testing::Test {
 
   const wecom_table::Limits deployment_ = wecom_table::DefaultLimits();
   CorpLimits limits_{&deployment_};
-  const Now now_{.wall_ns = 130 * kNanosPerSecond};
+  Now now_{.wall_ns = 130 * kNanosPerSecond};
   std::map<CampaignKey, CampaignState> campaigns_;
   BlockList blocks_;
 };
@@ -77,6 +77,22 @@ TEST_F(LaneSummaryTest, WhatIsBlockedCountsAsPaused) {
   blocks_.Apply(blocked);
   EXPECT_EQ(Summary().campaigns["running"], 1);
   EXPECT_EQ(Summary().campaigns["paused"], 1);
+}
+
+TEST_F(LaneSummaryTest, WhatRunsInTheQuietHoursOfItsCorpCountsAsPaused) {
+  campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  campaigns_[{"a", "2"}] = Campaign(CAMPAIGN_PHASE_COLLECTING);
+  campaigns_[{"b", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  ::tidegate::log::v1::LimitsSet set;
+  set.set_corp("a");
+  set.mutable_limits()->mutable_quiet_hours()->set_from("08:00");  // now it is 08:02 in China
+  set.mutable_limits()->mutable_quiet_hours()->set_to("09:00");
+  limits_.Set(set);
+  EXPECT_EQ(Summary().campaigns["running"], 1);
+  EXPECT_EQ(Summary().campaigns["paused"], 1);
+  EXPECT_EQ(Summary().campaigns["collecting"], 1);
+  now_.wall_ns = 3600 * kNanosPerSecond;
+  EXPECT_EQ(Summary().campaigns["running"], 2);
 }
 
 TEST_F(LaneSummaryTest, TouchesCountUntilTheirCampaignIsCompleted) {
