@@ -121,12 +121,22 @@ void Metrics::SetBucket(const std::string& api, const std::string& scope, const 
 
 void Metrics::WriteBuckets() {
   std::lock_guard lock(mu_);
+  if (buckets_.empty()) return;
+  for (auto& [labels, missed] : buckets_shown_) ++missed;
   for (const auto& [labels, bucket] : buckets_) {
     bucket_tokens_.Add(labels).Set(bucket.tokens);
     bucket_capacity_.Add(labels).Set(bucket.capacity);
     bucket_lockout_.Add(labels).Set(bucket.lockout_seconds);
+    buckets_shown_[labels] = 0;
   }
   buckets_.clear();
+  std::erase_if(buckets_shown_, [this](const auto& shown) {
+    if (shown.second < 2) return false;
+    for (auto* family : {&bucket_tokens_, &bucket_capacity_, &bucket_lockout_}) {
+      family->Remove(&family->Add(shown.first));
+    }
+    return true;
+  });
 }
 
 void Metrics::SetTotal(uint32_t lane, prometheus::Counter& counter, uint64_t total) {

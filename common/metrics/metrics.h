@@ -97,7 +97,8 @@ class Metrics {
 
   // What one lane of dispatch tells; its numbers are held apart until the next ones of this lane.
   // tidegate_token_bucket_{tokens,capacity,lockout_seconds} {api, scope, window}: of all that were
-  // told since the page was last written, the one with the smallest share of tokens.
+  // told since the page was last written, the one with the smallest share of tokens. What two pages
+  // with news of others had no news of is gone.
   void SetBucket(const std::string& api, const std::string& scope, const std::string& window,
                  double tokens, double capacity, double lockout_seconds);
   // tidegate_token_bucket_{near_limit,over_limit}_total {api}. Totals of a lane.
@@ -173,6 +174,9 @@ class Metrics {
   // Guarded by mu_. Of each lane and counter.
   std::map<std::pair<uint32_t, prometheus::Counter*>, TotalCounter> lane_totals_;
   std::map<Labels, Bucket> buckets_;  // told since the page was last written
+  // On the page: how many writings with news it was last not told for. Lanes tell apart, so one is
+  // too few to be sure.
+  std::map<Labels, int> buckets_shown_;
   void SetTotal(uint32_t lane, prometheus::Counter& counter, uint64_t total);
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/wecom_table/quiet_hours.h"
 #include "services/dispatch/core/bucket_set.h"
 
 namespace tidegate::dispatch {
@@ -16,12 +17,13 @@ using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
 // What a create takes when nothing else is known.
 constexpr double kLatencySeconds = 0.1;
 
-const char* StateOf(const CampaignState& campaign, bool blocked) {
+const char* StateOf(const CampaignState& campaign, bool blocked, bool quiet) {
   if (campaign.phase == CAMPAIGN_PHASE_COMPLETED) return "completed";
   if (campaign.intent == CAMPAIGN_INTENT_PAUSE) return "paused";
   if (campaign.phase == CAMPAIGN_PHASE_COLLECTING) return "collecting";
   if (blocked) return "paused";
-  return campaign.phase == CAMPAIGN_PHASE_RUNNING ? "running" : "freezing";
+  if (campaign.phase != CAMPAIGN_PHASE_RUNNING) return "freezing";
+  return quiet ? "paused" : "running";
 }
 
 const char* StatusOf(const CampaignCallState& call, uint8_t touch) {
@@ -41,7 +43,7 @@ const char* StatusOf(const CampaignCallState& call, uint8_t touch) {
 }  // namespace
 
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
-                      const BlockList& blocks, const wecom_table::Limits& limits, const Now& now) {
+                      const BlockList& blocks, const CorpLimits& limits, const Now& now) {
   LaneSummary summary;
   for (const char* state : {"freezing", "running", "paused", "collecting", "completed"}) {
     summary.campaigns[state] = 0;
@@ -53,7 +55,10 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
   for (const auto& [key, campaign] : campaigns) {
     // Those of messages are endless, and no campaigns.
     if (!IsMessageCampaign(key.second)) {
-      ++summary.campaigns[StateOf(campaign, blocks.Find(key, now.wall_ns) != nullptr)];
+      const bool blocked = blocks.Find(key, now.wall_ns) != nullptr;
+      const auto& hours = limits.Of(key.first).quiet_hours;
+      const bool quiet = wecom_table::QuietUntilNs(hours, now.wall_ns, /*ahead_ns=*/0).has_value();
+      ++summary.campaigns[StateOf(campaign, blocked, quiet)];
     }
     const bool completed = campaign.phase == CAMPAIGN_PHASE_COMPLETED;
     if (!completed) {
@@ -75,7 +80,8 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
   }
   for (const auto& [corp, calls] : creates_left) {
     if (calls == 0) continue;
-    const Forecast forecast = ForecastCalls(limits, "add_msg_template", calls, kLatencySeconds);
+    const Forecast forecast =
+        ForecastCalls(limits.Of(corp), "add_msg_template", calls, kLatencySeconds);
     summary.forecast_seconds = std::max(summary.forecast_seconds, forecast.seconds);
   }
   return summary;

@@ -6,6 +6,7 @@
 
 #include "services/dispatch/core/block_list.h"
 #include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/corp_limits.h"
 
 namespace tidegate::dispatch {
 
@@ -21,8 +22,9 @@ struct LaneSummary {
   double forecast_seconds = 0;
 };
 
-// Of all campaigns that were launched; those that are blocked count as paused. Pure.
+// Of all campaigns that were launched; those that are blocked, or run in the quiet hours of their
+// corp, count as paused. Pure.
 LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
-                      const BlockList& blocks, const wecom_table::Limits& limits, const Now& now);
+                      const BlockList& blocks, const CorpLimits& limits, const Now& now);
 
 }  // namespace tidegate::dispatch

@@ -168,10 +168,12 @@ grpc::ServerUnaryReactor* QuotaHandler::ForecastCompletion(
   if (!wrong.empty()) return rpc::Finish(context, rpc::InvalidArgument(wrong));
   const double latency =
       request->latency_seconds() > 0 ? request->latency_seconds() : kLatencySeconds;
-  const Forecast forecast = ForecastCalls(*limits_, request->api(), request->calls(), latency);
-  response->set_seconds(forecast.seconds);
-  response->set_binding(forecast.binding);
-  return rpc::Finish(context, grpc::Status::OK);
+  return AskLane(context, request, response, [=](DispatchCore& core, const Now&) {
+    const Forecast forecast = ForecastCalls(core.corp_limits().Of(request->corp()), request->api(),
+                                            request->calls(), latency);
+    response->set_seconds(forecast.seconds);
+    response->set_binding(forecast.binding);
+  });
 }
 
 grpc::ServerWriteReactor<v1::WatchUsageResponse>* QuotaHandler::WatchUsage(

@@ -19,12 +19,9 @@ namespace tidegate::dispatch {
 class QuotaHandler final : public ::tidegate::dispatch::v1::QuotaService::CallbackService {
  public:
   // As Handler.
-  QuotaHandler(const rpc::Edge& edge, const Clock* clock, const wecom_table::Limits* limits,
-               LaneMap lane_map, std::vector<Lane>* lanes)
-      : edge_(edge),
-        clock_(clock),
-        limits_(limits),
-        lanes_(std::move(lane_map), edge.replicas, lanes) {}
+  QuotaHandler(const rpc::Edge& edge, const Clock* clock, LaneMap lane_map,
+               std::vector<Lane>* lanes)
+      : edge_(edge), clock_(clock), lanes_(std::move(lane_map), edge.replicas, lanes) {}
 
   grpc::ServerUnaryReactor* ListBuckets(
       grpc::CallbackServerContext* context,
@@ -83,7 +80,6 @@ class QuotaHandler final : public ::tidegate::dispatch::v1::QuotaService::Callba
 
   const rpc::Edge edge_;
   const Clock* const clock_;
-  const wecom_table::Limits* const limits_;
   const Lanes lanes_;
   std::atomic<size_t> watches_ = 0;  // calls of WatchUsage
 };

@@ -136,7 +136,7 @@ Service::Service(const Config& config, const process::Environment& environment)
   handler_ = std::make_unique<Handler>(environment.edge(), environment.clock, environment.log,
                                        environment.lane_map(), &lanes_);
   quota_handler_ = std::make_unique<QuotaHandler>(environment.edge(), environment.clock,
-                                                  &config_.limits, environment.lane_map(), &lanes_);
+                                                  environment.lane_map(), &lanes_);
 }
 
 void Service::Connect(const process::ChannelsTo& channels_to) {
@@ -251,7 +251,7 @@ void Service::PublishLane(uint32_t lane, DispatchCore& core, const Now& now) {
     metrics.SetLimits(lane, api, total, over == counters.over_limit.end() ? 0 : over->second);
   }
   const LaneSummary summary =
-      Summarize(core.campaigns().campaigns(), core.blocks(), config_.limits, now);
+      Summarize(core.campaigns().campaigns(), core.blocks(), core.corp_limits(), now);
   metrics.SetDoubts(lane, summary.doubts_open, summary.doubt_oldest_seconds, summary.doubts_parked);
   metrics.SetDuplicates(lane, core.ghosts().found());
   for (const auto& [state, count] : summary.campaigns) metrics.SetCampaigns(lane, state, count);

@@ -224,7 +224,15 @@ class QuotaTest(ProductTest):
         self.when_acquired("locked:4", 2)
         self.release("locked:4", 0)
 
+    def forecast(self):
+        """(seconds, what binds) of 1,000 calls of mark_tag."""
+        answer = self.call("ForecastCompletion", api="mark_tag", calls=1000)
+        self.assertEqual(answer.code, "OK", answer)
+        return round(answer.response.seconds, 3), answer.response.binding
+
     def test_the_limits_of_a_corp_are_kept(self):
+        usual = self.forecast()
+        self.assertLess(usual[0], 60)
         self.assertFalse(self.call("GetLimits").response.HasField("time"))
         own = {"windows": [{"api": "mark_tag", "amount": 500, "window_ms": 60_000}], "weight": 2}
         words = ["--corp", CORP, "--actor", "li", "--reason", "ticket 7", "--file"]
@@ -236,6 +244,7 @@ class QuotaTest(ProductTest):
             self.assertEqual((window["api"], window["amount"], window["window_ms"]),
                              ("mark_tag", 500, 60_000))
             self.assertEqual(shown["limits"]["weight"], 2)
+            self.assertEqual(self.forecast(), (60, "mark_tag corp 500/60s"))
             self.kill()
         own["windows"].append({"api": "mark_tag", "amount": 0, "window_ms": 60_000})
         _, err = self.tidegate("quota", "limits", "set", *words,
@@ -247,6 +256,7 @@ class QuotaTest(ProductTest):
         self.tidegate("quota", "limits", "set", *words, self.write("none.json", "{}"))
         shown = self.ask("quota", "limits", "show")
         self.assertEqual((shown["limits"]["windows"], shown["limits"]["weight"]), ([], 0))
+        self.assertEqual(self.forecast(), usual)
 
     @contextlib.contextmanager
     def usage(self):

@@ -354,6 +354,15 @@ class LimitsTest(unittest.TestCase):
         self.assertEqual([row.amount for row in rows.of("a", "corp", "ww3")], [5])
         self.assertEqual([row.amount for row in rows.of("a", "ip", "ww1")], [20_000, 600_000])
 
+    def test_a_general_in_flight_limit_binds_what_has_none_of_its_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "limits.json")
+            for rows, amounts in (([], (0, 0)), ([{"api": "a", "amount": 3}], (3, 0)),
+                                  ([{"api": "*", "amount": 7}, {"api": "a", "amount": 3}], (3, 7))):
+                with open(path, "w", encoding="utf-8") as file:
+                    json.dump({"in_flight": rows}, file)
+                self.assertEqual(tuple(limits.in_flight_of(path, api) for api in "ab"), amounts)
+
     def test_days_of_china_and_people_are_counted(self):
         midnight = 1_772_380_800  # 2026-03-02 in China
         lines = [{"seq": seq, "api": "a", "corp": "ww1", "ip": "", "t_raw_ns": at * 10**9,

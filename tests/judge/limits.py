@@ -105,9 +105,7 @@ def optimum_seconds(calls, limits, in_flight, median_latency_ms):
 
 
 def in_flight_of(path, api):
-    """Of all corps; 0 if the file does not bound it."""
+    """Of all corps; that of "*" if it has none of its own; 0 if the file does not bound it."""
     with open(path, encoding="utf-8") as file:
-        for row in json.load(file).get("in_flight", []):
-            if row["api"] == api:
-                return row["amount"]
-    return 0
+        amounts = {row["api"]: row["amount"] for row in json.load(file).get("in_flight", [])}
+    return amounts.get(api, amounts.get("*", 0))

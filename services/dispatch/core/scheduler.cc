@@ -127,15 +127,37 @@ void Scheduler::Unlist(Route route) {
 
 // ---- Time passes, calls end ----
 
+int64_t& Scheduler::TimerOf(Kind kind, uint32_t id) {
+  switch (kind) {
+    case Kind::kFlow:
+      return flows_[id].timer_ns;
+    case Kind::kRoute:
+      return routes_[id].timer_ns;
+    case Kind::kDomain:
+      break;
+  }
+  return domains_[id].timer_ns;
+}
+
 void Scheduler::SetTimer(int64_t at_ns, Kind kind, uint32_t id) {
-  if (at_ns != kNever) timers_.push({.at_ns = at_ns, .kind = kind, .id = id});
+  int64_t& timer_ns = TimerOf(kind, id);
+  if (at_ns >= timer_ns) return;
+  timers_.erase({.at_ns = timer_ns, .kind = kind, .id = id});
+  timers_.insert({.at_ns = at_ns, .kind = kind, .id = id});
+  timer_ns = at_ns;
 }
 
 void Scheduler::Fire(const Timer& timer) {
+  TimerOf(timer.kind, timer.id) = kNever;
   switch (timer.kind) {
     case Kind::kFlow: {
       const FlowState& flow = flows_[timer.id];
-      if (flow.offers && !flow.queued && flow.not_before_ns == timer.at_ns) Queue(timer.id);
+      if (!flow.offers) break;
+      if (flow.not_before_ns > timer.at_ns) {
+        SetTimer(flow.not_before_ns, Kind::kFlow, timer.id);
+      } else if (!flow.queued && flow.not_before_ns == timer.at_ns) {
+        Queue(timer.id);
+      }
       break;
     }
     case Kind::kRoute:
@@ -222,9 +244,9 @@ Scheduler::Flow Scheduler::Leave(Flow flow) {
 
 std::optional<Scheduler::Flow> Scheduler::Next(int64_t now_ns) {
   now_ns_ = std::max(now_ns_, now_ns);
-  while (!timers_.empty() && timers_.top().at_ns <= now_ns_) {
-    const Timer timer = timers_.top();
-    timers_.pop();
+  while (NextNs() <= now_ns_) {
+    const Timer timer = *timers_.begin();
+    timers_.erase(timers_.begin());
     Fire(timer);
   }
   if (auto flow = NextUrgent(now_ns_)) return flow;

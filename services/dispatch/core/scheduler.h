@@ -27,11 +27,11 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <optional>
-#include <queue>
 #include <set>
 #include <utility>
 #include <vector>
@@ -72,7 +72,8 @@ class Scheduler {
   // A call of the route has ended, or its limits have changed: what waits for that is asked again.
   void Wake(Route route);
   // When Next() may have something although nothing was told; kNever: not before.
-  int64_t NextNs() const { return timers_.empty() ? kNever : timers_.top().at_ns; }
+  int64_t NextNs() const { return timers_.empty() ? kNever : timers_.begin()->at_ns; }
+  size_t timers() const { return timers_.size(); }
 
   Route route_of(Flow flow) const { return flows_[flow].route; }
   // Of the call that it offered last.
@@ -91,6 +92,7 @@ class Scheduler {
     int64_t deadline_ns = kNever;
     int64_t waiting = 0;        // of bulk calls
     uint32_t person_times = 0;  // of what it offers
+    int64_t timer_ns = kNever;
   };
   struct RouteState {
     uint32_t api = 0;
@@ -110,6 +112,7 @@ class Scheduler {
     int64_t evenly_until_ns = 0;
     int64_t next_even_ns = 0;
     int64_t even_turn_ns = 0;
+    int64_t timer_ns = kNever;
   };
   // Routes with calls that are not blocked, by start tag.
   using Listed = std::set<std::pair<int64_t, Route>>;
@@ -123,15 +126,18 @@ class Scheduler {
     int64_t waiting = 0;         // bulk calls
     int64_t waiting_routes = 0;  // with bulk calls
     int64_t next_even_ns = 0;    // as of a route, of all
+    int64_t timer_ns = kNever;
   };
   enum class Kind : uint8_t { kFlow, kRoute, kDomain };
   struct Timer {
     int64_t at_ns;
     Kind kind;
     uint32_t id;
-    bool operator>(const Timer& other) const { return at_ns > other.at_ns; }
+    auto operator<=>(const Timer& other) const = default;
   };
 
+  int64_t& TimerOf(Kind kind, uint32_t id);
+  // Unless it has an earlier one: when that fires, the later is asked for again.
   void SetTimer(int64_t at_ns, Kind kind, uint32_t id);
   void Fire(const Timer& timer);
   void TakeBack(Flow flow);
@@ -168,8 +174,8 @@ class Scheduler {
   std::vector<Domain> domains_;     // by api
   size_t turn_ = 0;                 // the domain that is asked first
   int64_t now_ns_ = 0;              // of the last question
-  // Stale ones are ignored when they fire.
-  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
+  // At most one of each flow, route and domain. Stale ones change nothing when they fire.
+  std::set<Timer> timers_;
 };
 
 }  // namespace tidegate::dispatch

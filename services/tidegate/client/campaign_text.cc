@@ -109,7 +109,7 @@ std::string StateWord(const dispatch::Campaign& campaign) {
 
 std::string CampaignTable(const dispatch::Campaign& campaign) {
   const auto n = [](int64_t number) { return absl::StrCat(number); };
-  return RenderPairs({
+  std::vector<std::vector<std::string>> pairs = {
       {"campaign", campaign.spec().campaign_id()},
       {"audience", campaign.spec().audience_expression()},
       {"state", StateWord(campaign)},
@@ -128,7 +128,10 @@ std::string CampaignTable(const dispatch::Campaign& campaign) {
       {"reminders", n(campaign.reminders_sent())},
       {"doubts", absl::StrCat(campaign.doubts_opened(), ": ", campaign.doubts_accepted(),
                               " executed, ", campaign.doubts_not_executed(), " not executed")},
-  });
+  };
+  if (!campaign.blocked_reason().empty()) pairs.push_back({"blocked", campaign.blocked_reason()});
+  if (campaign.deletions() > 0) pairs.push_back({"removals", n(campaign.deletions())});
+  return RenderPairs(pairs);
 }
 
 std::string PlanTable(const dispatch::CampaignPlan& plan) {

@@ -281,12 +281,16 @@ std::vector<LimitRow> Limits::RowsFor(absl::string_view api, Scope scope,
 }
 
 const int64_t* Limits::InFlight(const std::string& api, const std::string& corp) const {
-  if (const auto of_corp = corps.find(corp); of_corp != corps.end()) {
-    const auto own = of_corp->second.in_flight.find(api);
-    if (own != of_corp->second.in_flight.end()) return &own->second;
+  const auto of_corp = corps.find(corp);
+  for (const std::string& name : {api, std::string("*")}) {
+    if (of_corp != corps.end()) {
+      const auto own = of_corp->second.in_flight.find(name);
+      if (own != of_corp->second.in_flight.end()) return &own->second;
+    }
+    const auto found = in_flight.find(name);
+    if (found != in_flight.end()) return &found->second;
   }
-  const auto found = in_flight.find(api);
-  return found == in_flight.end() ? nullptr : &found->second;
+  return nullptr;
 }
 
 Limits DefaultLimits() {

@@ -39,7 +39,8 @@ struct Limits {
   // Default: F1 and F2 per corp, F3 and F4 per address, all for "*"; message_send counts people of
   // a day instead. A file's rows of an API and scope replace the default ones of both.
   std::vector<LimitRow> rows;
-  // Calls of one corp served at once, by API; absent = not limited. Default: mark_tag 5.
+  // Calls of one corp served at once, by API; "*" = every API that has none of its own; absent =
+  // not limited. Default: mark_tag 5.
   std::map<std::string, int64_t> in_flight;
   std::vector<MemberLimit> per_member = {{30, 60'000}, {1'000, 3'600'000}};
   // What a corp has of its own: rows stand in place of those of their API and scope.

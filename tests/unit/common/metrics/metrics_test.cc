@@ -121,6 +121,36 @@ TEST(MetricsTest, OfBucketsTheEmptiestIsShownAndTheLongestLockout) {
   EXPECT_EQ(SeriesOf(metrics)["tidegate_token_bucket_tokens" + labels], 9);
 }
 
+TEST(MetricsTest, AWindowThatIsReplacedLeavesThePage) {
+  Metrics metrics;
+  const std::string before = R"({api="mark_tag",scope="corp",window="60"})";
+  const std::string after = R"({api="mark_tag",scope="corp",window="30"})";
+  const auto shows = [&](const std::string& labels) {
+    auto series = SeriesOf(metrics);
+    const size_t count = series.count("tidegate_token_bucket_tokens" + labels);
+    EXPECT_EQ(series.count("tidegate_token_bucket_capacity" + labels), count);
+    EXPECT_EQ(series.count("tidegate_token_bucket_lockout_seconds" + labels), count);
+    return count == 1;
+  };
+  const auto tell = [&](const std::string& window) {
+    metrics.SetBucket("mark_tag", "corp", window, 9, 10, 0);
+  };
+  tell("60");
+  EXPECT_TRUE(shows(before));
+  // Another lane may have told alone, and pages without news tell nothing.
+  tell("30");
+  for (int page = 0; page < 5; ++page) EXPECT_TRUE(shows(before));
+  tell("60");
+  EXPECT_TRUE(shows(before));
+  for (int page = 0; page < 2; ++page) {
+    tell("30");
+    EXPECT_EQ(shows(before), page == 0);
+  }
+  EXPECT_TRUE(shows(after));
+  tell("60");
+  EXPECT_TRUE(shows(before));
+}
+
 TEST(MetricsTest, TotalsOfLanesAddUp) {
   Metrics metrics;
   metrics.SetCalls(0, "mark_tag", "0", 5);

@@ -39,8 +39,9 @@ class LaneSummaryTest : public ::testing::Test {
  protected:
   LaneSummary Summary() const { return Summarize(campaigns_, blocks_, limits_, now_); }
 
-  const wecom_table::Limits limits_ = wecom_table::DefaultLimits();
-  const Now now_{.wall_ns = 130 * kNanosPerSecond};
+  const wecom_table::Limits deployment_ = wecom_table::DefaultLimits();
+  CorpLimits limits_{&deployment_};
+  Now now_{.wall_ns = 130 * kNanosPerSecond};
   std::map<CampaignKey, CampaignState> campaigns_;
   BlockList blocks_;
 };
@@ -76,6 +77,22 @@ TEST_F(LaneSummaryTest, WhatIsBlockedCountsAsPaused) {
   blocks_.Apply(blocked);
   EXPECT_EQ(Summary().campaigns["running"], 1);
   EXPECT_EQ(Summary().campaigns["paused"], 1);
+}
+
+TEST_F(LaneSummaryTest, WhatRunsInTheQuietHoursOfItsCorpCountsAsPaused) {
+  campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  campaigns_[{"a", "2"}] = Campaign(CAMPAIGN_PHASE_COLLECTING);
+  campaigns_[{"b", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  ::tidegate::log::v1::LimitsSet set;
+  set.set_corp("a");
+  set.mutable_limits()->mutable_quiet_hours()->set_from("08:00");  // now it is 08:02 in China
+  set.mutable_limits()->mutable_quiet_hours()->set_to("09:00");
+  limits_.Set(set);
+  EXPECT_EQ(Summary().campaigns["running"], 1);
+  EXPECT_EQ(Summary().campaigns["paused"], 1);
+  EXPECT_EQ(Summary().campaigns["collecting"], 1);
+  now_.wall_ns = 3600 * kNanosPerSecond;
+  EXPECT_EQ(Summary().campaigns["running"], 2);
 }
 
 TEST_F(LaneSummaryTest, TouchesCountUntilTheirCampaignIsCompleted) {
@@ -115,6 +132,20 @@ TEST_F(LaneSummaryTest, TheForecastIsThatOfTheCorpThatNeedsLongest) {
   // Both at once: each corp has buckets of its own.
   for (auto& call : one.calls) call.phase = Phase::kAccepted;
   EXPECT_EQ(Summary().forecast_seconds, long_one);
+}
+
+TEST_F(LaneSummaryTest, TheForecastIsByTheLimitsOfTheCorp) {
+  CampaignState& campaign = campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
+  for (int i = 0; i < 11; ++i) campaign.calls.push_back(Call(Phase::kPlanned, {kTouchOpen}));
+  EXPECT_LT(Summary().forecast_seconds, 60);
+  ::tidegate::log::v1::LimitsSet set;
+  set.set_corp("a");
+  auto* window = set.mutable_limits()->add_windows();
+  window->set_api("add_msg_template");
+  window->set_amount(5);
+  window->set_window_ms(60'000);
+  limits_.Set(set);
+  EXPECT_DOUBLE_EQ(Summary().forecast_seconds, 120);
 }
 
 }  // namespace

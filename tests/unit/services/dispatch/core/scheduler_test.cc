@@ -289,6 +289,37 @@ TEST_F(SchedulerTest, ItIsToldOnceThatARoutesCallsBeginToWait) {
   EXPECT_EQ(told, 2);
 }
 
+TEST_F(SchedulerTest, TimersDoNotPileUpHoweverOftenItIsWoken) {
+  Use(2, 3);
+  const auto one = Add("c1");
+  const auto two = Add("c2");
+  const auto later = Add("c3");
+  for (const auto flow : {one, two}) scheduler_->Offer(flow, 0);
+  EXPECT_EQ(Send(kSecond).size(), 3u);  // one corp is full, and the address
+  const int64_t next = scheduler_->NextNs();
+  for (int i = 0; i < 100'000; ++i) {
+    scheduler_->Wake(scheduler_->route_of(one));
+    scheduler_->Offer(later, 100 * kSecond + (i % 3) * kSecond);
+    ASSERT_EQ(scheduler_->Next(kSecond + i), std::nullopt);
+    ASSERT_LE(scheduler_->timers(), 4u);  // of a flow, two routes and the api
+  }
+  EXPECT_EQ(scheduler_->NextNs(), next);
+  EXPECT_EQ(Send(next).size(), 3u);
+}
+
+TEST_F(SchedulerTest, ALaterTimeIsAskedForAgainWhenTheEarlierOneComes) {
+  Use(100, 100);
+  const auto flow = Add("c1");
+  scheduler_->Offer(flow, 5 * kSecond);
+  scheduler_->Offer(flow, 9 * kSecond);
+  EXPECT_THAT(Send(5 * kSecond, 1000, false), ElementsAre());
+  EXPECT_EQ(scheduler_->NextNs(), 9 * kSecond);
+  scheduler_->Offer(flow, 7 * kSecond);
+  EXPECT_EQ(scheduler_->NextNs(), 7 * kSecond);
+  EXPECT_THAT(Send(7 * kSecond, 1000, false), ElementsAre(flow));
+  EXPECT_EQ(scheduler_->timers(), 0u);
+}
+
 // Whatever happens: only what is offered and allowed leaves, nothing that may leave waits, and two
 // corps that always have calls, and are held back by the address alone, are never two calls apart.
 TEST(SchedulerModelTest, IdlesOnlyWhenNothingMayLeaveAndIsFair) {

@@ -1,8 +1,11 @@
 #include "services/tidegate/client/campaign_text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
+
+#include "absl/strings/match.h"
 
 namespace tidegate::client {
 namespace {
@@ -54,6 +57,18 @@ TEST(ParseCampaignFileTest, NamesWhatIsWrong) {
     EXPECT_EQ(ParseCampaignFile(row.json).status().message(), row.message) << row.json;
   }
   EXPECT_EQ(ParseCampaignFile("{").status().message().substr(0, 9), "not JSON:");
+}
+
+TEST(CampaignTableTest, TellsOfABlockAndOfRemovalsWhereThereAreAny) {
+  dispatch::v1::Campaign campaign;
+  const std::string usual = CampaignTable(campaign);
+  EXPECT_FALSE(absl::StrContains(usual, "blocked"));
+  EXPECT_FALSE(absl::StrContains(usual, "removals"));
+  campaign.set_blocked_reason("harm: 7 removals");
+  campaign.set_deletions(7);
+  const std::string blocked = CampaignTable(campaign);
+  EXPECT_TRUE(absl::StrContains(blocked, "\nblocked      harm: 7 removals\n")) << blocked;
+  EXPECT_THAT(blocked, ::testing::ContainsRegex("\nremovals +7\n"));
 }
 
 TEST(PlanTableTest, ShowsSkipsNeedsAndTheCustomersWhoWereAskedAbout) {

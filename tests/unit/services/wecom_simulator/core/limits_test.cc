@@ -71,6 +71,19 @@ TEST(LimitsTest, ACorpsRowsReplaceThoseOfTheirName) {
   EXPECT_EQ(limits->InFlight("gettoken", "ww1"), nullptr);
 }
 
+TEST(LimitsTest, AGeneralInFlightLimitBindsWhatHasNoneOfItsOwn) {
+  const auto limits = ParseLimits(R"({
+    "in_flight": [{"api": "*", "amount": 7}, {"api": "gettoken", "amount": 3}],
+    "corps": {"ww1": {"in_flight": [{"api": "*", "amount": 2}]}}})");
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  EXPECT_EQ(*limits->InFlight("add_msg_template", "ww2"), 7);
+  EXPECT_EQ(*limits->InFlight("add_msg_template", "ww1"), 2);
+  EXPECT_EQ(*limits->InFlight("gettoken", "ww2"), 3);
+  EXPECT_EQ(*limits->InFlight("gettoken", "ww1"), 3);
+  EXPECT_EQ(*limits->InFlight("mark_tag", "ww1"), 5);
+  EXPECT_EQ(DefaultLimits().InFlight("gettoken", "ww1"), nullptr);
+}
+
 TEST(LimitsTest, EachMistakeIsNamed) {
   const struct {
     const char* text;
