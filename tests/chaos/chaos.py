@@ -11,10 +11,12 @@ Examples:
   ./dev chaos dispatch --kills 100
   ./dev chaos dispatch --kills 100 --kafka --seed 7 --json
   ./dev chaos dispatch --kills 10 --out out          keep all logs
-  ./dev chaos dispatch --kills 2000 --record docs/results/chaos-dispatch.txt
+  ./dev chaos dispatch --kills 2000 --at-once 3 --record docs/results/chaos-dispatch.txt
+                                                     about 20 minutes on 2 cores
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -55,18 +57,24 @@ class Chaos:
         self._began = time.monotonic()
 
     def run(self):
-        rounds, left, seed = [], self._options.kills, self._options.seed
-        while left:
-            kills = min(left, ROUND_KILLS)
-            rounds.append(self._round(kills, seed))
-            left -= kills
-            seed += 1
-            verdict = rounds[-1]["verdict"]
-            self._say(f"round {len(rounds)}: {verdict['duplicates']} duplicates, {verdict['lost']} "
-                      f"lost, {verdict['above_limits']} calls above a limit")
-        return rounds
+        kills, seed = self._options.kills, self._options.seed
+        sizes = [min(ROUND_KILLS, kills - done) for done in range(0, kills, ROUND_KILLS)]
+        with concurrent.futures.ThreadPoolExecutor(self._options.at_once) as pool:
+            rounds = [pool.submit(self._round, size, seed + i) for i, size in enumerate(sizes)]
+            try:
+                return [each.result() for each in rounds]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _round(self, kills, seed):
+        found = self._run_of(kills, seed)
+        verdict = found["verdict"]
+        self._say(f"seed {seed}: {verdict['duplicates']} duplicates, {verdict['lost']} lost, "
+                  f"{verdict['above_limits']} calls above a limit")
+        return found
+
+    def _run_of(self, kills, seed):
         with contextlib.ExitStack() as stack:
             if self._options.out:
                 folder = os.path.join(self._options.out, f"seed-{seed}")
@@ -127,6 +135,8 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev chaos dispatch", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="(default 100)")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N",
+                        help="so many of its rounds of 100 kills beside each other (default 1)")
     parser.add_argument("--kafka", action="store_true",
                         help="each service in a process of its own on a real Kafka, started here")
     parser.add_argument("--seed", type=int, help="all choices come from it (random if absent)")
@@ -146,6 +156,8 @@ def parse(arguments):
         parser.error("--binary needs --only random, hole, stop or term, and no --kafka")
     if options.kills < 1:
         parser.error("--kills must be from 1")
+    if not 1 <= options.at_once <= 16:
+        parser.error("--at-once must be from 1 to 16")
     if options.out and os.path.exists(options.out):
         parser.error(f"--out: {options.out} exists already; name a new folder")
     if options.seed is None:
