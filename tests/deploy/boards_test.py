@@ -64,7 +64,7 @@ class AlertsTest(unittest.TestCase):
         self.page = read(RUNBOOKS)
 
     def test_the_alerts_are_whole_and_have_runbooks(self):
-        self.assertEqual(len(self.alerts), 15)
+        self.assertEqual(len(self.alerts), 16)
         self.assertEqual(list(alert_faults(self.alerts, self.page, known_metrics())), [])
 
     def test_every_alert_is_tested_both_ways(self):
@@ -195,7 +195,7 @@ class AnswersTest(unittest.TestCase):
         boards = load_boards()
         self.assertEqual(len(list(live.panel_faults(boards, ask, lambda _: True))),
                          sum(len(list(expressions_of(board))) for board in boards))
-        self.assertEqual(len(list(live.alert_faults(load_alerts(), ask))), 15)
+        self.assertEqual(len(list(live.alert_faults(load_alerts(), ask))), 16)
 
     def test_a_variable_without_values(self):
         self.assertTrue(list(live.variable_faults(load_boards(), lambda *_: [])))
