@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/wecom_table/errors.h"
 #include "common/wecom_table/requests.h"
+#include "services/dispatch/core/retry_delay.h"
 
 namespace tidegate::dispatch {
 
@@ -19,9 +20,7 @@ constexpr int64_t kProbeGapNs = kNanosPerSecond;
 constexpr int64_t kProbeGapMaxNs = 60 * kNanosPerSecond;
 constexpr int64_t kListedS = 60;
 
-int64_t ProbeGap(uint32_t failures) {
-  return std::min(kProbeGapMaxNs, kProbeGapNs << std::min<uint32_t>(failures, 6));
-}
+int64_t ProbeGap(uint32_t failures) { return RetryDelayNs(kProbeGapNs, kProbeGapMaxNs, failures); }
 
 // WeCom has looked further than at the address.
 bool ShowsTrust(const Outcome& outcome) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "common/base/civil_day.h"
 #include "common/base/clock.h"
 
 namespace tidegate::dispatch {
@@ -13,17 +14,13 @@ using wecom_table::Calendar;
 namespace {
 
 constexpr int64_t kDay = int64_t{24} * 3600 * kNanosPerSecond;
-constexpr int64_t kEastNs = int64_t{8} * 3600 * kNanosPerSecond;
 // Less is how clocks drift apart, or how long it takes to read them one after the other.
 constexpr int64_t kSetBy = kNanosPerSecond;
 constexpr int64_t kRemembered = kDay;
 constexpr size_t kCountsMax = 32;
 constexpr int64_t kAllOf = 3;  // periods of a range
 
-int64_t DayOf(int64_t wall_ns) {
-  const int64_t local = wall_ns + kEastNs;
-  return local / kDay - (local % kDay < 0 ? 1 : 0);
-}
+int64_t DayOf(int64_t wall_ns) { return CivilDayOf(wall_ns / kNanosPerSecond); }
 
 int64_t MonthOf(int64_t wall_ns) {
   const std::chrono::year_month_day date{std::chrono::sys_days(std::chrono::days(DayOf(wall_ns)))};
@@ -42,7 +39,7 @@ int64_t BeginOf(Calendar calendar, int64_t period) {
     const std::chrono::month month(static_cast<unsigned>(period % 12) + 1);
     day = std::chrono::sys_days(year / month / 1).time_since_epoch().count();
   }
-  return day * kDay - kEastNs;
+  return StartOfCivilDay(day) * kNanosPerSecond;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "common/base/hash.h"
 #include "common/wecom_table/requests.h"
 #include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/retry_delay.h"
 
 namespace tidegate::dispatch {
 
@@ -26,9 +27,7 @@ namespace {
 constexpr int64_t kRepeatNs = 200 * kNanosPerMilli;
 constexpr int64_t kRepeatMaxNs = 30 * kNanosPerSecond;
 
-int64_t Backoff(uint32_t attempts) {
-  return std::min(kRepeatMaxNs, kRepeatNs << std::min<uint32_t>(attempts, 10));
-}
+int64_t Backoff(uint32_t attempts) { return RetryDelayNs(kRepeatNs, kRepeatMaxNs, attempts); }
 
 FlowName AppFlowOf(const CampaignKey& key) {
   const FlowKind kind = key.second == "@urgent"        ? FlowKind::kUrgentAppMessage

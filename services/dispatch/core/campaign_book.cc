@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/wecom_table/requests.h"
+#include "services/dispatch/core/retry_delay.h"
 #include "services/dispatch/core/touch_events.h"
 
 namespace tidegate::dispatch {
@@ -36,9 +37,7 @@ namespace {
 constexpr int64_t kRetryNs = 200 * kNanosPerMilli;
 constexpr int64_t kRetryMaxNs = 30 * kNanosPerSecond;
 
-int64_t Backoff(uint32_t attempts) {
-  return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
-}
+int64_t Backoff(uint32_t attempts) { return RetryDelayNs(kRetryNs, kRetryMaxNs, attempts); }
 
 // The campaign call that a create, a reminder or a read of its result is about.
 const CampaignCall& CallOf(const Attempt& attempt) {

@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/wecom_table/requests.h"
+#include "services/dispatch/core/retry_delay.h"
 
 namespace tidegate::dispatch {
 
@@ -22,9 +23,7 @@ namespace {
 constexpr int64_t kRetryNs = 100 * kNanosPerMilli;
 constexpr int64_t kRetryMaxNs = 30 * kNanosPerSecond;
 
-int64_t Backoff(uint32_t attempts) {
-  return std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(attempts, 10));
-}
+int64_t Backoff(uint32_t attempts) { return RetryDelayNs(kRetryNs, kRetryMaxNs, attempts); }
 
 std::string CommandCallId(absl::string_view kind, const std::string& corp, uint64_t position) {
   return Sha256Hex(absl::StrCat(kind, "/", corp, "/", position)).substr(0, 32);

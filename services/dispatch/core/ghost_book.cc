@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/wecom_table/errors.h"
 #include "common/wecom_table/requests.h"
+#include "services/dispatch/core/retry_delay.h"
 
 namespace tidegate::dispatch {
 
@@ -289,8 +290,7 @@ void GhostBook::OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns) 
     }
   } else {
     ghost.not_before_raw_ns =
-        outcome.completed().raw_ns() +
-        std::min(kRetryMaxNs, kRetryNs << std::min<uint32_t>(ghost.tries, 10));
+        outcome.completed().raw_ns() + RetryDelayNs(kRetryNs, kRetryMaxNs, ghost.tries);
   }
   Changed(FlowKind::kCancel, target.corp());
 }

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "absl/time/civil_time.h"
+#include "common/base/civil_day.h"
+#include "common/base/clock.h"
 #include "common/base/hash.h"
 #include "common/wecom_table/limits.h"
 
@@ -18,8 +20,6 @@ using ::tidegate::common::v1::RECEIVE_QUOTA_UNSPECIFIED;
 
 namespace {
 
-constexpr int64_t kDayNs = int64_t{24} * 3600 * kNanosPerSecond;
-constexpr int64_t kChinaOffsetNs = int64_t{8} * 3600 * kNanosPerSecond;
 constexpr int64_t kWeekDays = 7;
 constexpr uint32_t kPerWeek = 7;
 constexpr uint32_t kMonthMax = 31;
@@ -56,7 +56,7 @@ uint64_t Folded(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-int64_t DayNumber(int64_t wall_ns) { return (wall_ns + kChinaOffsetNs) / kDayNs + 365; }
+int64_t DayNumber(int64_t wall_ns) { return CivilDayOf(wall_ns / kNanosPerSecond) + 365; }
 
 }  // namespace
 
