@@ -39,6 +39,16 @@ class AppMessagesTest : public ::testing::Test {
  protected:
   void SetUp() override { Begin(wecom_table::DefaultLimits()); }
 
+  // Of the product and of WeCom.
+  void BeginWithPeopleADay(int amount) {
+    const std::string limits =
+        absl::StrCat(R"({"limits":[{"api":"message_send","scope":"corp","amount":)", amount,
+                     R"(,"cost":"person_times","calendar":"day"}]})");
+    wecom_simulator::CoreOptions options;
+    options.limits = *wecom_simulator::ParseLimits(limits);
+    wecom_ = std::make_unique<wecom_simulator::WecomCore>(options);
+    Begin(*wecom_table::ParseLimits(limits));
+  }
   void Begin(wecom_table::Limits limits) {
     limits_ = std::move(limits);
     core_ = NewCore();
@@ -381,13 +391,7 @@ TEST_F(AppMessagesTest, PeopleAreCountedAndWhatIsDeliveredIsWhatWasSent) {
 
 // 45009 would lock the api until midnight.
 TEST_F(AppMessagesTest, APersonTimesLimitOfTheDayIsNeverPassedAndTheRestWaitsForMidnight) {
-  const std::string limits =
-      R"({"limits":[{"api":"message_send","scope":"corp","amount":25,"cost":"person_times",)"
-      R"("calendar":"day"}]})";
-  wecom_simulator::CoreOptions options;
-  options.limits = *wecom_simulator::ParseLimits(limits);
-  wecom_ = std::make_unique<wecom_simulator::WecomCore>(options);
-  Begin(*wecom_table::ParseLimits(limits));
+  BeginWithPeopleADay(25);
   std::vector<Said> all;
   for (int i = 0; i < 40; ++i) {
     all.push_back({.key = absl::StrCat("k", i),
@@ -411,13 +415,7 @@ TEST_F(AppMessagesTest, APersonTimesLimitOfTheDayIsNeverPassedAndTheRestWaitsFor
 
 // A call of all of them would never leave, and nothing behind it.
 TEST_F(AppMessagesTest, NoCallIsForMorePeopleThanADayHas) {
-  const std::string limits =
-      R"({"limits":[{"api":"message_send","scope":"corp","amount":7,"cost":"person_times",)"
-      R"("calendar":"day"}]})";
-  wecom_simulator::CoreOptions options;
-  options.limits = *wecom_simulator::ParseLimits(limits);
-  wecom_ = std::make_unique<wecom_simulator::WecomCore>(options);
-  Begin(*wecom_table::ParseLimits(limits));
+  BeginWithPeopleADay(7);
   std::vector<Said> all;
   for (int i = 0; i < 12; ++i) {
     all.push_back({.key = absl::StrCat("k", i), .member = absl::StrCat("m", i)});
