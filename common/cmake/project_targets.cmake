@@ -47,6 +47,7 @@ set(TIDEGATE_CRASH_POINT_SOURCES
   ${CMAKE_SOURCE_DIR}/common/wecom/tokens.cc
   ${CMAKE_SOURCE_DIR}/services/dispatch/adapters/wecom_caller.cc
   ${CMAKE_SOURCE_DIR}/services/dispatch/core/campaign_doubt.cc
+  ${CMAKE_SOURCE_DIR}/services/dispatch/core/dispatch_calls.cc
   ${CMAKE_SOURCE_DIR}/services/dispatch/core/dispatch_core.cc
   ${CMAKE_SOURCE_DIR}/services/dispatch/service.cc)
 

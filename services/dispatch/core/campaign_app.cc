@@ -1,5 +1,5 @@
 // Messages of a corp's app to its members: an accepted call is their end. WeCom drops a repeat of
-// the same bytes for a time (class D of reliability 3.1), so a call in doubt is repeated byte by
+// the same bytes for a time, so a call in doubt is repeated byte by
 // byte, and is left to an operator when that time is about to end.
 #include <algorithm>
 

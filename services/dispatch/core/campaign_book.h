@@ -181,7 +181,8 @@ struct CampaignState {
 CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 ::tidegate::log::v1::CampaignCall CallName(const CampaignKey& key, uint32_t batch);
 
-// Doubt is in campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
+// Plans and phases are in campaign_plan.cc, mass sends in campaign_creates.cc, doubt is in
+// campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
 // campaign_reminders.cc, messages to members in campaign_app.cc.
 class CampaignBook {
  public:

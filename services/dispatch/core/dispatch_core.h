@@ -65,6 +65,7 @@ struct DispatchCounters {
   int64_t last_call_ns = 0;  // from decision to outcome
 };
 
+// Attempts and outcomes are in dispatch_calls.cc, what flows offer in dispatch_flows.cc.
 class DispatchCore : public core::Core {
  public:
   // `limits` outlives the core.
@@ -175,6 +176,7 @@ class DispatchCore : public core::Core {
   void ApplyOutcome(const ::tidegate::log::v1::Outcome& outcome, const core::ApplyContext& context);
   // From when on WeCom cannot execute a call whose socket was closed at `closed_raw_ns`.
   int64_t HoldBound(int64_t closed_raw_ns) const;
+  static CallCost CostOf(const ::tidegate::log::v1::Attempt& attempt);
   static std::string CorpOf(const ::tidegate::log::v1::CallTarget& target);
   static bool IsCommand(const ::tidegate::log::v1::Attempt& attempt);
   static bool IsCommand(FlowKind kind);
