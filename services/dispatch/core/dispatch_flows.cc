@@ -3,6 +3,7 @@
 
 #include "common/wecom_table/quiet_hours.h"
 #include "services/dispatch/core/dispatch_core.h"
+
 namespace tidegate::dispatch {
 
 Scheduler DispatchCore::MakeScheduler() {
