@@ -10,6 +10,7 @@
 #include "common/wecom_table/endpoints.h"
 #include "common/wecom_table/errors.h"
 #include "services/dispatch/core/dispatch_core.h"
+
 namespace tidegate::dispatch {
 
 using ::tidegate::log::v1::Attempt;
