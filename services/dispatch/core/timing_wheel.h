@@ -15,8 +15,8 @@
 //
 // Timers fire at their exact times and in the order of these; those of one nanosecond in the order
 // in which they were set. What exactness costs is the two finest wheels, which put in order what is
-// due within a millisecond. What it costs that a slot goes down as a whole is the one moment at
-// which a large one does: docs/dispatch.md has figures.
+// due within a millisecond. A large slot goes down in parts, one for each question, so that nothing
+// else waits for all of it; what is due then is late by so much (docs/dispatch.md has figures).
 //
 // 16 bytes for each number up to the highest one that was ever set, and 115 kB. Nothing is
 // allocated but for a number that is higher than all before.
@@ -50,12 +50,12 @@ class TimingWheel {
     int64_t at_ns;
     Id id;
   };
-  // The first timer, if its time is `now_ns` or before; it is not set any more then. Asked until
-  // nullopt these are all that are due, those that are set in between too.
+  // The first timer, if its time is `now_ns` or before; it is not set any more then. nullopt: none
+  // is due; or a large slot goes down, and NextNs() is not after `now_ns`: ask again.
   std::optional<Due> PopDue(int64_t now_ns);
-  // When PopDue() may have something; kNever: nothing is set. Never after the first timer; before
-  // it only where its slot had an earlier one, which was cancelled or replaced. PopDue() has
-  // nothing then, and this the right time from then on.
+  // When to ask PopDue(); kNever: nothing is set. Never after the first timer. Before it only where
+  // its slot had an earlier one, which was cancelled or replaced: the next question finds nothing,
+  // and this is exact afterwards; and while a large slot goes down.
   int64_t NextNs() const;
 
   size_t size() const { return size_; }  // timers that are set
@@ -87,16 +87,19 @@ class TimingWheel {
   // Of all wheels, one behind the other.
   static uint32_t SlotOf(int64_t at_ns, int64_t now_ns);
   uint32_t FirstSlot() const;
-  void Append(Id id);
+  void Append(Id id, Slot* slot);
+  // In the slot where it belongs.
+  void Place(Id id);
   void Remove(Id id);
+  void Unlink(Id id, Slot* slot);
   void MarkEmpty(uint32_t slot);
-  // Takes the timers of a slot to where they belong at its earliest time, which is now from then
-  // on.
-  void GoDown(uint32_t slot);
+  // Places the next ones of those that go down; whether these were the last.
+  bool GoDown();
 
   std::vector<Node> nodes_;  // by number
   std::vector<Slot> slots_ = std::vector<Slot>(kWheels * kSlots);
   std::array<Occupied, kWheels> occupied_;
+  Slot going_down_;      // those that are in no wheel, while a slot goes down
   uint32_t wheels_ = 0;  // bits of those that have timers
   int64_t now_ns_ = 0;   // where it stands; no timer is earlier
   size_t size_ = 0;

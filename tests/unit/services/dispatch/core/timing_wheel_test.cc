@@ -44,7 +44,9 @@ using Fired = std::vector<std::pair<int64_t, TimingWheel::Id>>;
 
 Fired PopAll(TimingWheel* wheel, int64_t now_ns) {
   Fired fired;
-  while (const auto due = wheel->PopDue(now_ns)) fired.emplace_back(due->at_ns, due->id);
+  while (wheel->NextNs() <= now_ns) {
+    if (const auto due = wheel->PopDue(now_ns)) fired.emplace_back(due->at_ns, due->id);
+  }
   return fired;
 }
 
@@ -270,6 +272,58 @@ TEST(TimingWheelTest, ATimeThatIsTooEarlyIsNamedOnce) {
   EXPECT_EQ(wheel.NextNs(), at - kNanosPerMilli);
   EXPECT_THAT(PopAll(&wheel, at - kNanosPerMilli), ElementsAre(Pair(at - kNanosPerMilli, 1u)));
   EXPECT_EQ(wheel.NextNs(), at);
+}
+
+// All in one slot of 13 days, changed while it goes down.
+TEST(TimingWheelModelTest, ALargeSlotGoesDownInPartsAndInOrder) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    constexpr TimingWheel::Id kTimers = 20'000;
+    SeededRandom random(seed);
+    const auto id_of_any = [&] { return static_cast<TimingWheel::Id>(random.Below(kTimers)); };
+    // Many are equal.
+    const auto time_of_any = [&] {
+      return kYear + static_cast<int64_t>(random.Below(5'000)) * kNanosPerMilli;
+    };
+    TimingWheel wheel;
+    std::vector<std::pair<int64_t, uint64_t>> model(kTimers);  // time, number of the setting
+    uint64_t sets = 0;
+    const auto set = [&](TimingWheel::Id id, int64_t at_ns) {
+      wheel.Set(id, at_ns);
+      model[id] = {wheel.AtNs(id), ++sets};
+    };
+    for (TimingWheel::Id id = 0; id < kTimers; ++id) set(id, time_of_any());
+    const int64_t now = 2 * kYear;
+    int parts = 0;
+    std::optional<TimingWheel::Due> due;
+    while (!(due = wheel.PopDue(now)).has_value()) {
+      ASSERT_LE(wheel.NextNs(), now);
+      ASSERT_LE(++parts, 10);
+      for (int i = 0; i < 500; ++i) {
+        const TimingWheel::Id id = id_of_any();
+        if (random.Chance(0.5)) {
+          set(id, time_of_any());
+        } else {
+          wheel.Cancel(id);
+          model[id] = {kNever, 0};
+        }
+        ASSERT_EQ(wheel.AtNs(id), model[id].first);
+      }
+    }
+    EXPECT_GT(parts, 2);
+    std::vector<std::pair<std::pair<int64_t, uint64_t>, TimingWheel::Id>> expected;
+    for (TimingWheel::Id id = 0; id < kTimers; ++id) {
+      if (model[id].first != kNever) expected.emplace_back(model[id], id);
+    }
+    std::sort(expected.begin(), expected.end());
+    ASSERT_EQ(wheel.size() + 1, expected.size());
+    Fired fired = PopAll(&wheel, now);
+    fired.insert(fired.begin(), std::pair(due->at_ns, due->id));
+    ASSERT_EQ(fired.size(), expected.size());
+    for (size_t i = 0; i < fired.size(); ++i) {
+      ASSERT_EQ(fired[i], std::pair(expected[i].first.first, expected[i].second));
+    }
+  }
 }
 
 TEST(TimingWheelTest, AllocatesNothingOnceTheNumbersAreKnown) {
