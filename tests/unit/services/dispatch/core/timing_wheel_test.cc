@@ -278,7 +278,8 @@ TEST(TimingWheelTest, ATimeThatIsTooEarlyIsNamedOnce) {
 TEST(TimingWheelModelTest, ALargeSlotGoesDownInPartsAndInOrder) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    constexpr TimingWheel::Id kTimers = 20'000;
+    constexpr TimingWheel::Id kPart = 4096;
+    constexpr TimingWheel::Id kTimers = 8 * kPart;
     SeededRandom random(seed);
     const auto id_of_any = [&] { return static_cast<TimingWheel::Id>(random.Below(kTimers)); };
     // Many are equal.
@@ -292,6 +293,10 @@ TEST(TimingWheelModelTest, ALargeSlotGoesDownInPartsAndInOrder) {
       wheel.Set(id, at_ns);
       model[id] = {wheel.AtNs(id), ++sets};
     };
+    const auto cancel = [&](TimingWheel::Id id) {
+      wheel.Cancel(id);
+      model[id] = {kNever, 0};
+    };
     for (TimingWheel::Id id = 0; id < kTimers; ++id) set(id, time_of_any());
     const int64_t now = 2 * kYear;
     int parts = 0;
@@ -304,11 +309,15 @@ TEST(TimingWheelModelTest, ALargeSlotGoesDownInPartsAndInOrder) {
         if (random.Chance(0.5)) {
           set(id, time_of_any());
         } else {
-          wheel.Cancel(id);
-          model[id] = {kNever, 0};
+          cancel(id);
         }
         ASSERT_EQ(wheel.AtNs(id), model[id].first);
       }
+      // Many of those that were next to go down, and the one that was set last.
+      for (TimingWheel::Id i = 0; i < kPart / 3; ++i) cancel(parts * kPart + i);
+      const TimingWheel::Id last = id_of_any();
+      set(last, time_of_any());
+      cancel(last);
     }
     EXPECT_GT(parts, 2);
     std::vector<std::pair<std::pair<int64_t, uint64_t>, TimingWheel::Id>> expected;
