@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""What a decision of the token buckets costs, beside Redis on the same machine in the same run.
+"""What a decision of the token buckets costs, beside Redis on the same machine in the same run, and
+what a timer of the scheduler costs.
 
 ours    may one more call leave, by eight conditions (minute and hour of its corp, of its address and
         of its member, calls in flight, lockout), all or nothing; every call is of another corp, at
         random, of 1,000, 100,000 and 1,000,000 corps. Beside it the return of its tokens.
 redis   one Lua script that asks four counters and adds to all or none; one client over a Unix
         socket, one question at a time, and 32 in a row
+timers  the timing wheel beside a std::set of times, with 1,000, 100,000 and 1,000,000 that wait up to
+        a minute, or up to an hour for the slots in which tokens return, in CPU time: one that fires
+        and is set anew; one whose time is replaced; the question that takes longest, the wheel's
+        while a slot that has all of them goes down. Not judged
 Targets: 20 ns up to 100,000 corps, 40 ns at 1,000,000; 64 bytes idle, 1,024 active.
 Exit code 0: all targets are met. 1: one is missed; the text says which. 2: wrong flags. Where
 redis-tools is not to be had its rows are left out, and one SKIPPED line says so.
@@ -47,8 +52,8 @@ REDIS_BINARY = "redis-check-rdb"
 PATIENCE_SECONDS = 10
 
 
-def measure_ours(options):
-    program = os.path.join(options.build, "tests", "bench", "bucket_bench")
+def measure(program, options):
+    program = os.path.join(options.build, "tests", "bench", program)
     done = subprocess.run([program, "--seed", str(options.seed), "--rounds", str(options.rounds)],
                           stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -135,6 +140,20 @@ def table(result):
         lines.append(f"Redis {redis['version']}, one Lua script over {redis['buckets']} buckets: "
                      f"{figures['one_at_a_time']:,} ns one at a time, "
                      f"{figures['32_in_a_row']:,} ns 32 in a row")
+    lines.append("")
+    lines.append(f"{'timers':>10}  {'waits':<12}{'wheel ns':>9}{'min':>6}{'max':>6}"
+                 f"{'set ns':>8}{'min':>6}{'max':>6}{'replace':>9}{'set':>7}"
+                 f"{'longest us':>12}{'set':>9}")
+    for row in result["timers"]:
+        wheel, tree = row["wheel"], row["set"]
+        lines.append(
+            f"{row['timers']:10,}  {row['waits']:<12}"
+            f"{wheel['fire_ns']['median']:9.0f}{wheel['fire_ns']['min']:6.0f}"
+            f"{wheel['fire_ns']['max']:6.0f}{tree['fire_ns']['median']:8.0f}"
+            f"{tree['fire_ns']['min']:6.0f}{tree['fire_ns']['max']:6.0f}"
+            f"{wheel['replace_ns']['median']:9.0f}{tree['replace_ns']['median']:7.0f}"
+            f"{wheel['longest_ns']['median'] / 1000:12,.1f}"
+            f"{tree['longest_ns']['median'] / 1000:9,.1f}")
     return "\n".join(lines)
 
 
@@ -146,7 +165,8 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     options = parser.parse_args(arguments)
-    result = measure_ours(options)
+    result = measure("bucket_bench", options)
+    result["timers"] = measure("timer_bench", options)["rows"]
     result["machine"] = {"cores": os.cpu_count(), "machine": platform.machine()}
     if all(map(shutil.which, (REDIS_BINARY, "redis-cli", "redis-benchmark"))):
         result["redis"] = measure_redis()

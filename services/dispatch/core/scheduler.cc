@@ -64,7 +64,7 @@ void Scheduler::Offer(Flow flow, int64_t not_before_ns, int64_t deadline_ns, int
   state.deadline_ns = deadline_ns;
   state.person_times = person_times;
   if (not_before_ns > now_ns_) {
-    SetTimer(not_before_ns, Kind::kFlow, flow);
+    SetTimer(&flow_timers_, flow, not_before_ns);
   } else {
     Queue(flow);
   }
@@ -127,45 +127,24 @@ void Scheduler::Unlist(Route route) {
 
 // ---- Time passes, calls end ----
 
-int64_t& Scheduler::TimerOf(Kind kind, uint32_t id) {
-  switch (kind) {
-    case Kind::kFlow:
-      return flows_[id].timer_ns;
-    case Kind::kRoute:
-      return routes_[id].timer_ns;
-    case Kind::kDomain:
-      break;
-  }
-  return domains_[id].timer_ns;
+void Scheduler::SetTimer(TimingWheel* timers, uint32_t id, int64_t at_ns) {
+  if (at_ns < timers->AtNs(id)) timers->Set(id, at_ns);
 }
 
-void Scheduler::SetTimer(int64_t at_ns, Kind kind, uint32_t id) {
-  int64_t& timer_ns = TimerOf(kind, id);
-  if (at_ns >= timer_ns) return;
-  timers_.erase({.at_ns = timer_ns, .kind = kind, .id = id});
-  timers_.insert({.at_ns = at_ns, .kind = kind, .id = id});
-  timer_ns = at_ns;
+void Scheduler::FireTimers() {
+  // All that is due before anything is chosen, so it does not matter which kind is first.
+  while (const auto due = flow_timers_.PopDue(now_ns_)) FireFlow(*due);
+  while (const auto due = route_timers_.PopDue(now_ns_)) UnblockRoute(due->id);
+  while (const auto due = domain_timers_.PopDue(now_ns_)) UnblockDomain(due->id);
 }
 
-void Scheduler::Fire(const Timer& timer) {
-  TimerOf(timer.kind, timer.id) = kNever;
-  switch (timer.kind) {
-    case Kind::kFlow: {
-      const FlowState& flow = flows_[timer.id];
-      if (!flow.offers) break;
-      if (flow.not_before_ns > timer.at_ns) {
-        SetTimer(flow.not_before_ns, Kind::kFlow, timer.id);
-      } else if (!flow.queued && flow.not_before_ns == timer.at_ns) {
-        Queue(timer.id);
-      }
-      break;
-    }
-    case Kind::kRoute:
-      UnblockRoute(timer.id);
-      break;
-    case Kind::kDomain:
-      UnblockDomain(timer.id);
-      break;
+void Scheduler::FireFlow(const TimingWheel::Due& timer) {
+  const FlowState& flow = flows_[timer.id];
+  if (!flow.offers) return;
+  if (flow.not_before_ns > timer.at_ns) {
+    SetTimer(&flow_timers_, timer.id, flow.not_before_ns);
+  } else if (!flow.queued && flow.not_before_ns == timer.at_ns) {
+    Queue(timer.id);
   }
 }
 
@@ -210,14 +189,14 @@ void Scheduler::BlockRoute(Route route, bool bulk, int64_t until_ns) {
   RouteState& state = routes_[route];
   Unlist(route);
   (bulk ? state.bulk_blocked : state.blocked) = true;
-  SetTimer(until_ns, Kind::kRoute, route);
+  SetTimer(&route_timers_, route, until_ns);
 }
 
 void Scheduler::BlockDomain(Route route, bool bulk, int64_t until_ns) {
   const uint32_t api = routes_[route].api;
   (bulk ? domains_[api].bulk_blocked : domains_[api].blocked) = true;
   TellBlocked(route);
-  SetTimer(until_ns, Kind::kDomain, api);
+  SetTimer(&domain_timers_, api, until_ns);
 }
 
 // ---- Choosing ----
@@ -244,11 +223,7 @@ Scheduler::Flow Scheduler::Leave(Flow flow) {
 
 std::optional<Scheduler::Flow> Scheduler::Next(int64_t now_ns) {
   now_ns_ = std::max(now_ns_, now_ns);
-  while (NextNs() <= now_ns_) {
-    const Timer timer = *timers_.begin();
-    timers_.erase(timers_.begin());
-    Fire(timer);
-  }
+  FireTimers();
   if (auto flow = NextUrgent(now_ns_)) return flow;
   for (size_t i = 0; i < domains_.size(); ++i) {
     const size_t at = (turn_ + i) % domains_.size();
@@ -272,7 +247,7 @@ std::optional<Scheduler::Flow> Scheduler::NextUrgent(int64_t now_ns) {
         domain.urgent.erase(domain.urgent.begin());
         routes_[route].urgent_blocked.push_back(head.second);
         TellBlocked(route);
-        SetTimer(wait.corp_ns, Kind::kRoute, route);
+        SetTimer(&route_timers_, route, wait.corp_ns);
       } else if (wait.address_ns > now_ns) {
         BlockDomain(route, /*bulk=*/false, wait.address_ns);
       } else {

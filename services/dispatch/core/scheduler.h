@@ -2,7 +2,8 @@
 //
 // Calls wait in flows: a flow is a queue of calls of one corp to one api, of one class, as those of
 // a campaign. The scheduler knows of a flow only whether it has a call, and from when on. A flow,
-// not a call, waits for its time; nothing is asked again before something can have changed.
+// not a call, waits for its time, in a timing wheel (timing_wheel.h); nothing is asked again before
+// something can have changed.
 //
 //   urgent         by deadline, before all others
 //   the rest       apis take turns. Of one api, corps share the address by start-time fair queueing
@@ -26,8 +27,8 @@
 // in nanoseconds. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -38,6 +39,7 @@
 
 #include "services/dispatch/core/bucket_set.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/timing_wheel.h"
 #include "services/dispatch/core/urgent_calls.h"
 
 namespace tidegate::dispatch {
@@ -72,8 +74,12 @@ class Scheduler {
   // A call of the route has ended, or its limits have changed: what waits for that is asked again.
   void Wake(Route route);
   // When Next() may have something although nothing was told; kNever: not before.
-  int64_t NextNs() const { return timers_.empty() ? kNever : timers_.begin()->at_ns; }
-  size_t timers() const { return timers_.size(); }
+  int64_t NextNs() const {
+    return std::min({flow_timers_.NextNs(), route_timers_.NextNs(), domain_timers_.NextNs()});
+  }
+  size_t timers() const {
+    return flow_timers_.size() + route_timers_.size() + domain_timers_.size();
+  }
 
   Route route_of(Flow flow) const { return flows_[flow].route; }
   // Of the call that it offered last.
@@ -92,7 +98,6 @@ class Scheduler {
     int64_t deadline_ns = kNever;
     int64_t waiting = 0;        // of bulk calls
     uint32_t person_times = 0;  // of what it offers
-    int64_t timer_ns = kNever;
   };
   struct RouteState {
     uint32_t api = 0;
@@ -112,7 +117,6 @@ class Scheduler {
     int64_t evenly_until_ns = 0;
     int64_t next_even_ns = 0;
     int64_t even_turn_ns = 0;
-    int64_t timer_ns = kNever;
   };
   // Routes with calls that are not blocked, by start tag.
   using Listed = std::set<std::pair<int64_t, Route>>;
@@ -126,20 +130,12 @@ class Scheduler {
     int64_t waiting = 0;         // bulk calls
     int64_t waiting_routes = 0;  // with bulk calls
     int64_t next_even_ns = 0;    // as of a route, of all
-    int64_t timer_ns = kNever;
-  };
-  enum class Kind : uint8_t { kFlow, kRoute, kDomain };
-  struct Timer {
-    int64_t at_ns;
-    Kind kind;
-    uint32_t id;
-    auto operator<=>(const Timer& other) const = default;
   };
 
-  int64_t& TimerOf(Kind kind, uint32_t id);
   // Unless it has an earlier one: when that fires, the later is asked for again.
-  void SetTimer(int64_t at_ns, Kind kind, uint32_t id);
-  void Fire(const Timer& timer);
+  static void SetTimer(TimingWheel* timers, uint32_t id, int64_t at_ns);
+  void FireTimers();
+  void FireFlow(const TimingWheel::Due& timer);
   void TakeBack(Flow flow);
   // The flow's time has come.
   void Queue(Flow flow);
@@ -175,7 +171,9 @@ class Scheduler {
   size_t turn_ = 0;                 // the domain that is asked first
   int64_t now_ns_ = 0;              // of the last question
   // At most one of each flow, route and domain. Stale ones change nothing when they fire.
-  std::set<Timer> timers_;
+  TimingWheel flow_timers_;
+  TimingWheel route_timers_;
+  TimingWheel domain_timers_;
 };
 
 }  // namespace tidegate::dispatch
