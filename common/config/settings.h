@@ -47,8 +47,8 @@ struct Settings {
     bool operator==(const Wecom&) const = default;
   } wecom;
 
-  // By lane: the IP address of this machine that its calls leave from, or "any". One for each lane,
-  // or none at all.
+  // By lane: where its calls leave from, as egress.h says. One for each lane, or none at all. A
+  // proxy's password may stand in it: never to be shown as it is.
   std::vector<std::string> egress;
 
   struct Log {
@@ -126,7 +126,7 @@ absl::StatusOr<Settings> LoadSettings(const SettingsSource& source);
 std::vector<std::pair<std::string, std::string>> EnvironmentSettings(char** environ);
 
 // All settings as YAML. Read back as a file it gives equal settings, if these came from
-// LoadSettings.
+// LoadSettings; but a proxy's user and password are "***", with which it is refused.
 std::string PrintSettings(const Settings& settings);
 
 // The Markdown table that docs/configuration.md has between its two marker comments, without them.

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/egress.h"
 #include "common/config/settings_address.h"
 #include "common/config/settings_faults.h"
 #include "common/config/settings_table.h"
@@ -64,10 +65,14 @@ class Checker {
 
   void CheckEgress() {
     const Settings& s = sheet_.settings;
-    if (s.egress.empty() || s.egress.size() == static_cast<size_t>(s.lanes)) return;
-    Fault({"egress", "lanes"},
-          absl::StrCat("egress has ", s.egress.size(), " addresses and lanes is ", s.lanes,
-                       "; write one for each lane, \"any\" where it does not matter"));
+    if (!Sound({"egress", "lanes"})) return;
+    if (!s.egress.empty() && s.egress.size() != static_cast<size_t>(s.lanes)) {
+      return Fault({"egress", "lanes"},
+                   absl::StrCat("egress has ", s.egress.size(), " addresses and lanes is ", s.lanes,
+                                "; write one for each lane, \"any\" where it does not matter"));
+    }
+    const auto shares = SharesOf(s.egress, static_cast<uint32_t>(s.lanes));
+    if (!shares.ok()) Fault({"egress", "lanes"}, std::string(shares.status().message()));
   }
 
   void CheckReplication() {

@@ -53,7 +53,8 @@ std::vector<Setting> MakeTable() {
            "JSON file of limits and waits; none = the documented ones of WeCom."),
       Text(TIDEGATE_FIELD(wecom.url), Format::kUrl, "Base URL of WeCom or of a stand-in for it."),
       List(TIDEGATE_FIELD(egress), Format::kSource,
-           "By lane, the address of this machine that its calls to WeCom leave from; none = any."),
+           "By lane, the address that its calls to WeCom leave from: one of this machine, or of a "
+           "forward proxy; none = any, as the machine chooses."),
       Choice(TIDEGATE_FIELD(log.kind), {"embedded", "kafka"},
              "The log: in this process, for one machine, or a Kafka cluster."),
       Text(TIDEGATE_FIELD(log.data_dir), Format::kPath,

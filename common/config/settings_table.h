@@ -22,7 +22,7 @@ enum class Format {
   kPath,         // made absolute when read; may be empty
   kListener,     // host:port, port 0 allowed
   kPeer,         // host:port
-  kSource,       // an IP address, or any
+  kSource,       // see egress.h
   kBrokers,      // host:port,host:port; may be empty
   kUrl,          // http or https
   kTopicPrefix,  // what Kafka allows in topic names

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/config/egress.h"
 #include "common/config/settings_address.h"
 #include "common/config/settings_text.h"
 
@@ -72,7 +73,7 @@ bool Fits(const Setting& setting, absl::string_view text) {
     case Format::kPeer:
       return IsPeer(text);
     case Format::kSource:
-      return text == "any" || IsIpAddress(text);
+      return ParseEgress(text).has_value();
     case Format::kBrokers:
       return IsBrokers(text);
     case Format::kUrl:
@@ -100,7 +101,8 @@ std::string FormatText(const Setting& setting) {
     case Format::kPeer:
       return "host:port or [IPv6]:port";
     case Format::kSource:
-      return "an IP address, or any";
+      return "any, an IP address or http://[user:password@]host:port, with *SHARE at its end where "
+             "lanes share it";
     case Format::kBrokers:
       return "host:port,host:port";
     case Format::kUrl:
@@ -152,7 +154,9 @@ absl::Status WrongEntry(const Setting& setting, size_t index, absl::string_view 
 absl::Status CheckEntry(const Setting& setting, size_t index, absl::string_view text) {
   RETURN_IF_ERROR(CheckText(absl::StrCat(setting.key, "[", index, "]"), text));
   if (Fits(setting, text)) return absl::OkStatus();
-  return WrongEntry(setting, index, absl::StrCat("\"", Shown(text), "\""));
+  const std::string shown =
+      setting.format == Format::kSource ? ShownEgress(text) : std::string(text);
+  return WrongEntry(setting, index, absl::StrCat("\"", Shown(shown), "\""));
 }
 
 absl::Status CheckText(absl::string_view key, absl::string_view text) {
@@ -226,7 +230,9 @@ std::string ValueText(const Setting& setting, const Settings& settings) {
     return setting.format == Format::kChoice ? (*text)(copy) : Quoted((*text)(copy));
   }
   if (const auto* list = std::get_if<Setting::List>(&setting.field)) {
-    const auto add = [](std::string* out, const std::string& entry) { *out += Quoted(entry); };
+    const auto add = [&](std::string* out, const std::string& entry) {
+      *out += Quoted(setting.format == Format::kSource ? ShownEgress(entry) : entry);
+    };
     return absl::StrCat("[", absl::StrJoin((*list)(copy), ", ", add), "]");
   }
   CHECK(std::get<Setting::Callers>(setting.field)(copy).empty());

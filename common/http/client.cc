@@ -16,6 +16,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
@@ -29,6 +30,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -67,6 +70,23 @@ bool IsVisibleAscii(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
 }
 
+// host, host:port or [IPv6]:port; the port is left as it is where none is given.
+bool ParseAuthority(absl::string_view authority, std::string* host, std::string* port) {
+  const size_t bracket = authority.rfind(']');
+  const size_t colon = authority.rfind(':');
+  if (colon != absl::string_view::npos && (bracket == absl::string_view::npos || colon > bracket)) {
+    uint32_t number = 0;
+    if (!absl::SimpleAtoi(authority.substr(colon + 1), &number) || number == 0 || number > 65535) {
+      return false;
+    }
+    *port = absl::StrCat(number);
+    authority = authority.substr(0, colon);
+  }
+  if (absl::ConsumePrefix(&authority, "[") && !absl::ConsumeSuffix(&authority, "]")) return false;
+  *host = std::string(authority);
+  return !authority.empty();
+}
+
 absl::StatusOr<ServerName> ParseBaseUrl(absl::string_view url) {
   const absl::Status bad = absl::InvalidArgumentError(
       absl::StrCat("base_url is not of the form https://host[:port][/prefix]: ", url));
@@ -85,20 +105,36 @@ absl::StatusOr<ServerName> ParseBaseUrl(absl::string_view url) {
   }
   name.host_header = std::string(authority);
   name.port = name.tls ? "443" : "80";
-  const size_t bracket = authority.rfind(']');
-  const size_t colon = authority.rfind(':');
-  if (colon != absl::string_view::npos && (bracket == absl::string_view::npos || colon > bracket)) {
-    uint32_t port = 0;
-    if (!absl::SimpleAtoi(authority.substr(colon + 1), &port) || port == 0 || port > 65535) {
-      return bad;
-    }
-    name.port = absl::StrCat(port);
-    authority = authority.substr(0, colon);
-  }
-  if (absl::ConsumePrefix(&authority, "[") && !absl::ConsumeSuffix(&authority, "]")) return bad;
-  if (authority.empty()) return bad;
-  name.host = std::string(authority);
+  if (!ParseAuthority(authority, &name.host, &name.port)) return bad;
   return name;
+}
+
+// Whom connections are made to, where it is not the server itself.
+struct ProxyName {
+  std::string host;
+  std::string port;
+};
+
+absl::StatusOr<std::optional<ProxyName>> ParseProxy(absl::string_view proxy) {
+  if (proxy.empty()) return std::nullopt;
+  ProxyName name;
+  if (!IsVisibleAscii(proxy) || proxy.find_first_of("@/?#") != absl::string_view::npos ||
+      !ParseAuthority(proxy, &name.host, &name.port) || name.port.empty()) {
+    return absl::InvalidArgumentError("proxy is not of the form host:port");
+  }
+  return name;
+}
+
+std::string ConnectText(const ServerName& server, absl::string_view credentials) {
+  const std::string target = absl::StrCat(
+      absl::StrContains(server.host, ':') ? absl::StrCat("[", server.host, "]") : server.host, ":",
+      server.port);
+  std::string text = absl::StrCat("CONNECT ", target, " HTTP/1.1\r\nHost: ", target,
+                                  "\r\nUser-Agent: tidegate\r\n");
+  if (!credentials.empty()) {
+    absl::StrAppend(&text, "Proxy-Authorization: Basic ", absl::Base64Escape(credentials), "\r\n");
+  }
+  return text + "\r\n";
 }
 
 absl::Status CheckCall(const HttpCall& call) {
@@ -158,6 +194,8 @@ class Connection {
   ssl::stream<tcp::socket>& tls_stream() { return stream_; }
   tcp::socket& socket() { return stream_.next_layer(); }
   boost::beast::flat_buffer& buffer() { return buffer_; }
+  // Of the proxy that the connection goes through.
+  beast_http::response_parser<beast_http::empty_body>& tunnel() { return tunnel_; }
   net::steady_timer& idle_timer() { return idle_timer_; }
 
   // Needed before the first byte: a close then resets at once, so that the kernel does not deliver
@@ -191,6 +229,7 @@ class Connection {
  private:
   ssl::stream<tcp::socket> stream_;
   boost::beast::flat_buffer buffer_;
+  beast_http::response_parser<beast_http::empty_body> tunnel_;
   net::steady_timer idle_timer_;
   const bool tls_;
 };
@@ -241,8 +280,8 @@ using ExchangePtr = std::shared_ptr<Exchange>;
 
 class AsioClient : public Client {
  public:
-  AsioClient(ClientOptions options, ServerName server)
-      : options_(std::move(options)), server_(std::move(server)) {}
+  AsioClient(ClientOptions options, ServerName server, std::optional<ProxyName> proxy)
+      : options_(std::move(options)), server_(std::move(server)), proxy_(std::move(proxy)) {}
 
   ~AsioClient() override {
     if (!thread_.joinable()) return;
@@ -377,7 +416,8 @@ class AsioClient : public Client {
       }
     });
     exchange->resolver.async_resolve(
-        server_.host, server_.port, tcp::resolver::numeric_service,
+        proxy_ ? proxy_->host : server_.host, proxy_ ? proxy_->port : server_.port,
+        tcp::resolver::numeric_service,
         [this, exchange](error_code error, tcp::resolver::results_type endpoints) {
           if (exchange->finished) return;
           if (error) return FailBeforeByteOne(exchange, "name not resolved", error);
@@ -403,9 +443,42 @@ class AsioClient : public Client {
   }
 
   void OnConnected(const ExchangePtr& exchange) {
-    connections_opened_.fetch_add(1);
     const error_code error = exchange->connection->SetOptions(options_.user_timeout);
     if (error) return FailBeforeByteOne(exchange, "socket options", error);
+    if (!proxy_) return OnReached(exchange);
+    exchange->request_text = ConnectText(server_, options_.proxy_credentials);
+    net::async_write(exchange->connection->socket(), net::buffer(exchange->request_text),
+                     [this, exchange](error_code error, size_t) {
+                       if (exchange->finished) return;
+                       if (error) return FailBeforeByteOne(exchange, "CONNECT", error);
+                       ReadTunnel(exchange);
+                     });
+  }
+
+  void ReadTunnel(const ExchangePtr& exchange) {
+    Connection& connection = *exchange->connection;
+    connection.tunnel().header_limit(kHeaderBytesMax);
+    beast_http::async_read_header(
+        connection.socket(), connection.buffer(), connection.tunnel(),
+        [this, exchange](error_code error, size_t) {
+          if (exchange->finished) return;
+          if (error) return FailBeforeByteOne(exchange, "CONNECT", error);
+          const unsigned status = exchange->connection->tunnel().get().result_int();
+          if (status / 100 != 2) {
+            return Fail(exchange, absl::UnavailableError(absl::StrCat(
+                                      Peer(), ": it refused the tunnel with status ", status)));
+          }
+          // The server never speaks first: whatever follows is not of it.
+          if (exchange->connection->buffer().size() > 0) {
+            return Fail(exchange,
+                        absl::UnavailableError(absl::StrCat(Peer(), ": its answer has a body")));
+          }
+          OnReached(exchange);
+        });
+  }
+
+  void OnReached(const ExchangePtr& exchange) {
+    connections_opened_.fetch_add(1);
     if (!server_.tls) return Write(exchange);
     ssl::stream<tcp::socket>& stream = exchange->connection->tls_stream();
     error_code not_an_ip;
@@ -422,8 +495,12 @@ class AsioClient : public Client {
 
   void FailBeforeByteOne(const ExchangePtr& exchange, absl::string_view step,
                          const error_code& error) {
-    Fail(exchange, absl::UnavailableError(
-                       absl::StrCat(server_.host_header, ": ", step, ": ", error.message())));
+    Fail(exchange, absl::UnavailableError(absl::StrCat(Peer(), ": ", step, ": ", error.message())));
+  }
+  // Whom the way leads to, for people.
+  std::string Peer() const {
+    return proxy_ ? absl::StrCat(server_.host_header, " by proxy ", options_.proxy)
+                  : server_.host_header;
   }
 
   void Write(const ExchangePtr& exchange) {
@@ -557,6 +634,7 @@ class AsioClient : public Client {
 
   const ClientOptions options_;
   const ServerName server_;
+  const std::optional<ProxyName> proxy_;
   std::optional<net::ip::address> source_;  // constant after Start()
   std::atomic<uint64_t> connections_opened_{0};
   std::atomic<size_t> open_calls_{0};
@@ -581,7 +659,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
     return absl::InvalidArgumentError("connections_max must be at least 1");
   }
   ASSIGN_OR_RETURN(ServerName server, ParseBaseUrl(options.base_url));
-  auto client = std::make_unique<AsioClient>(std::move(options), std::move(server));
+  ASSIGN_OR_RETURN(std::optional<ProxyName> proxy, ParseProxy(options.proxy));
+  auto client =
+      std::make_unique<AsioClient>(std::move(options), std::move(server), std::move(proxy));
   RETURN_IF_ERROR(client->Start());
   return client;
 }

@@ -29,13 +29,20 @@ struct ClientOptions {
   size_t connections_max = 16;  // busy and idle together; at least 1
   // Calls waiting for a connection; policy when full: reject with RESOURCE_EXHAUSTED.
   size_t waiting_max = 1024;
-  absl::Duration connect_deadline = absl::Seconds(3);  // name, TCP and TLS together
+  absl::Duration connect_deadline = absl::Seconds(3);  // name, TCP, proxy and TLS together
   // TCP_USER_TIMEOUT: how long written bytes may stay unacknowledged before the connection fails.
+  // Behind a proxy it is the proxy that acknowledges.
   absl::Duration user_timeout = absl::Seconds(5);
   absl::Duration idle_limit = absl::Seconds(30);  // an unused connection is closed after this
   size_t answer_bytes_max = 1 << 20;              // body of an answer; beyond: OUT_OF_RANGE
   // IP address of this machine that connections leave from; empty = as the machine chooses.
   std::string source_address;
+  // host:port or [IPv6]:port of a forward proxy; empty = none. Each connection is a tunnel through
+  // it to the server (CONNECT, RFC 9110 9.3.6), for http too, so that it can neither repeat a
+  // request nor send another one on the same connection.
+  std::string proxy;
+  // user:password for the proxy (Basic, RFC 7617); empty = none. No status has them.
+  std::string proxy_credentials;
   std::string ca_file;  // PEM file of authorities trusted instead of the machine's; empty = those
 };
 
@@ -56,8 +63,9 @@ struct HttpCall {
 
 struct HttpResult {
   // OK: a complete HTTP answer was read, whatever its http_status. Else:
-  //   UNAVAILABLE         name, connect or TLS failed, or the connection ended before the answer
-  //   did DEADLINE_EXCEEDED   of the call, or of connecting (then bytes_written is false) ABORTED
+  //   UNAVAILABLE         name, connect, proxy or TLS failed, or the connection ended before the
+  //   answer did DEADLINE_EXCEEDED   of the call, or of connecting (then bytes_written is false)
+  //   ABORTED
   //   may_write said no RESOURCE_EXHAUSTED  too many calls wait OUT_OF_RANGE        the answer's
   //   header or body is too large UNKNOWN             the answer is not HTTP INVALID_ARGUMENT
   //   method, target or content type cannot stand in a request CANCELLED           the client is
@@ -76,8 +84,8 @@ struct HttpResult {
 // Thread-safe. One thread of its own; one request per connection at a time.
 class Client {
  public:
-  // INVALID_ARGUMENT: base_url or a bound is not usable, source_address is not of this machine, or
-  // ca_file cannot be read.
+  // INVALID_ARGUMENT: base_url, proxy or a bound is not usable, source_address is not of this
+  // machine, or ca_file cannot be read.
   static absl::StatusOr<std::unique_ptr<Client>> Create(ClientOptions options);
   // Ends open calls with CANCELLED; every `done` has returned when it returns. Not to be called
   // from a `done`.

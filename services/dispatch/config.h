@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/config/egress.h"
 #include "common/wecom_table/limits.h"
 
 namespace tidegate::dispatch {
@@ -18,9 +19,10 @@ struct Config {
   bool send = true;                 // false: no call is ever decided
   wecom_table::Limits limits;
 
-  // The address that a lane's calls leave from; empty = any.
-  std::string SourceOf(uint32_t lane) const {
-    return egress.empty() || egress[lane] == "any" ? "" : egress[lane];
+  // Where a lane's calls leave from.
+  config::Egress EgressOf(uint32_t lane) const {
+    if (egress.empty()) return {};
+    return config::ParseEgress(egress[lane]).value_or(config::Egress());
   }
 };
 

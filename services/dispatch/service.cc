@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/process/former_owner.h"
+#include "common/wecom_table/address_share.h"
 #include "services/dispatch/lane_summary.h"
 
 namespace tidegate::dispatch {
@@ -34,8 +35,22 @@ DispatchOptions OptionsOf(uint32_t lane, const Config& config,
       options.agent_ids[corp.corp_id] = corp.apps.front().agent_id;
     }
   }
-  options.source = config.SourceOf(lane);
+  const config::Egress egress = config.EgressOf(lane);
+  if (!egress.source.empty() || !egress.proxy.empty()) options.source = egress.Name();
   return options;
+}
+
+// Of the lanes that this process owns: what each may use of its address.
+absl::StatusOr<std::map<uint32_t, wecom_table::Limits>> LimitsOfLanes(
+    const Config& config, const process::Environment& environment) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> shares,
+                   config::SharesOf(config.egress, config.lanes));
+  std::map<uint32_t, wecom_table::Limits> limits;
+  for (uint32_t lane = 0; lane < config.lanes; ++lane) {
+    if (!environment.replicas->own().Owns(lane)) continue;
+    ASSIGN_OR_RETURN(limits[lane], wecom_table::LimitsOfShare(config.limits, shares[lane]));
+  }
+  return limits;
 }
 
 // Such a lane must not run: the work would wait for ever, or be done from two addresses.
@@ -69,13 +84,18 @@ process::ServiceSpec Spec() {
 
 absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
                                                          const process::Environment& environment) {
-  std::unique_ptr<Service> service(new Service(config, environment));
+  ASSIGN_OR_RETURN(auto limits, LimitsOfLanes(config, environment));
+  std::unique_ptr<Service> service(new Service(config, std::move(limits), environment));
   for (Lane& lane : service->lanes_) {
     PartitionRunner* runner = &lane.thread->runner();
+    const config::Egress egress = config.EgressOf(lane.number);
     ASSIGN_OR_RETURN(
         auto caller,
         WecomCaller::Create(
-            {.base_url = config.wecom_url, .source_address = config.SourceOf(lane.number)},
+            {.base_url = config.wecom_url,
+             .source_address = egress.source,
+             .proxy = egress.proxy,
+             .proxy_credentials = egress.credentials},
             environment.corps, &service->config_.limits, environment.clock,
             [runner](std::unique_ptr<CallAnswer> answer) {
               // Refused only when the lane is gone: then it is doubt anyway.
@@ -94,13 +114,14 @@ absl::StatusOr<std::unique_ptr<Service>> Service::Create(const Config& config,
   return service;
 }
 
-Service::Service(const Config& config, const process::Environment& environment)
-    : config_(config), environment_(environment) {
+Service::Service(const Config& config, std::map<uint32_t, wecom_table::Limits> limits,
+                 const process::Environment& environment)
+    : config_(config), limits_(std::move(limits)), environment_(environment) {
   for (uint32_t n = 0; n < config_.lanes; ++n) {
     if (!environment.replicas->own().Owns(n)) continue;
     Lane lane;
     lane.number = n;
-    lane.core = std::make_unique<DispatchCore>(OptionsOf(n, config_, environment), &config_.limits);
+    lane.core = std::make_unique<DispatchCore>(OptionsOf(n, config_, environment), &limits_.at(n));
     lane.core->Hold(true);
     lane.waiting = std::make_unique<runtime::WaitList>();
     lane.watchers = std::make_unique<std::list<std::function<bool(const Now&)>>>();

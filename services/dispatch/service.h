@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,7 +23,7 @@ namespace tidegate::dispatch {
 
 class Service final : public process::Service {
  public:
-  // INVALID_ARGUMENT: the WeCom URL is not usable.
+  // INVALID_ARGUMENT: the WeCom URL or an address of a lane is not usable.
   static absl::StatusOr<std::unique_ptr<Service>> Create(const Config& config,
                                                          const process::Environment& environment);
   ~Service() override { Stop(); }
@@ -44,7 +45,9 @@ class Service final : public process::Service {
   void PublishMetrics() override;
 
  private:
-  Service(const Config& config, const process::Environment& environment);
+  // `limits`: those of its lanes, by lane.
+  Service(const Config& config, std::map<uint32_t, wecom_table::Limits> limits,
+          const process::Environment& environment);
   void PublishLane(uint32_t lane, DispatchCore& core, const Now& now);
   void WakeLanes();
   // Ends the process if the lane has something of other lanes' corps. No lane sends before all of
@@ -54,6 +57,7 @@ class Service final : public process::Service {
   void LookForFormerOwners(uint32_t lane);
 
   const Config config_;
+  const std::map<uint32_t, wecom_table::Limits> limits_;  // by lane
   const process::Environment environment_;
   std::vector<Lane> lanes_;
   std::atomic<size_t> lanes_checked_{0};

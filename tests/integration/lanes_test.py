@@ -1,10 +1,12 @@
-"""Egress lanes: whose calls leave from where, an address that is not trusted, a corp that moves."""
+"""Egress lanes: whose calls leave from where, an address that is not trusted, a corp that moves, a
+forward proxy."""
 
 import collections
 import json
 import time
 import unittest
 
+from connect_proxy import ConnectProxy
 from product import AES_KEY, AGENT, CORP, LIMITS, SECRET, TOKEN, ProductTest, private
 from lanes import lane_of
 
@@ -16,7 +18,9 @@ CONTENT = "Hello|https://shop.example/a|Shop"
 LANES = {CORP: lane_of(CORP, 2), SECOND: 1 - lane_of(CORP, 2)}
 
 
-class LanesTest(ProductTest):
+class LanesFixture(ProductTest):
+    """Two corps on two lanes."""
+
     members = 20
     customers = 60
     options = ["--set", "lanes=2", "--set", "egress=" + ",".join(SOURCES)]
@@ -43,7 +47,7 @@ class LanesTest(ProductTest):
         path = cls.folder + "/customers.csv"
         private(path, "external_userid,owner\n" + rows)
         for corp in LANES:
-            cls("test_calls_leave_from_the_address_of_the_lane").of(corp, "import", "customers", path)
+            cls().of(corp, "import", "customers", path)
 
     @classmethod
     def place(cls, lanes):
@@ -116,6 +120,8 @@ class LanesTest(ProductTest):
         count = collections.Counter(line["marker"] for line in self.creates(corp))
         self.assertEqual(set(count.values()), {1}, "a call was made twice")
 
+
+class LanesTest(LanesFixture):
     def test_calls_leave_from_the_address_of_the_lane(self):
         self.server.terminate()
         since = len(self.witness())
@@ -207,6 +213,94 @@ class LanesTest(ProductTest):
         self.server.terminate()
         self.place(LANES)
         self.restart()
+
+
+class ProxyTest(LanesFixture):
+    """The second corp's calls leave through a proxy, which itself calls from the second address."""
+
+    PASSWORD = "pass,word"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.proxy = ConnectProxy("li:" + cls.PASSWORD, SOURCES[LANES[SECOND]])
+        cls.addClassCleanup(cls.proxy.stop)
+        egress = list(SOURCES)
+        egress[LANES[SECOND]] = f"http://li:pass%2Cword@127.0.0.1:{cls.proxy.port}"
+        cls.options = ["--set", "lanes=2", "--set", "egress=" + ",".join(egress)]
+        super().setUpClass()
+
+    def told(self, name):
+        """Of the caller, which knows of no corps."""
+        return self.events(name, None)
+
+    def unanswered_creates(self):
+        _, page = self.http(f"http://{self.server.ports['admin']}/metrics")
+        return [line for line in page.splitlines()
+                if 'api="add_msg_template"' in line and 'no_answer' in line]
+
+    def assert_no_password(self):
+        with open(self.server.log_path, encoding="utf-8") as file:
+            log = file.read()
+        self.assertNotIn(self.PASSWORD, log)
+        self.assertNotIn("pass%2Cword", log)
+
+    def test_all_of_a_lane_goes_through_its_proxy_and_nothing_else(self):
+        self.server.terminate()
+        since = len(self.witness())
+        before = len(self.proxy.requests())
+        self.restart()
+        for corp in LANES:
+            self.launch(corp, "through")
+        for corp in LANES:
+            self.finish(corp, "through")
+        self.server.terminate()
+        tunnels = self.proxy.requests()[before:]
+        through = collections.Counter(path for tunnel in tunnels for path in tunnel)
+        arrived = collections.Counter(line["api"] for line in self.calls(SECOND, since))
+        self.assertEqual(collections.Counter(path.rsplit("/", 1)[1]
+                                             for path in through.elements()), arrived)
+        self.assertLessEqual({"gettoken", "get_groupmsg_list_v2", "add_msg_template",
+                              "get_groupmsg_task"}, set(arrived))
+        for corp, lane in LANES.items():
+            self.assertEqual({line["ip"] for line in self.calls(corp, since)}, {SOURCES[lane]})
+        # A create has a tunnel of its own.
+        creates = [tunnel for tunnel in tunnels
+                   if any(path.endswith("/add_msg_template") for path in tunnel)]
+        self.assertEqual([len(tunnel) for tunnel in creates], [1] * self.members)
+        self.assert_each_create_once(SECOND)
+        self.restart()
+
+    def test_a_proxy_that_is_down_holds_its_lane_back_and_loses_nothing(self):
+        self.restart_and_note()
+        since = len(self.witness())
+        self.wait(lambda: self.calls(SECOND, since), "the lane does not ask")
+        self.proxy.stop()
+        self.launch(SECOND, "down")
+        self.launch(CORP, "up")
+        self.wait(lambda: self.told("wecom_not_reached"), "nothing was said")
+        self.finish(CORP, "up")
+        [told] = self.told("wecom_not_reached")
+        self.assertEqual(told["source"], f"http://127.0.0.1:{self.proxy.port}")
+        self.assertIn("proxy", told["why"])
+        self.assertEqual(self.creates(SECOND, since), [])
+        self.assertEqual(self.of(SECOND, "doubt", "list")["doubts"], [])
+        self.proxy.start()
+        self.finish(SECOND, "down")
+        self.assertEqual(len(self.creates(SECOND, since)), self.members)
+        self.assert_each_create_once(SECOND)
+        self.assertEqual(self.unanswered_creates(), [])
+        self.assertEqual(len(self.told("wecom_reached")), 1)
+        self.assert_no_password()
+
+    def test_an_address_that_is_not_trusted_is_told_as_the_proxy(self):
+        self.trust(SECOND, ["127.0.0.9"])
+        self.restart_and_note()
+        self.wait(lambda: self.events("address_not_trusted", SECOND), "nothing was said")
+        [told] = self.events("address_not_trusted", SECOND)
+        self.assertEqual(told["source"], f"http://127.0.0.1:{self.proxy.port}")
+        self.trust(SECOND, SOURCES)
+        self.wait(lambda: self.events("address_trusted", SECOND), "it is not asked again")
+        self.assert_no_password()
 
 
 if __name__ == "__main__":

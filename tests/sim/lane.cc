@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/wecom_table/address_share.h"
 #include "tidegate/log/v1/events.pb.h"
 #include "tidegate/log/v1/header.pb.h"
 
@@ -42,6 +43,7 @@ Lane::Lane(const LaneOptions& options)
   window_ends_ns_ = start_ns_ + kFairnessWindowNs;
   limits_ = options_.limits_json.empty() ? wecom_table::DefaultLimits()
                                          : *wecom_table::ParseLimits(options_.limits_json);
+  limits_ = *wecom_table::LimitsOfShare(limits_, options_.address_millionths);
   limits_.quiet_hours = options_.quiet_hours;
   limits_.receive_quota = options_.receive_quota;
   connections_[0].most = options_.connections;

@@ -120,6 +120,11 @@ struct LaneOptions {
   double wall_step_seconds = 0;  // every 10 s the wall clock goes so far forward, or back again
   // When the process is killed, and another one reads the journal.
   std::vector<double> kill_at_seconds;
+
+  // For several lanes behind one address, whose calls all arrive at this WeCom; nullptr: its own.
+  std::shared_ptr<wecom_simulator::WecomCore> wecom;
+  size_t first_corp = 0;                   // corps are numbered from here on
+  int64_t address_millionths = 1'000'000;  // the lane's share of the address
 };
 
 struct UrgentResult {
@@ -179,6 +184,9 @@ class Lane {
   void RunFor(int64_t ns);
   const LaneResult& result() const { return result_; }
   int64_t elapsed_ns() const { return now_.raw_ns - start_ns_; }
+  // When it goes on: time for RunFor() until which nothing happens.
+  int64_t next_ns() const { return events_.top().at_ns - start_ns_; }
+  std::shared_ptr<wecom_simulator::WecomCore> shared_wecom() const { return wecom_; }
   // What the product itself has counted.
   const dispatch::DispatchCounters& counters() const { return core_->counters(); }
   wecom_simulator::WecomCore& wecom() { return *wecom_; }
@@ -285,7 +293,7 @@ class Lane {
   SeededRandom random_;
   SeededRandom urgent_random_;
   wecom_table::Limits limits_;
-  std::unique_ptr<wecom_simulator::WecomCore> wecom_;
+  std::shared_ptr<wecom_simulator::WecomCore> wecom_;
   std::unique_ptr<dispatch::DispatchCore> core_;
   std::vector<Corp> corps_;
   size_t customers_of_corp_ = 0;

@@ -70,7 +70,9 @@ void Lane::SeedWecom() {
   wecom.broken = wecom.over_quota = 0;
   wecom.fail_list = options_.unsendable_share;
   if (options_.set_wecom) options_.set_wecom(&wecom);
-  wecom_ = std::make_unique<wecom_simulator::WecomCore>(std::move(wecom));
+  wecom_ = options_.wecom != nullptr
+               ? options_.wecom
+               : std::make_shared<wecom_simulator::WecomCore>(std::move(wecom));
   customers_of_corp_ = options_.customers > 0
                            ? options_.customers
                            : std::max(kCustomers / options_.corps, kCustomersOfCorpMin);
@@ -80,7 +82,8 @@ void Lane::SeedWecom() {
   }
   for (size_t i = 0; i < options_.corps; ++i) {
     Corp& corp = corps_.emplace_back();
-    corp.id = absl::StrCat("ww", i);
+    const size_t number = options_.first_corp + i;
+    corp.id = absl::StrCat("ww", number);
     corp_of_[corp.id] = i;
     const auto own = options_.calls_of.find(i);
     corp.left = own != options_.calls_of.end() ? own->second : options_.calls_per_corp;
@@ -103,7 +106,7 @@ void Lane::SeedWecom() {
     const auto seeded = wecom_->OnControl(
         "/control/seed",
         {{"corp_id", corp.id},
-         {"apps", {{{"agent_id", kAgent}, {"secret", absl::StrCat("secret of ", i)}}}},
+         {"apps", {{{"agent_id", kAgent}, {"secret", absl::StrCat("secret of ", number)}}}},
          {"members", std::move(members)},
          {"tags", {"t"}},
          {"customers", std::move(of_corp)}},

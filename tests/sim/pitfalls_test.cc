@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -316,6 +317,80 @@ TEST(PitfallsTest, AFailListIsTheEndOfItsCustomersAndNoReasonToRepeatTheCall) {
   EXPECT_GE(result.fail_listed, 50);
   EXPECT_EQ(result.touches.at("touch_failed"), result.fail_listed);
   EXPECT_EQ(result.touches.at("touch_sent"), 20 * 50 - result.fail_listed);
+}
+
+// The most calls of any second, by their arrivals.
+int64_t MostInASecond(std::vector<int64_t> arrivals_ns) {
+  std::sort(arrivals_ns.begin(), arrivals_ns.end());
+  int64_t most = 0;
+  for (size_t first = 0, last = 0; last < arrivals_ns.size(); ++last) {
+    while (arrivals_ns[last] - arrivals_ns[first] >= kNanosPerSecond) ++first;
+    most = std::max(most, static_cast<int64_t>(last - first + 1));
+  }
+  return most;
+}
+
+struct OneAddress {
+  int64_t most_in_a_second = 0;
+  int64_t refused = 0;
+  std::vector<int64_t> accepted;  // by lane
+};
+
+// Lanes with so many corps each, all behind one address whose limit is 200 calls a second, for a
+// minute. `millionths` is the share of each.
+OneAddress RunLanes(const std::vector<size_t>& corps, int64_t millionths, WindowKind window,
+                    double stall_seconds) {
+  std::vector<int64_t> arrivals_ns;
+  std::vector<std::unique_ptr<Lane>> lanes;
+  LaneOptions options;
+  options.window = window;
+  options.limits_json = LimitsOf(1'000'000, 1000, 200, 50);
+  options.address_millionths = millionths;
+  options.stall_seconds = stall_seconds;
+  options.stall_every_seconds = 20;
+  options.on_witness = [&](const wecom_simulator::WitnessEntry& entry, const std::string&) {
+    if (entry.api == "mark_tag") arrivals_ns.push_back(entry.t_raw_ns);
+  };
+  for (const size_t of_lane : corps) {
+    options.corps = of_lane;
+    options.seed = lanes.size() + 1;
+    lanes.push_back(std::make_unique<Lane>(options));
+    options.wecom = lanes.front()->shared_wecom();
+    options.first_corp += of_lane;
+  }
+  for (int64_t now_ns = 0; now_ns < kMinute;) {
+    const auto next =
+        std::min_element(lanes.begin(), lanes.end(),
+                         [](const auto& a, const auto& b) { return a->next_ns() < b->next_ns(); });
+    now_ns = (*next)->next_ns();
+    (*next)->RunFor(now_ns);
+  }
+  OneAddress result{.most_in_a_second = MostInASecond(std::move(arrivals_ns))};
+  for (const auto& lane : lanes) {
+    result.refused += RateRefusals(lane->result());
+    result.accepted.push_back(lane->result().accepted);
+  }
+  return result;
+}
+
+TEST(PitfallsTest, LanesBehindOneAddressTogetherKeepItsLimit) {
+  for (const WindowKind kind :
+       {WindowKind::kFixed, WindowKind::kSliding, WindowKind::kSlidingCountingRefusals}) {
+    const OneAddress shared = RunLanes({9, 2, 1, 1}, 250'000, kind, 3);
+    EXPECT_LE(shared.most_in_a_second, 200);
+    EXPECT_EQ(shared.refused, 0);
+    for (const int64_t accepted : shared.accepted) EXPECT_GE(accepted, 50 * 45);
+  }
+  // That it would show: each of them with the whole limit.
+  EXPECT_GT(RunLanes({9, 2, 1, 1}, 1'000'000, WindowKind::kSliding, 3).refused, 0);
+}
+
+TEST(PitfallsTest, OneLaneWithAllCorpsUsesTheAddressToTheFull) {
+  const OneAddress alone = RunLanes({13}, 1'000'000, WindowKind::kSliding, 0);
+  EXPECT_LE(alone.most_in_a_second, 200);
+  EXPECT_EQ(alone.refused, 0);
+  // A slot and a round trip for each second.
+  EXPECT_GE(alone.accepted[0], 200 * 60 * 9 / 10) << alone.accepted[0];
 }
 
 // Begins five minutes before them, and has to try many calls again. What is late arrives late, and

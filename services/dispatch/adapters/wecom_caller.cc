@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/crash_point.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/endpoints.h"
@@ -16,6 +17,7 @@ namespace {
 
 // Calls in flight are bounded by the buckets; this bounds sockets, of welcomes and of the rest.
 constexpr size_t kConnectionsMax = 64;
+constexpr int64_t kTellGapNs = 60 * kNanosPerSecond;
 
 }  // namespace
 
@@ -24,20 +26,29 @@ absl::StatusOr<std::unique_ptr<WecomCaller>> WecomCaller::Create(const Route& ro
                                                                  const wecom_table::Limits* limits,
                                                                  const Clock* clock,
                                                                  OnAnswer on_answer) {
-  std::unique_ptr<WecomCaller> caller(new WecomCaller(corps, limits, clock, std::move(on_answer)));
+  std::unique_ptr<WecomCaller> caller(
+      new WecomCaller(route, corps, limits, clock, std::move(on_answer)));
   const http::ClientOptions options{
       .base_url = route.base_url,
       .connections_max = kConnectionsMax,
       .user_timeout = absl::Nanoseconds(limits->settle.user_timeout_ns),
-      .source_address = route.source_address};
+      .source_address = route.source_address,
+      .proxy = route.proxy,
+      .proxy_credentials = route.proxy_credentials};
   ASSIGN_OR_RETURN(caller->client_, http::Client::Create(options));
   ASSIGN_OR_RETURN(caller->urgent_client_, http::Client::Create(options));
   return caller;
 }
 
-WecomCaller::WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits,
-                         const Clock* clock, OnAnswer on_answer)
-    : corps_(corps), limits_(limits), clock_(clock), on_answer_(std::move(on_answer)) {
+WecomCaller::WecomCaller(const Route& route, const config::Corps* corps,
+                         const wecom_table::Limits* limits, const Clock* clock, OnAnswer on_answer)
+    : corps_(corps),
+      limits_(limits),
+      clock_(clock),
+      on_answer_(std::move(on_answer)),
+      way_(!route.proxy.empty()            ? "http://" + route.proxy
+           : !route.source_address.empty() ? route.source_address
+                                           : "any") {
   tokens_ = std::make_unique<wecom::TokenCache>(
       [this](const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done) {
         FetchToken(app, std::move(done));
@@ -70,9 +81,28 @@ void WecomCaller::FetchToken(const wecom::AppKey& app,
   call.target = absl::StrCat("/cgi-bin/gettoken?corpid=", wecom::PercentEncode(app.corp),
                              "&corpsecret=", wecom::PercentEncode(*secret));
   call.deadline = absl::Nanoseconds(limits_->http_deadline_ns);
-  urgent_client_->Send(std::move(call), [done = std::move(done)](http::HttpResult result) {
+  urgent_client_->Send(std::move(call), [this, done = std::move(done)](http::HttpResult result) {
+    TellWay(result);
     done(wecom::ParseTokenAnswer(result.status, result.body));
   });
+}
+
+void WecomCaller::TellWay(const http::HttpResult& result) {
+  const bool unavailable =
+      absl::IsUnavailable(result.status) || absl::IsDeadlineExceeded(result.status);
+  if (!result.bytes_written && unavailable) {
+    const int64_t now_ns = clock_->Read().raw_ns;
+    int64_t told_ns = told_raw_ns_.load();
+    if (told_ns != 0 && now_ns - told_ns < kTellGapNs) return;
+    if (!told_raw_ns_.compare_exchange_strong(told_ns, now_ns)) return;
+    blocked_ = true;
+    LogEvent(LogLevel::kWarning, "wecom_not_reached",
+             {{"source", way_},
+              {"why", std::string(result.status.message())},
+              {"next", "nothing was sent and nothing is lost: calls are tried again"}});
+  } else if (result.bytes_written && blocked_.exchange(false)) {
+    LogEvent(LogLevel::kInfo, "wecom_reached", {{"source", way_}});
+  }
 }
 
 void WecomCaller::SetBlocks(const BlockList& blocks) {
@@ -119,6 +149,7 @@ void WecomCaller::Send(CallToMake call, const std::string& token) {
   ClientOf(call)->Send(std::move(request),
                        [this, app, token, call_id = call.call_id, attempt = call.attempt,
                         api = call.api, creates](http::HttpResult result) {
+                         TellWay(result);
                          auto answer = std::make_unique<CallAnswer>();
                          answer->call_id = call_id;
                          answer->attempt = attempt;

@@ -1,6 +1,7 @@
 // Makes the calls that the lane decided on, and tells it what came back. Never makes one twice.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -24,7 +25,10 @@ class WecomCaller {
 
   struct Route {
     std::string base_url;
-    std::string source_address = {};  // that calls leave from, those for tokens too; empty = any
+    // What calls leave from and through, those for tokens too: see http::ClientOptions.
+    std::string source_address = {};
+    std::string proxy = {};
+    std::string proxy_credentials = {};
   };
   // Nothing is owned but the connections; all outlive the caller. `on_answer` is called once per
   // call, from any thread. INVALID_ARGUMENT: the route is not usable.
@@ -42,10 +46,12 @@ class WecomCaller {
   void SetBlocks(const BlockList& blocks);
 
  private:
-  WecomCaller(const config::Corps* corps, const wecom_table::Limits* limits, const Clock* clock,
-              OnAnswer on_answer);
+  WecomCaller(const Route& route, const config::Corps* corps, const wecom_table::Limits* limits,
+              const Clock* clock, OnAnswer on_answer);
   void FetchToken(const wecom::AppKey& app, std::function<void(wecom::TokenAnswer)> done);
   void Send(CallToMake call, const std::string& token);
+  // Tells that nothing gets through to WeCom, at most once a minute, and when something does again.
+  void TellWay(const http::HttpResult& result);
   // Welcomes never wait for a connection behind the rest.
   http::Client* ClientOf(const CallToMake& call);
 
@@ -53,6 +59,9 @@ class WecomCaller {
   const wecom_table::Limits* const limits_;
   const Clock* const clock_;
   const OnAnswer on_answer_;
+  const std::string way_;                // for people
+  std::atomic<int64_t> told_raw_ns_{0};  // of the last time that nothing got through; 0: never
+  std::atomic<bool> blocked_{false};     // and nothing has since
   std::mutex blocks_mu_;
   BlockList blocks_;  // guarded by blocks_mu_
   // What is declared later ends earlier, and calls back into the others while it does.

@@ -72,7 +72,9 @@ AddressTrust::Change AddressTrust::OnOutcome(const std::string& corp, const Atte
   const Outcome& outcome = end.outcome;
   const State before = called.state;
   const bool is_probe = end.attempt.target().has_probe();
-  if (!is_probe) called.NoteCall(outcome.completed().wall_ns());
+  // Without an answer WeCom may still count it.
+  const int64_t held_ns = end.over_raw_ns - outcome.completed().raw_ns();
+  if (!is_probe) called.NoteCall(outcome.completed().wall_ns() + held_ns);
   const bool refused = outcome.errcode() == wecom_table::kErrcodeAddressNotTrusted;
   if (is_probe) called.under_way = false;
   if (refused) called.state = State::kNotTrusted;

@@ -47,8 +47,8 @@ class AddressTrust {
 
   // How many corps do not trust the address.
   size_t not_trusted() const;
-  // Wall time of the last call for the corp that is known of, but for probes: a start that was
-  // wrong must not keep the corp from going back. 0 = none.
+  // Wall time until which WeCom may have counted the last call for the corp, but for probes: a
+  // start that was wrong must not keep the corp from going back. 0 = none.
   int64_t LastCallWallNs(absl::string_view corp) const;
   // What a fence changes is left out: two owners have folded the same.
   void AddStateTo(core::StateHash* hash) const;

@@ -355,7 +355,8 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
     buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed),
                        CostOf(open.attempt));
-    trust_.OnLostOwner(open.corp, open.attempt, fence.wall_time_ns());
+    trust_.OnLostOwner(open.corp, open.attempt,
+                       fence.wall_time_ns() + HoldBound(closed) - fence.raw_time_ns());
     if (IsCommand(open.attempt)) {
       commands_.OnLostOwner(open.attempt, HoldBound(closed));
     } else if (GhostBook::IsOurs(open.attempt)) {
@@ -439,7 +440,8 @@ void DispatchCore::EndBatch() {
 void DispatchCore::Release(const Now& now) {
   if (!std::exchange(recovered_, true)) {
     left_work_ =
-        FindLeftWork({campaigns_, commands_, messages_, trust_}, *limits_, options_.elsewhere, now);
+        FindLeftWork({campaigns_, commands_, messages_, trust_, blocks_, grants_, corp_limits_},
+                     options_.elsewhere, now);
   }
   if (on_blocks_ && std::exchange(blocks_changed_, false)) on_blocks_(blocks_);
   if (calls_to_make_.empty() || !on_calls_) return;

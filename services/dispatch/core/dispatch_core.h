@@ -45,8 +45,8 @@ struct DispatchOptions {
   // The app that calls for a corp, by corp; of the lane's corps. Nothing leaves for others.
   std::map<std::string, std::string> agent_ids;
   std::map<std::string, uint32_t> elsewhere = {};  // corps of other lanes -> lane
-  // The address that calls leave from; empty = any. With one, each corp is asked first whether it
-  // trusts it.
+  // The address that calls leave from, or the proxy, for people; empty = any. With one, each corp
+  // is asked first whether it trusts it.
   std::string source = {};
 };
 

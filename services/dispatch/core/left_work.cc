@@ -45,15 +45,47 @@ std::map<std::string, size_t> KnownMessages(const MessageBook& messages, const N
   return known;
 }
 
+// Another lane would send all the same.
+void AddBlocks(const BlockList& blocks, const std::string& corp, const Now& now,
+               std::vector<std::string>* what) {
+  const auto& all = blocks.blocks();
+  for (auto it = all.lower_bound({corp, ""}); it != all.end() && it->first.first == corp; ++it) {
+    const auto& [key, block] = *it;
+    if (block.until_ns() != 0 && block.until_ns() <= now.wall_ns) continue;
+    const std::string& campaign = key.second;
+    what->push_back(absl::StrCat(
+        "a block of ", campaign.empty() ? "all calls" : absl::StrCat("campaign ", campaign),
+        ", by ", block.actor(), ": end it (block end), and set it again after the move"));
+  }
+}
+
+// ... and by other limits.
+void AddLimits(const CorpLimits& limits, const std::string& corp, std::vector<std::string>* what) {
+  const auto* set = limits.Find(corp);
+  if (set == nullptr || set->limits().ByteSizeLong() == 0) return;
+  what->push_back(absl::StrCat("limits of its own, by ", set->actor(),
+                               ": note them (quota limits show), set {} in their place (quota "
+                               "limits set), and set them again after the move"));
+}
+
+void AddGrants(const TokenGrants& grants, const std::string& corp, std::vector<std::string>* what) {
+  const size_t open = grants.open(corp);
+  if (open == 0) return;
+  what->push_back(absl::StrCat(open,
+                               " grants of other programs: release them (quota release), or "
+                               "wait until their leases are over"));
+}
+
 // Another lane does not know of these calls and would go beyond the corp's limits.
-void AddLastCall(const AddressTrust& trust, const wecom_table::Limits& limits,
-                 const std::string& corp, const Now& now, std::vector<std::string>* what) {
+void AddLastCall(const LaneBooks& books, const std::string& corp, const Now& now,
+                 std::vector<std::string>* what) {
   int64_t longest_ns = 0;
-  for (const wecom_table::WindowLimit& window : limits.windows) {
+  for (const wecom_table::WindowLimit& window : books.limits.Of(corp).windows) {
     if (window.scope != wecom_table::Scope::kCorp) continue;
     longest_ns = std::max({longest_ns, window.window_ns, window.lockout_ns});
   }
-  const int64_t last_ns = trust.LastCallWallNs(corp);
+  const int64_t last_ns =
+      std::max(books.trust.LastCallWallNs(corp), books.grants.LastUseWallNs(corp));
   if (last_ns == 0 || last_ns + longest_ns <= now.wall_ns) return;
   what->push_back(absl::StrCat("calls that its limits count for another ",
                                (last_ns + longest_ns - now.wall_ns) / kNanosPerSecond + 1, " s"));
@@ -61,7 +93,7 @@ void AddLastCall(const AddressTrust& trust, const wecom_table::Limits& limits,
 
 }  // namespace
 
-std::vector<LeftWork> FindLeftWork(const LaneBooks& books, const wecom_table::Limits& limits,
+std::vector<LeftWork> FindLeftWork(const LaneBooks& books,
                                    const std::map<std::string, uint32_t>& elsewhere,
                                    const Now& now) {
   std::vector<LeftWork> left;
@@ -78,7 +110,10 @@ std::vector<LeftWork> FindLeftWork(const LaneBooks& books, const wecom_table::Li
       what.push_back(absl::StrCat(
           known->second, " messages that are open or younger than 24 h: their keys count"));
     }
-    AddLastCall(books.trust, limits, corp, now, &what);
+    AddBlocks(books.blocks, corp, now, &what);
+    AddLimits(books.limits, corp, &what);
+    AddGrants(books.grants, corp, &what);
+    AddLastCall(books, corp, now, &what);
     for (std::string& text : what) {
       left.push_back({.corp = corp, .lane = lane, .what = std::move(text)});
     }

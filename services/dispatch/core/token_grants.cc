@@ -33,6 +33,11 @@ bool TokenGrants::AllKnown(const std::string& corp, int64_t wall_ns) const {
   return known >= kKnownMax;
 }
 
+int64_t TokenGrants::LastUseWallNs(const std::string& corp) const {
+  const auto found = last_use_wall_ns_.find(corp);
+  return found == last_use_wall_ns_.end() ? 0 : found->second;
+}
+
 // ---- Deciding ----
 
 std::optional<TokensReleased> TokenGrants::NextOver(const Now& now) const {
@@ -105,6 +110,10 @@ std::optional<TokenGrants::End> TokenGrants::OnReleased(const TokensReleased& re
   open_by_end_.erase({grant.ends_raw_ns, key});
   --counts_.at(key.first).open;
   const uint32_t used = std::min(released.used(), grant.calls);
+  if (used > 0) {
+    int64_t& last_ns = last_use_wall_ns_[key.first];
+    last_ns = std::max(last_ns, released.stamp().wall_ns());
+  }
   End end{.api = grant.api,
           .used = used,
           .unused = grant.calls - used,
@@ -128,6 +137,7 @@ void TokenGrants::AddStateTo(core::StateHash* hash) const {
     hash->Add(key.first).Add(key.second).Add(grant.api).Add(grant.calls);
     hash->Add(grant.acquired_wall_ns).Add(grant.lease_ns).Add(grant.ends_raw_ns).Add(grant.open);
   }
+  for (const auto& [corp, last_ns] : last_use_wall_ns_) hash->Add(corp).Add(last_ns);
 }
 
 }  // namespace tidegate::dispatch

@@ -53,6 +53,8 @@ class TokenGrants {
   // nullptr: not known (any more).
   const Grant* Find(const Key& key, int64_t wall_ns) const;
   size_t open(const std::string& corp) const { return CountsOf(corp).open; }
+  // When calls of the corp's grants ended last; 0: none have.
+  int64_t LastUseWallNs(const std::string& corp) const;
   // As many are known as may be; one that is forgotten with the next acquisition is not counted.
   bool AllKnown(const std::string& corp, int64_t wall_ns) const;
 
@@ -92,9 +94,10 @@ class TokenGrants {
 
   const int64_t hold_ns_;
   std::map<Key, Grant> grants_;
-  std::map<std::string, Counts> counts_;           // by corp; none without a grant
-  std::set<std::pair<int64_t, Key>> by_age_;       // acquired_wall_ns
-  std::set<std::pair<int64_t, Key>> open_by_end_;  // ends_raw_ns
+  std::map<std::string, Counts> counts_;             // by corp; none without a grant
+  std::map<std::string, int64_t> last_use_wall_ns_;  // by corp
+  std::set<std::pair<int64_t, Key>> by_age_;         // acquired_wall_ns
+  std::set<std::pair<int64_t, Key>> open_by_end_;    // ends_raw_ns
   std::set<Key> deciding_;
 };
 

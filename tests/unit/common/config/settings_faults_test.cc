@@ -68,7 +68,17 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
        "FILE:5:5: unknown setting \"log.kafka.boostrap_servers\"; did you mean "
        "\"bootstrap_servers\"?"},
       {"EgressIsNoAddress", "{corps_file: c, log: {data_dir: d}, egress: [10.0.0.5:1]}\n",
-       "FILE:1:46: egress[0] is \"10.0.0.5:1\"; write an IP address, or any"},
+       "FILE:1:46: egress[0] is \"10.0.0.5:1\"; write any, an IP address or "
+       "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
+      {"EgressShowsNoPassword",
+       "{corps_file: c, log: {data_dir: d}, egress: [\"http://li:hunter2@proxy\"]}\n",
+       "FILE:1:46: egress[0] is \"http://***@proxy\"; write any, an IP address or "
+       "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
+      {"EgressOfOneAddressTwice",
+       "{corps_file: c, log: {data_dir: d}, lanes: 2, egress: [10.0.0.5, 10.0.0.5]}\n",
+       "FILE:1:55: egress gives 10.0.0.5 to the lanes 0, 1, whose shares add up to 2; write shares "
+       "of at most 1 together, as in \"10.0.0.5*0.5\", or put all corps of an address into one "
+       "lane"},
       {"EgressOfTooFewLanes", "{corps_file: c, log: {data_dir: d}, lanes: 3, egress: [any, any]}\n",
        "FILE:1:55: egress has 2 addresses and lanes is 3; write one for each lane, \"any\" where "
        "it "

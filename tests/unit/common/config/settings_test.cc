@@ -177,7 +177,9 @@ class SettingsMaker {
     s.corps_file = Path();
     s.limits_file = PathOrNone();
     s.wecom.url = Coin() ? "http://" + Host() : absl::StrCat("https://", Address(), "/base");
-    for (int i = Coin() ? s.lanes : 0; i > 0; --i) s.egress.push_back(Coin() ? "any" : "fe80::1");
+    for (int i = Coin() ? s.lanes : 0; i > 0; --i) {
+      s.egress.push_back(Coin() ? "any" : absl::StrCat(Coin() ? "fe80::" : "http://proxy:", i));
+    }
     s.log.kind = Coin() ? "kafka" : "embedded";
     s.log.data_dir = Path();
     s.log.kafka.bootstrap_servers = absl::StrCat(Address(), ",", Address());
@@ -245,6 +247,14 @@ TEST_F(SettingsTest, WhatIsPrintedIsReadBackEqual) {
     ASSERT_EQ(*read, settings) << "seed " << seed << "\n" << printed;
     ASSERT_EQ(PrintSettings(*read), printed) << "seed " << seed;
   }
+}
+
+TEST_F(SettingsTest, PrintsNoPasswordOfAProxy) {
+  Settings settings;
+  settings.egress = {"http://li:hunter2@proxy:3128*0.5", "10.0.0.5"};
+  const std::string printed = PrintSettings(settings);
+  EXPECT_TRUE(absl::StrContains(printed, R"(egress: ["http://***@proxy:3128*0.5", "10.0.0.5"])"))
+      << printed;
 }
 
 TEST_F(SettingsTest, DefaultsArePrintedInTheirSections) {

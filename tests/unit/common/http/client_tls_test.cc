@@ -15,6 +15,7 @@
 #include "common/http/client.h"
 #include "tests/support/certificates.h"
 #include "tests/unit/common/http/raw_socket.h"
+#include "tests/unit/common/http/tunnel_proxy.h"
 
 namespace tidegate::http {
 namespace {
@@ -96,9 +97,10 @@ class TlsServer {
 class HttpClientTlsTest : public ::testing::Test {
  protected:
   HttpResult Call(const TlsServer& server, const std::string& host, const std::string& ca_file,
-                  absl::Duration connect_deadline = absl::Seconds(5)) {
+                  const std::string& proxy = "") {
     auto client = Client::Create({.base_url = absl::StrCat("https://", host, ":", server.port()),
-                                  .connect_deadline = connect_deadline,
+                                  .connect_deadline = absl::Seconds(5),
+                                  .proxy = proxy,
                                   .ca_file = ca_file});
     EXPECT_TRUE(client.ok()) << client.status();
     std::promise<HttpResult> promise;
@@ -164,6 +166,28 @@ TEST_F(HttpClientTlsTest, WritesNothingToAServerItDoesNotTrust) {
     EXPECT_FALSE(result.bytes_written) << c.name;
     EXPECT_EQ(seen.request, "") << c.name;
   }
+}
+
+TEST_F(HttpClientTlsTest, BehindAProxyItIsTheServerWhomItTrusts) {
+  TunnelProxy proxy;
+  TlsServer trusted(identity_, {});
+  const HttpResult result = Call(trusted, "localhost", ca_file_, proxy.address());
+  const TlsServer::Seen& seen = trusted.Join();
+  EXPECT_EQ(result.body, "ok") << result.status;
+  EXPECT_EQ(seen.server_name, "localhost");
+  EXPECT_TRUE(absl::EndsWith(seen.request, "secret"));
+
+  const Issued other_name = MakeSelfSigned({.names = "DNS:elsewhere.example"});
+  TlsServer other(other_name, {});
+  const std::string other_ca = folder_.Write("other", other_name.CertificatePem());
+  const HttpResult refused = Call(other, "localhost", other_ca, proxy.address());
+  EXPECT_EQ(refused.status.code(), absl::StatusCode::kUnavailable) << refused.status;
+  EXPECT_FALSE(refused.bytes_written);
+  EXPECT_EQ(other.Join().request, "");
+
+  ASSERT_EQ(proxy.requests().size(), 2u);
+  EXPECT_TRUE(absl::StartsWith(proxy.requests()[0],
+                               absl::StrCat("CONNECT localhost:", trusted.port(), " HTTP/1.1")));
 }
 
 TEST_F(HttpClientTlsTest, TakesACutAnswerAsDoubt) {

@@ -131,19 +131,32 @@ class OneLane {
   // ledger. It must know the same.
   void ExpectReplayGivesTheSame() {
     const auto replayed = MakeCore();
-    for (const Entry& entry : history_) {
-      if (entry.folded.has_value()) FoldInto(replayed.get(), *entry.folded);
-    }
-    for (const Entry& entry : history_) {
-      if (!entry.folded.has_value()) Apply(replayed.get(), entry, /*live=*/false);
-    }
+    Replay(replayed.get());
     core::StateHash replayed_hash, hash;
     replayed->AddStateTo(&replayed_hash, now_.raw_ns);
     core_->AddStateTo(&hash, now_.raw_ns);
     EXPECT_EQ(replayed_hash.Hex(), hash.Hex());
   }
+  // What a start finds here now, if the corp was moved to another lane.
+  std::vector<std::string> LeftWorkAfterAMove() const {
+    DispatchCore core({.lane = 0, .partitions = 1, .elsewhere = {{kCorp, 1}}}, &limits_);
+    Replay(&core);
+    core.Release(now_);
+    std::vector<std::string> what;
+    for (const LeftWork& left : core.left_work()) what.push_back(left.what);
+    return what;
+  }
 
  private:
+  void Replay(DispatchCore* core) const {
+    for (const Entry& entry : history_) {
+      if (entry.folded.has_value()) FoldInto(core, *entry.folded);
+    }
+    for (const Entry& entry : history_) {
+      if (!entry.folded.has_value()) Apply(core, entry, /*live=*/false);
+    }
+  }
+
   using Folded = std::pair<log::TopicPartition, log::StoredRecord>;
   // One of them is set.
   struct Entry {
