@@ -6,7 +6,6 @@
 //
 //   plan_bench --recipients 1000000 --rounds 7 --seed 1
 
-#include <ctime>
 #include <iostream>
 #include <string>
 #include <utility>
@@ -20,6 +19,7 @@
 #include "services/dispatch/core/planner.h"
 #include "services/dispatch/core/receive_quota.h"
 #include "tests/bench/spread.h"
+#include "tests/bench/thread_clock.h"
 
 namespace tidegate::bench {
 namespace {
@@ -36,11 +36,7 @@ struct Options {
 constexpr char kCorp[] = "ww0";
 constexpr char kCampaign[] = "spring";
 
-double ThreadSeconds() {
-  timespec time;
-  CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) == 0);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
+double ThreadSeconds() { return static_cast<double>(ThreadNs()) * 1e-9; }
 
 std::vector<AudienceCustomer> MakeAudience(size_t recipients, size_t owners, SeededRandom* random) {
   std::vector<AudienceCustomer> audience;

@@ -20,6 +20,7 @@
 #include "common/base/seeded_random.h"
 #include "services/dispatch/core/timing_wheel.h"
 #include "tests/bench/spread.h"
+#include "tests/bench/thread_clock.h"
 
 namespace tidegate::bench {
 namespace {
@@ -46,13 +47,6 @@ constexpr int64_t kMinute = 60 * kNanosPerSecond;
 constexpr Waits kWaits[] = {{"minute", kMinute, 1}, {"hour_slots", 60 * kMinute, kMinute / 4}};
 // Where a slot of 13 days begins: all that wait are in it then.
 constexpr int64_t kTurn = int64_t{1} << 50;
-
-// CPU time of this thread, so that what else runs here is not counted.
-int64_t Nanoseconds() {
-  timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return time.tv_sec * kNanosPerSecond + time.tv_nsec;
-}
 
 // With the interface of the wheel.
 class SetOfTimers {
@@ -90,7 +84,7 @@ class Waiting {
   // ns per timer that fires and is set anew.
   double FireAndSet(size_t fires) {
     const std::vector<int64_t> waits = SomeWaits(fires);
-    const int64_t start = Nanoseconds();
+    const int64_t start = ThreadNs();
     for (size_t fired = 0; fired < fires;) {
       now_ns_ = std::max(now_ns_, timers_.NextNs());
       while (fired < fires) {
@@ -99,7 +93,7 @@ class Waiting {
         timers_.Set(due->id, EndOf(waits[fired++]));
       }
     }
-    return static_cast<double>(Nanoseconds() - start) / static_cast<double>(fires);
+    return static_cast<double>(ThreadNs() - start) / static_cast<double>(fires);
   }
 
   // ns per timer whose time is replaced, each another one at random.
@@ -107,9 +101,9 @@ class Waiting {
     const std::vector<int64_t> waits = SomeWaits(times);
     std::vector<TimingWheel::Id> ids(times);
     for (auto& id : ids) id = static_cast<TimingWheel::Id>(random_.Below(timers_count_));
-    const int64_t start = Nanoseconds();
+    const int64_t start = ThreadNs();
     for (size_t i = 0; i < times; ++i) timers_.Set(ids[i], EndOf(waits[i]));
-    return static_cast<double>(Nanoseconds() - start) / static_cast<double>(times);
+    return static_cast<double>(ThreadNs() - start) / static_cast<double>(times);
   }
 
   // ns of the question that took longest, of all up to the first timer after `until_ns`.
@@ -117,9 +111,9 @@ class Waiting {
     int64_t longest = 0;
     while (now_ns_ <= until_ns) {
       now_ns_ = std::max(now_ns_, timers_.NextNs());
-      const int64_t start = Nanoseconds();
+      const int64_t start = ThreadNs();
       const auto due = timers_.PopDue(now_ns_);
-      longest = std::max(longest, Nanoseconds() - start);
+      longest = std::max(longest, ThreadNs() - start);
       if (due.has_value()) timers_.Set(due->id, EndOf(SomeWait()));
     }
     return static_cast<double>(longest);
