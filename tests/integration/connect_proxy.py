@@ -9,6 +9,14 @@ import threading
 REQUEST = re.compile(rb"(?:GET|POST) (/[^ ?]*)[^ ]* HTTP/1\.1\r\n")
 
 
+def end(connection):
+    """Both directions; nothing, where its peer was faster."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
 class ConnectProxy:
     """Connects to the servers from `source`, so that they can tell its tunnels from other ways."""
 
@@ -34,7 +42,7 @@ class ConnectProxy:
         self._listener.close()
         with self._lock:
             for each in self._open:
-                each.shutdown(socket.SHUT_RDWR)
+                end(each)
 
     def requests(self):
         """Of each tunnel so far the paths that were asked for through it."""
@@ -89,7 +97,4 @@ class ConnectProxy:
         except OSError:
             pass
         for each in (source, target):  # the other direction ends, too
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            end(each)

@@ -293,8 +293,10 @@ class ProxyTest(LanesFixture):
         self.assert_no_password()
 
     def test_an_address_that_is_not_trusted_is_told_as_the_proxy(self):
+        self.server.terminate()  # which would be told first
+        self.note()
         self.trust(SECOND, ["127.0.0.9"])
-        self.restart_and_note()
+        self.restart()
         self.wait(lambda: self.events("address_not_trusted", SECOND), "nothing was said")
         [told] = self.events("address_not_trusted", SECOND)
         self.assertEqual(told["source"], f"http://127.0.0.1:{self.proxy.port}")

@@ -156,11 +156,13 @@ TEST_F(TokenGrantsTest, AnOldNameBehindAnOpenGrantIsGivenAnewAndCountedOnce) {
   EXPECT_EQ(grants_.open("ww1"), 2u);
   EXPECT_EQ(EndOver(At(2 * kDayNs / kSecond + 100)), 2);
   EXPECT_EQ(grants_.open("ww1"), 0u);
-  // All of it goes in the end: nothing is left to count.
+  // All of it goes in the end: nothing is left to count, but for when calls ended last.
   grants_.OnAcquired(Acquired("b", At(4 * kDayNs / kSecond)));
   core::StateHash only_b;
   grants_.AddStateTo(&only_b);
   TokenGrants fresh(kHoldNs);
+  fresh.OnAcquired(Acquired("a", late));
+  fresh.OnReleased(*fresh.NextOver(At(2 * kDayNs / kSecond + 100)));
   fresh.OnAcquired(Acquired("b", At(4 * kDayNs / kSecond)));
   core::StateHash wanted;
   fresh.AddStateTo(&wanted);
