@@ -429,6 +429,49 @@ TEST_F(AppMessagesTest, NoCallIsForMorePeopleThanADayHas) {
   ExpectReplayGivesTheSame();
 }
 
+// A call that was put off comes back while a smaller one, behind it, waits for tokens: there is
+// room for that one alone.
+TEST_F(AppMessagesTest, ACallForMorePeopleThatComesFirstAgainIsAskedForItsOwnTokens) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.windows.push_back({.api = "message_send",
+                            .amount = 9,
+                            .window_ns = 20 * kSecond,
+                            .lockout_ns = kMinute,
+                            .cost = wecom_table::Cost::kPersonTimes});
+  Begin(limits);
+  const auto say = [&](const std::string& text, int members) {
+    std::vector<Said> all;
+    for (int i = 0; i < members; ++i) {
+      all.push_back({.key = absl::StrCat(text, i), .member = absl::StrCat("m", i), .text = text});
+    }
+    Send(all);
+  };
+  say("five", 5);
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  const CallToMake five = std::exchange(calls_, {}).front();
+  After(5 * kSecond);
+  say("four", 4);
+  say("two", 2);
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u) << "room for four more";
+  const CallToMake four = std::exchange(calls_, {}).front();
+  Answer(four, R"({"errcode":0})");
+  Tick();
+  // Too many calls at once: it comes back before the one for two. Only four have room first.
+  After(5 * kSecond);
+  Answer(five, R"({"errcode":45033})");
+  Run(18 * kSecond);
+  EXPECT_EQ(attempts_.size(), 2u) << "what the four took is back, what the five took is not";
+  Run(5 * kSecond);
+  ASSERT_EQ(attempts_.size(), 4u);
+  EXPECT_EQ(attempts_[2].person_times(), 5u);
+  EXPECT_EQ(StateOf("two0"), MessageState::kSent);
+  EXPECT_EQ(StateOf("five0"), MessageState::kSent);
+}
+
 // More of them than are looked at in one go.
 TEST_F(AppMessagesTest, ManyMessagesToAMemberWhoIsFullDoNotStopTheLane) {
   std::vector<Said> all;
