@@ -151,6 +151,7 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
     Cost cost;
     int64_t window_ns;
     std::vector<TokenBuckets::Past> past;
+    TokenBuckets::Learnt learnt;
   };
   std::vector<Known> known;
   std::map<Cost, std::vector<size_t>> places;  // of the old kind
@@ -160,7 +161,8 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
     for (uint32_t w = 0; w < place.count; ++w) {
       known.push_back({.cost = place.cost,
                        .window_ns = own.kind.windows[place.first + w].window_ns,
-                       .past = buckets_.PastOf(own.ids[i], w, clock_.last_raw_ns())});
+                       .past = buckets_.PastOf(own.ids[i], w, clock_.last_raw_ns()),
+                       .learnt = buckets_.LearntOf(own.ids[i], w)});
     }
   }
   // Of the shortest window that is no shorter, else of the longest.
@@ -237,12 +239,18 @@ void BucketSet::MakeOwn(Route route, Kind kind, int64_t raw_ns) {
       ids.push_back(buckets_.Make(numbers.back()));
     }
     std::array<std::vector<TokenBuckets::Past>, BucketLimits::kWindows> past;
+    std::array<TokenBuckets::Learnt, BucketLimits::kWindows> learnt;
     for (uint32_t w = 0; w < place.count; ++w) {
-      past[w] = past_of(place.cost, kind.windows[place.first + w].window_ns);
+      const int64_t window_ns = kind.windows[place.first + w].window_ns;
+      past[w] = past_of(place.cost, window_ns);
+      // The window is the same one, whatever amount is set: WeCom's word about it stands.
+      for (const Known& each : known) {
+        if (each.cost == place.cost && each.window_ns == window_ns) learnt[w] = each.learnt;
+      }
     }
     const auto found = like.find(place.cost);
     if (found != like.end()) {
-      buckets_.Rebind(ids.back(), numbers.back(), kind.limits[i], found->second, past);
+      buckets_.Rebind(ids.back(), numbers.back(), kind.limits[i], found->second, past, learnt);
     }
   }
   for (const auto& [cost, left] : places) {

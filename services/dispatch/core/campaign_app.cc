@@ -13,6 +13,7 @@
 namespace tidegate::dispatch {
 
 using ::tidegate::log::v1::Attempt;
+using ::tidegate::log::v1::CampaignCall;
 using ::tidegate::log::v1::LedgerRecord;
 using ::tidegate::log::v1::OUTCOME_CLASS_ACCEPTED;
 using ::tidegate::log::v1::OUTCOME_CLASS_DOUBT;
@@ -56,7 +57,7 @@ uint32_t OpenOf(const CampaignCallState& call) {
 // Whether an entry of the doubts is about this one.
 bool WaitsAs(const CampaignCallState& call, int64_t opened_wall_ns) {
   return call.phase == Phase::kDoubt &&
-         (call.doubt->unrepeatable || call.doubt->opened_wall_ns == opened_wall_ns);
+         (!call.doubt->unrepeatable.empty() || call.doubt->opened_wall_ns == opened_wall_ns);
 }
 
 }  // namespace
@@ -77,10 +78,22 @@ void CampaignBook::QueueApp(const CallRef& ref) {
 
 bool CampaignBook::MayRepeat(const DoubtState& doubt, const Now& now) const {
   const auto& app = limits_->app_messages;
-  return !doubt.unrepeatable && AgeNs(doubt, now) < app.duplicate_check_ns - app.repeat_margin_ns;
+  return doubt.unrepeatable.empty() &&
+         AgeNs(doubt, now) < app.duplicate_check_ns - app.repeat_margin_ns;
 }
 
-bool CampaignBook::TidyApp(CampaignState* campaign, const Now& now) {
+void CampaignBook::Unrepeatable(const CallRef& ref, const char* why) {
+  CallAt(ref).doubt->unrepeatable = why;
+  app_doubts_.emplace(0, ref);
+}
+
+bool CampaignBook::IsTooLarge(const std::string& corp, const CampaignCallState& call) const {
+  if (corp_limits_ == nullptr) return false;
+  return OpenOf(call) > corp_limits_->PeopleMax(corp, ApiOf(FlowKind::kBulkAppMessage));
+}
+
+bool CampaignBook::TidyApp(const CampaignKey& key, const Now& now) {
+  CampaignState* campaign = &campaigns_.at(key);
   auto& later = campaign->app_to_send_later;
   auto& ready = campaign->app_to_send;
   for (; !later.empty() && later.begin()->first <= now.raw_ns; later.erase(later.begin())) {
@@ -95,6 +108,14 @@ bool CampaignBook::TidyApp(CampaignState* campaign, const Now& now) {
     const bool again = call.phase == Phase::kDoubt && !call.doubt->under_way &&
                        MayRepeat(*call.doubt, now) && now.wall_ns < call.deadline_wall_ns;
     if (call.decided || !(first || again)) continue;
+    if (IsTooLarge(key.first, call)) {
+      if (first) {
+        too_large_.insert({key, batch});
+      } else {
+        Unrepeatable({key, batch}, "it is for more people than the limits let through at once");
+      }
+      continue;
+    }
     const int64_t from = first ? call.not_before_raw_ns : call.doubt->next_raw_ns;
     if (from <= now.raw_ns) return true;
     later.emplace(from, batch);
@@ -102,8 +123,22 @@ bool CampaignBook::TidyApp(CampaignState* campaign, const Now& now) {
   return false;
 }
 
-std::optional<FlowHead> CampaignBook::AppHead(CampaignState* campaign, const Now& now) {
-  if (TidyApp(campaign, now)) {
+std::optional<CampaignCall> CampaignBook::NextTooLarge() {
+  while (!too_large_.empty()) {
+    const CallRef ref = too_large_.extract(too_large_.begin()).value();
+    const CampaignCallState& call = CallAt(ref);
+    if (call.phase != Phase::kPlanned || call.decided || call.held || AllEnded(call.statuses)) {
+      continue;
+    }
+    if (IsTooLarge(ref.first.first, call)) return CallName(ref.first, ref.second);
+    QueueApp(ref);
+  }
+  return std::nullopt;
+}
+
+std::optional<FlowHead> CampaignBook::AppHead(const CampaignKey& key, const Now& now) {
+  const CampaignState* campaign = &campaigns_.at(key);
+  if (TidyApp(key, now)) {
     const auto& [deadline_ns, batch] = *campaign->app_to_send.begin();
     return FlowHead{.deadline_ns = deadline_ns, .person_times = OpenOf(campaign->calls[batch])};
   }
@@ -144,8 +179,7 @@ std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const No
 #else
   if (call.doubt.has_value() && Sha256(wanted.body) != call.doubt->request_sha256) {
     // Made by another version or with other settings: WeCom would send it once more.
-    call.doubt->unrepeatable = true;
-    app_doubts_.emplace(0, CallRef{key, batch});
+    Unrepeatable({key, batch}, "the same bytes cannot be made again");
     return std::nullopt;
   }
 #endif
@@ -248,9 +282,9 @@ std::optional<LedgerRecord> CampaignBook::NextAppParked(const Now& now) {
     settled->set_attempt(call.attempts);
     *settled->mutable_call() = CallName(ref.first, ref.second);
     settled->set_settlement(SETTLEMENT_PARKED);
-    settled->set_evidence(absl::StrCat(doubt.unrepeatable
-                                           ? "the same bytes cannot be made again"
-                                           : "WeCom's check for duplicates is about to end",
+    settled->set_evidence(absl::StrCat(doubt.unrepeatable.empty()
+                                           ? "WeCom's check for duplicates is about to end"
+                                           : doubt.unrepeatable,
                                        ", attempts ", call.attempts, ", first in doubt at ",
                                        doubt.opened_wall_ns / kNanosPerSecond));
     return record;

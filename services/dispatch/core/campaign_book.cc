@@ -78,7 +78,7 @@ std::optional<FlowHead> CampaignBook::HeadOf(const FlowName& flow, const Now& no
     if (campaign.intent != CAMPAIGN_INTENT_RUN || campaign.phase != CAMPAIGN_PHASE_RUNNING) {
       return std::nullopt;
     }
-    if (IsAppMessage(flow.kind)) return AppHead(&campaign, now);
+    if (IsAppMessage(flow.kind)) return AppHead(found->first, now);
     const bool ready = TidyCreates(&campaign, now.raw_ns);
     const auto waiting =
         static_cast<int64_t>(campaign.to_send.size() + campaign.to_send_later.size());
@@ -198,6 +198,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
   task_reads_.clear();
   result_reads_.clear();
   settle_queue_.clear();
+  too_large_.clear();
   app_doubts_.clear();
   result_queue_.clear();
   closings_.clear();

@@ -21,6 +21,7 @@
 #include "common/wecom_table/answers.h"
 #include "common/wecom_table/limits.h"
 #include "services/dispatch/core/call_types.h"
+#include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
 #include "services/dispatch/core/planner.h"
 #include "services/dispatch/core/receive_quota.h"
@@ -41,9 +42,10 @@ enum TouchStatus : uint8_t {
   kTouchFailList = 4,
   kTouchRefused = 5,
   kTouchUnconfirmed = 6,
-  kTouchExpired = 7,    // of messages: never attempted
-  kTouchCancelled = 8,  // of messages: never attempted
-  kTouchAbandoned = 9,  // in a call that an operator gave up
+  kTouchExpired = 7,      // of messages: never attempted
+  kTouchCancelled = 8,    // of messages: never attempted
+  kTouchAbandoned = 9,    // in a call that an operator gave up
+  kTouchTakenApart = 10,  // of messages: packed again, its call was never executed
 };
 inline constexpr uint8_t kNotOnThisPage = 255;
 // No touch is open.
@@ -74,7 +76,7 @@ struct DoubtState {
   // Of an app message, which is repeated byte by byte: the first attempt in doubt.
   int64_t opened_boot_ns = 0;  // of it; kNever = of another boot
   std::string request_sha256;
-  bool unrepeatable = false;  // its request cannot be made again
+  std::string unrepeatable;  // why its request cannot be made again; empty: it can
 };
 
 // So many reminders of a task does WeCom take in 24 h (M7 of its limits).
@@ -190,8 +192,11 @@ class CampaignBook {
   CampaignBook(const wecom_table::Limits* limits, uint32_t partitions, ReceiveQuotas* quotas,
                FlowChanged changed);
 
-  // The app of each corp, which writes to members; outlives the book.
-  void UseApps(const std::map<std::string, std::string>* agent_ids) { agent_ids_ = agent_ids; }
+  // The app of each corp, which writes to members, and the limits of each; both outlive the book.
+  void UseApps(const std::map<std::string, std::string>* agent_ids, const CorpLimits* corp_limits) {
+    agent_ids_ = agent_ids;
+    corp_limits_ = corp_limits;
+  }
 
   void FoldDefinitions(const ::tidegate::log::v1::Proposal& accepted);
   void FoldAudience(const ::tidegate::log::v1::AudienceChunk& chunk);
@@ -222,6 +227,9 @@ class CampaignBook {
   std::optional<WantedCall> Take(const FlowName& flow, const Now& now);
   // From the closing of results on, customers are asked and not members: moves their reads.
   void CloseResults(const Now& now);
+  // A call to members, not executed by any attempt, that is for more people than the corp's present
+  // limits let through at once.
+  std::optional<::tidegate::log::v1::CampaignCall> NextTooLarge();
   // When a doubt may be settled or parked, or results close; nothing = never.
   std::optional<int64_t> NextRawNs(const Now& now) const;
 
@@ -339,8 +347,12 @@ class CampaignBook {
   // Of messages to members.
   void QueueApp(const CallRef& ref);
   bool MayRepeat(const DoubtState& doubt, const Now& now) const;
-  bool TidyApp(CampaignState* campaign, const Now& now);
-  std::optional<FlowHead> AppHead(CampaignState* campaign, const Now& now);
+  // The doubt is to be parked.
+  void Unrepeatable(const CallRef& ref, const char* why);
+  // Its open touches are more people than the corp's limits ever let through at once.
+  bool IsTooLarge(const std::string& corp, const CampaignCallState& call) const;
+  bool TidyApp(const CampaignKey& key, const Now& now);
+  std::optional<FlowHead> AppHead(const CampaignKey& key, const Now& now);
   std::optional<WantedCall> AppCall(const CampaignKey& key, const Now& now);
   void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt);
   void EndApp(const CallRef& ref, TouchStatus status);
@@ -355,6 +367,7 @@ class CampaignBook {
   const uint32_t partitions_;
   ReceiveQuotas* const quotas_;
   const std::map<std::string, std::string>* agent_ids_ = nullptr;
+  const CorpLimits* corp_limits_ = nullptr;
   std::map<CampaignKey, CampaignState> campaigns_;
   std::map<CampaignKey, ::tidegate::log::v1::Campaign> definitions_;
   std::map<CampaignKey, Audience> audiences_;
@@ -366,6 +379,7 @@ class CampaignBook {
   std::map<std::string, CallQueue> task_reads_;         // by corp
   std::map<std::string, CallQueue> result_reads_;       // by corp
   CallQueue settle_queue_;                              // doubts, by when to settle or park them
+  std::set<CallRef> too_large_;                         // to be taken apart; stale ones are skipped
   CallQueue app_doubts_;                                // by the first attempt in doubt (wall)
   std::deque<CallRef> result_queue_;                    // a result may have become final
   std::set<std::pair<int64_t, CampaignKey>> closings_;  // when results close (wall), campaign

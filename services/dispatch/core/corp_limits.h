@@ -21,6 +21,9 @@ class CorpLimits {
 
   // Valid until the corp's next Set().
   const wecom_table::Limits& Of(absl::string_view corp) const;
+  // The most people that one call of the corp to the api can be for; INT64_MAX: no window counts
+  // them.
+  int64_t PeopleMax(absl::string_view corp, absl::string_view api) const;
   void Set(const ::tidegate::log::v1::LimitsSet& set);
   // What was set last; nullptr if nothing was.
   const ::tidegate::log::v1::LimitsSet* Find(absl::string_view corp) const;

@@ -298,7 +298,7 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome, const core::ApplyContext
   if (IsCommand(attempt)) {
     commands_.OnOutcome(end);
   } else if (GhostBook::IsOurs(attempt)) {
-    ghosts_.OnOutcome(end, campaigns_);
+    ghosts_.OnOutcome(end, campaigns_, context.live);
   } else if (!attempt.target().has_probe()) {
     campaigns_.OnOutcome(end);
     TellMessages(attempt.target(), outcome.completed().wall_ns());

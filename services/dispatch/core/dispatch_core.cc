@@ -47,7 +47,7 @@ DispatchCore::DispatchCore(DispatchOptions options, const wecom_table::Limits* l
       harm_(limits),
       ghosts_(limits, [this](FlowName name) { NoteChanged(name); }),
       scheduler_(MakeScheduler()) {
-  campaigns_.UseApps(&options_.agent_ids);
+  campaigns_.UseApps(&options_.agent_ids, &corp_limits_);
   messages_.UseCorpLimits(&corp_limits_);
 }
 
@@ -225,6 +225,8 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (draining_ || held_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
 
   if (auto call = NextCall(now)) return DecideAttempt(*std::move(call), now);
+  // Looking for a call has found these.
+  if (auto record = messages_.NextTakenApart(&campaigns_, now)) return Encode(*record);
   return std::nullopt;
 }
 

@@ -212,7 +212,7 @@ void GhostBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Answer
   }
 }
 
-void GhostBook::OnPage(const AttemptEnd& end, const CampaignBook& campaigns) {
+void GhostBook::OnPage(const AttemptEnd& end, const CampaignBook& campaigns, bool live) {
   const std::string& corp = end.attempt.target().audit().corp();
   Audit& audit = audits_[corp];
   const Outcome& outcome = end.outcome;
@@ -221,8 +221,10 @@ void GhostBook::OnPage(const AttemptEnd& end, const CampaignBook& campaigns) {
   if (outcome.outcome_class() != OUTCOME_CLASS_ACCEPTED) {
     audit.not_before_raw_ns = outcome.completed().raw_ns() + kPageRetryNs;
     if (outcome.errcode() == wecom_table::kErrcodeBadCursor || ++audit.errors >= kPageTriesMax) {
-      LogEvent(LogLevel::kError, "audit_failed",
-               {{"corp", corp}, {"errcode", absl::StrCat(outcome.errcode())}});
+      if (live) {
+        LogEvent(LogLevel::kError, "audit_failed",
+                 {{"corp", corp}, {"errcode", absl::StrCat(outcome.errcode())}});
+      }
       EndAudit(corp, outcome.completed().wall_ns());
     }
   } else {
@@ -272,8 +274,8 @@ void GhostBook::OnAttempt(const Attempt& attempt) {
   ghost.tries = attempt.attempt();
 }
 
-void GhostBook::OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns) {
-  if (end.attempt.target().has_audit()) return OnPage(end, campaigns);
+void GhostBook::OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns, bool live) {
+  if (end.attempt.target().has_audit()) return OnPage(end, campaigns, live);
   const auto& target = end.attempt.target().cancel();
   Ghost& ghost = ghosts_[{target.corp(), target.msgid()}];
   const Outcome& outcome = end.outcome;
@@ -282,7 +284,7 @@ void GhostBook::OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns) 
                     outcome.errcode() == wecom_table::kErrcodeAlreadyCancelled;
   if (over || outcome.outcome_class() == OUTCOME_CLASS_REFUSED || ghost.tries >= kTriesMax) {
     ghost.phase = Ghost::Phase::kOver;
-    if (!over) {
+    if (!over && live) {
       LogEvent(LogLevel::kError, "ghost_not_taken_back",
                {{"corp", target.corp()},
                 {"msgid", target.msgid()},

@@ -58,7 +58,8 @@ class GhostBook {
   void OnSettled(const ::tidegate::log::v1::Settled& settled, const CampaignBook& campaigns);
   void OnFound(const ::tidegate::log::v1::GhostFound& found);
   void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
-  void OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns);
+  // `live`: no replay; only then it is told to the log.
+  void OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns, bool live);
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt);
   void Rebuild(bool raw_restarted);
 
@@ -88,7 +89,7 @@ class GhostBook {
   };
 
   void Add(::tidegate::log::v1::GhostFound found);
-  void OnPage(const AttemptEnd& end, const CampaignBook& campaigns);
+  void OnPage(const AttemptEnd& end, const CampaignBook& campaigns, bool live);
   void EndAudit(const std::string& corp, int64_t wall_ns);
   void Changed(FlowKind kind, const std::string& corp) {
     changed_({.kind = kind, .corp = corp, .campaign = ""});

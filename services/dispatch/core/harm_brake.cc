@@ -9,7 +9,7 @@
 
 namespace tidegate::dispatch {
 
-using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_COMPLETED;
 using ::tidegate::log::v1::Command;
 using ::tidegate::log::v1::CommandsDropped;
 using ::tidegate::log::v1::LedgerRecord;
@@ -22,6 +22,21 @@ namespace {
 constexpr int64_t kDayNs = 86'400 * kNanosPerSecond;
 constexpr int64_t kUsualDays = 7;
 constexpr int kPositionsMax = 1000;  // in one record
+
+// What a block holds back, and what it cannot.
+std::string StillToCome(const CampaignState& campaign) {
+  using Phase = CampaignCallState::Phase;
+  int64_t calls = 0, reminded = 0, unconfirmed = 0;
+  for (const CampaignCallState& call : campaign.calls) {
+    calls += call.phase != Phase::kAccepted && call.phase != Phase::kRefused;
+    if (call.phase != Phase::kAccepted || call.final || call.member_confirmed) continue;
+    ++unconfirmed;
+    reminded += call.reminders.next_ns != kNever;
+  }
+  return absl::StrFormat(
+      "held back now: calls %d, reminders of tasks %d; tasks that members may still confirm: %d",
+      calls, reminded, unconfirmed);
+}
 
 }  // namespace
 
@@ -64,7 +79,7 @@ std::optional<LedgerRecord> HarmBrake::NextBlock(const CampaignBook& campaigns,
     const SendingBlocked* block = blocks.Find(key, now.wall_ns);
     if (block != nullptr && block->campaign() == key.second) continue;
     const CampaignState* campaign = campaigns.Find(key);
-    if (campaign == nullptr || campaign->phase != CAMPAIGN_PHASE_RUNNING) continue;
+    if (campaign == nullptr || campaign->phase == CAMPAIGN_PHASE_COMPLETED) continue;
     const double rate = static_cast<double>(tally.left) / static_cast<double>(tally.sent);
     const double usual = UsualRate(key.first, campaigns, now.wall_ns);
     if (rate <= limits_->harm.factor * usual) continue;
@@ -75,9 +90,9 @@ std::optional<LedgerRecord> HarmBrake::NextBlock(const CampaignBook& campaigns,
     blocked->set_actor(kActor);
     blocked->set_reason(absl::StrFormat(
         "%d of %d touches in %d h were followed by the customer removing the member: %.2f %%, "
-        "usual is %.2f %% a day, the limit %g times that",
+        "usual is %.2f %% a day, the limit %g times that; %s",
         tally.left, tally.sent, limits_->harm.window_ns / (3600 * kNanosPerSecond), 100 * rate,
-        100 * usual, limits_->harm.factor));
+        100 * usual, limits_->harm.factor, StillToCome(*campaign)));
     blocked->set_time_ns(now.wall_ns);
     LogEvent(LogLevel::kError, "harm_brake",
              {{"corp", key.first}, {"campaign", key.second}, {"why", blocked->reason()}});

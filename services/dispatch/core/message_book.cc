@@ -37,6 +37,8 @@ constexpr size_t kLeftMax = 1'000;
 constexpr size_t kLooksMax = 100'000;
 // A member whose messages are all under way is looked at again so much later.
 constexpr int64_t kMemberRetryNs = 200 * kNanosPerMilli;
+// Why messages are taken out of a call to wait for another one.
+constexpr char kTakenApart[] = "too_many_people";
 
 void AddRef(const Ref& ref, MessageRanges* ranges) {
   const int last = ranges->positions_size() - 1;
@@ -334,15 +336,9 @@ MessageRanges MessageBook::TakeCustomers(Group* group, ::tidegate::common::v1::R
 }
 
 size_t MessageBook::MembersMax(const std::string& corp) const {
-  int64_t most = kMembersPerCall;
   if (corp_limits_ == nullptr) return kMembersPerCall;
-  const wecom_table::Limits& limits = corp_limits_->Of(corp);
-  for (const auto scope : {wecom_table::Scope::kCorp, wecom_table::Scope::kIp}) {
-    for (const auto& window : limits.WindowsOf(ApiOf(FlowKind::kBulkAppMessage), scope)) {
-      if (window.cost == wecom_table::Cost::kPersonTimes) most = std::min(most, window.amount);
-    }
-  }
-  return static_cast<size_t>(most);
+  const int64_t most = corp_limits_->PeopleMax(corp, ApiOf(FlowKind::kBulkAppMessage));
+  return static_cast<size_t>(std::min(most, int64_t{kMembersPerCall}));
 }
 
 MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* due_ns) {
@@ -419,6 +415,18 @@ std::optional<LedgerRecord> MessageBook::NextPacked(CampaignBook* campaigns, con
     if (packed) return record;
   }
   return std::nullopt;
+}
+
+std::optional<LedgerRecord> MessageBook::NextTakenApart(CampaignBook* campaigns, const Now& now) {
+  const auto name = campaigns->NextTooLarge();
+  if (!name.has_value()) return std::nullopt;
+  const CampaignCallState& call = *campaigns->FindCall(*name);
+  const std::vector<Ref>& refs = calls_.at(KeyOf(*name))[name->batch()];
+  std::vector<Ref> open;
+  for (uint32_t place = 0; place < refs.size(); ++place) {
+    if (call.statuses[place] == kTouchOpen) open.push_back(refs[place]);
+  }
+  return SkipRecord(name->corp(), open, kTakenApart, campaigns, now);
 }
 
 std::optional<LedgerRecord> MessageBook::NextForgotten(const Now& now) {
@@ -523,6 +531,7 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
                                    ? std::pair(kTouchOverQuota, MessageState::kSkippedOverQuota)
                                    : std::pair(kTouchExpired, MessageState::kExpired);
   std::vector<Ref> refs = RefsOf(skipped.messages());
+  if (skipped.reason() == kTakenApart) return TakeApart(skipped, std::move(refs), campaigns);
   for (const Ref& ref : refs) {
     const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
     const Touch& touch = At(ref);
@@ -547,6 +556,26 @@ void MessageBook::OnSkipped(const MessagesSkipped& skipped, CampaignBook* campai
   Move(skipped.corp(), std::move(refs), state, skipped.time_ns());
 }
 
+void MessageBook::TakeApart(const MessagesSkipped& skipped, std::vector<Ref> refs,
+                            CampaignBook* campaigns) {
+  const std::string& corp = skipped.corp();
+  for (const Ref& ref : refs) {
+    campaigns->SkipTouch(*CallOf(ref), At(ref).place, kTouchTakenApart, skipped.time_ns());
+    const QueuedMessage& message = BatchOf(ref).messages.messages(static_cast<int>(ref.index));
+    members_.Return(corp, message.member());
+    At(ref) = Touch();
+  }
+  BatchGroups groups;
+  uint64_t position = refs.front().position;
+  for (const Ref& ref : refs) {
+    // Contents are numbered in each batch.
+    if (ref.position != position) groups.clear();
+    position = ref.position;
+    Queue(position, &batches_.at(position), ref.index, &groups);
+  }
+  Move(corp, std::move(refs), MessageState::kWaiting, skipped.time_ns());
+}
+
 void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call, int64_t time_ns) {
   const auto& refs = calls_.at(KeyOf(name))[name.batch()];
   std::map<MessageState, std::vector<Ref>> moved;
@@ -554,6 +583,8 @@ void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call
     const auto batch = batches_.find(refs[place].position);
     // Of a batch that was forgotten all have ended, though others of the call have not.
     if (batch == batches_.end()) continue;
+    // It waits again, or is in another call.
+    if (call.statuses[place] == kTouchTakenApart) continue;
     const MessageState state = StateOfTouch(call, call.statuses[place]);
     const MessageState before = batch->second.touches[refs[place].index].state;
     if (state == before || HasEnded(before)) continue;

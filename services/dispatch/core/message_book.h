@@ -101,6 +101,10 @@ class MessageBook {
                                                                const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextPacked(CampaignBook* campaigns,
                                                               const Now& now);
+  // A call to members that the corp's present limits never let through: its messages are packed
+  // again, by these.
+  std::optional<::tidegate::log::v1::LedgerRecord> NextTakenApart(CampaignBook* campaigns,
+                                                                  const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(const Now& now);
   // Nothing: there is no such touch, or it was attempted or has ended.
   std::optional<::tidegate::log::v1::LedgerRecord> DecideCancel(const Ref& ref,
@@ -215,9 +219,9 @@ class MessageBook {
   // When its group is to be packed for its sake.
   int64_t DueNs(const Ref& ref) const;
   void SetDue(GroupNumber number, int64_t due_ns);
-  // Takes the messages of the next call out of those that wait; empty: nobody can get one now.
   // How many members a call of the corp may be for.
   size_t MembersMax(const std::string& corp) const;
+  // Takes the messages of the next call out of those that wait; empty: nobody can get one now.
   ::tidegate::log::v1::MessageRanges TakeCustomers(Group* group,
                                                    ::tidegate::common::v1::ReceiveQuota mode,
                                                    const Now& now, int64_t* due_ns);
@@ -227,6 +231,9 @@ class MessageBook {
   ::tidegate::log::v1::LedgerRecord SkipRecord(const std::string& corp,
                                                const std::vector<Ref>& refs, const char* reason,
                                                CampaignBook* campaigns, const Now& now);
+  // They wait again.
+  void TakeApart(const ::tidegate::log::v1::MessagesSkipped& skipped, std::vector<Ref> refs,
+                 CampaignBook* campaigns);
   // Of one corp.
   void Move(const std::string& corp, std::vector<Ref> refs, MessageState state, int64_t time_ns);
 

@@ -64,14 +64,9 @@ std::vector<TokenBuckets::Past> TokenBuckets::PastOf(Id id, size_t window, int64
 }
 
 void TokenBuckets::Rebind(Id id, uint32_t number, const BucketLimits& limits, Id like,
-                          const std::array<std::vector<Past>, BucketLimits::kWindows>& past) {
+                          const std::array<std::vector<Past>, BucketLimits::kWindows>& past,
+                          const std::array<Learnt, BucketLimits::kWindows>& learnt) {
   Head& head = heads_[id];
-  if (head.special) {
-    for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
-      if (limits_[head.limits].windows[w] == limits.windows[w]) continue;
-      specials_.find(id)->second.learnt[w] = {};
-    }
-  }
   limits_[number] = limits;
   head.limits = number & 0x7FFFFFFF;
   head.under_way = heads_[like].under_way;
@@ -89,6 +84,9 @@ void TokenBuckets::Rebind(Id id, uint32_t number, const BucketLimits& limits, Id
     const std::vector<Held> held = of_like != nullptr ? of_like->held : std::vector<Held>();
     if (head.special || !held.empty()) SpecialOf(id) = {.held = held};
   }
+  const bool any = std::any_of(learnt.begin(), learnt.end(),
+                               [](const Learnt& each) { return each.amount >= 0; });
+  if (head.special || any) SpecialOf(id).learnt = learnt;
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     for (const Past& each : past[w]) {
       ReturnDue(&head, w, each.ended_ns);

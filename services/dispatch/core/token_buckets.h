@@ -70,11 +70,23 @@ class TokenBuckets {
   };
   // Those of a window that are not back at `now_ns`, oldest first.
   std::vector<Past> PastOf(Id id, size_t window, int64_t now_ns);
+  // What was learnt of a window.
+  struct Learnt {
+    int64_t amount = -1;   // -1: nothing
+    int64_t hours = 0;     // in which it has grown, before this boot
+    int64_t since_ns = 0;  // of this boot
+    int64_t seen_ns = 0;   // when a call completed last
+  };
+  Learnt LearntOf(Id id, size_t window) const {
+    const Special* special = FindSpecial(id);
+    return special != nullptr ? special->learnt[window] : Learnt();
+  }
   // Other limits bind the bucket, which no other one has: those of that number become these. Each
-  // window has this past. What is under way, held and reserved is as of `like`, itself or another
-  // bucket. What was learnt of a window that is another one now is forgotten.
+  // window has this past, and of it this was learnt. What is under way, held and reserved is as of
+  // `like`, itself or another bucket.
   void Rebind(Id id, uint32_t number, const BucketLimits& limits, Id like,
-              const std::array<std::vector<Past>, BucketLimits::kWindows>& past);
+              const std::array<std::vector<Past>, BucketLimits::kWindows>& past,
+              const std::array<Learnt, BucketLimits::kWindows>& learnt);
 
   // Whether `cost` tokens are there, beside those that are reserved.
   bool Allows(Id id, int64_t cost, int64_t now_ns) {
@@ -173,12 +185,6 @@ class TokenBuckets {
   struct Held {
     int64_t until_ns;
     int64_t cost;
-  };
-  struct Learnt {
-    int64_t amount = -1;   // -1: nothing
-    int64_t hours = 0;     // in which it has grown, before this boot
-    int64_t since_ns = 0;  // of this boot
-    int64_t seen_ns = 0;   // when a call completed last
   };
   struct Special {
     std::vector<Held> held;  // ascending by until_ns

@@ -66,6 +66,10 @@ class AppMessagesTest : public ::testing::Test {
                                  {"members", members}},
                                 now_)
                     .ok());
+    NewToken();
+  }
+  // It holds for two hours.
+  void NewToken() {
     const auto token = wecom_->OnRequest(
         {"GET", "/cgi-bin/gettoken", absl::StrCat("corpid=", kCorp, "&corpsecret=s"), "", "ip"},
         now_);
@@ -180,6 +184,22 @@ class AppMessagesTest : public ::testing::Test {
       }
       After(step_ns);
     }
+  }
+  void SetPeopleADay(int amount) {
+    OperatorWish wish;
+    auto* set = wish.record.mutable_limits_set();
+    set->set_corp(kCorp);
+    auto* window = set->mutable_limits()->add_windows();
+    window->set_api("message_send");
+    window->set_scope("corp");
+    window->set_amount(amount);
+    window->set_cost("person_times");
+    window->set_calendar("day");
+    const auto decision = core_->Decide({.local = &wish}, now_);
+    ASSERT_TRUE(decision.has_value());
+    Apply(*decision);
+    core_->EndBatch();
+    core_->Release(now_);
   }
   MessageState StateOf(const std::string& key) {
     const auto ref = core_->messages().Find(kCorp, key);
@@ -427,6 +447,106 @@ TEST_F(AppMessagesTest, NoCallIsForMorePeopleThanADayHas) {
   EXPECT_EQ(Delivered().size(), 12u);
   for (const auto& entry : witness_) EXPECT_EQ(entry.errcode, 0);
   ExpectReplayGivesTheSame();
+}
+
+// A call that waits, and then is for more people than a day lets through, would wait for ever, and
+// all behind it.
+TEST_F(AppMessagesTest, ACallThatFitsNoMoreIsTakenApartAndPackedAgain) {
+  BeginWithPeopleADay(15);
+  std::vector<Said> first, second;
+  for (int i = 0; i < 10; ++i) {
+    first.push_back({.key = absl::StrCat("a", i), .member = absl::StrCat("m", i)});
+  }
+  for (int i = 0; i < 12; ++i) {
+    second.push_back(
+        {.key = absl::StrCat("b", i), .member = absl::StrCat("m", i), .text = "second"});
+  }
+  Send(first);
+  Send({second.begin(), second.begin() + 6});
+  Send({second.begin() + 6, second.end()});
+  Run(10 * kSecond);
+  ASSERT_EQ(witness_.size(), 1u);
+  ASSERT_EQ(StateOf("b0"), MessageState::kQueued);
+  SetPeopleADay(7);
+  Send({{.key = "c", .member = "m15", .text = "third"}});
+  Fenced("b", "boot");
+  Run(24 * 60 * kMinute, 10 * kMinute);
+  EXPECT_EQ(witness_.size(), 2u) << "at most seven a day";
+  NewToken();
+  Run(3 * 60 * kMinute, 10 * kMinute);
+  std::map<std::string, int> all{{"m15", 1}};
+  for (const Said& said : first) ++all[said.member];
+  for (const Said& said : second) ++all[said.member];
+  EXPECT_EQ(Delivered(), all);
+  for (size_t i = 1; i < witness_.size(); ++i) EXPECT_LE(witness_[i].recipients.size(), 7u);
+  ExpectReplayGivesTheSame();
+}
+
+TEST_F(AppMessagesTest, ACallInDoubtThatFitsNoMoreIsParked) {
+  BeginWithPeopleADay(15);
+  std::vector<Said> all;
+  for (int i = 0; i < 12; ++i) {
+    all.push_back({.key = absl::StrCat("k", i), .member = absl::StrCat("m", i)});
+  }
+  Send(all);
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  Deliver(/*lost=*/true);
+  SetPeopleADay(7);
+  After(kSecond);
+  Tick();
+  Tick();
+  EXPECT_EQ(StateOf("k0"), MessageState::kParked);
+  const auto ref = core_->messages().Find(kCorp, "k0");
+  EXPECT_EQ(core_->CallOf(*ref)->evidence.substr(0, 34), "it is for more people than the lim");
+  Send({{.key = "small", .member = "m15", .text = "another"}});
+  Run(3 * 60 * kMinute, kMinute);
+  EXPECT_EQ(StateOf("small"), MessageState::kSent) << "it waits behind nobody";
+  ExpectReplayGivesTheSame();
+}
+
+// A call that was put off comes back while a smaller one, behind it, waits for tokens: there is
+// room for that one alone.
+TEST_F(AppMessagesTest, ACallForMorePeopleThatComesFirstAgainIsAskedForItsOwnTokens) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.windows.push_back({.api = "message_send",
+                            .amount = 9,
+                            .window_ns = 20 * kSecond,
+                            .lockout_ns = kMinute,
+                            .cost = wecom_table::Cost::kPersonTimes});
+  Begin(limits);
+  const auto say = [&](const std::string& text, int members) {
+    std::vector<Said> all;
+    for (int i = 0; i < members; ++i) {
+      all.push_back({.key = absl::StrCat(text, i), .member = absl::StrCat("m", i), .text = text});
+    }
+    Send(all);
+  };
+  say("five", 5);
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  const CallToMake five = std::exchange(calls_, {}).front();
+  After(5 * kSecond);
+  say("four", 4);
+  say("two", 2);
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u) << "room for four more";
+  const CallToMake four = std::exchange(calls_, {}).front();
+  Answer(four, R"({"errcode":0})");
+  Tick();
+  // Too many calls at once: it comes back before the one for two. Only four have room first.
+  After(5 * kSecond);
+  Answer(five, R"({"errcode":45033})");
+  Run(18 * kSecond);
+  EXPECT_EQ(attempts_.size(), 2u) << "what the four took is back, what the five took is not";
+  Run(5 * kSecond);
+  ASSERT_EQ(attempts_.size(), 4u);
+  EXPECT_EQ(attempts_[2].person_times(), 5u);
+  EXPECT_EQ(StateOf("two0"), MessageState::kSent);
+  EXPECT_EQ(StateOf("five0"), MessageState::kSent);
 }
 
 // More of them than are looked at in one go.

@@ -169,6 +169,7 @@ TEST_F(GhostBookTest, ATaskOfAParkedCallIsNone) {
 }
 
 TEST_F(GhostBookTest, AnAuditGoesOnAtThePageThatFailedAndGivesUpAtLast) {
+  ::testing::internal::CaptureStderr();
   Accepted();
   lane_.Answer(NextAudit(), List({}, "c"));
   for (int failures = 0; failures < 8; ++failures) {
@@ -178,7 +179,11 @@ TEST_F(GhostBookTest, AnAuditGoesOnAtThePageThatFailedAndGivesUpAtLast) {
   }
   EXPECT_FALSE(Leaves(kList, 3600 * kSecond));
   EXPECT_FALSE(absl::StrContains(NextAudit().body, "cursor"));
+  EXPECT_TRUE(absl::StrContains(::testing::internal::GetCapturedStderr(), "audit_failed"));
+  ::testing::internal::CaptureStderr();
   lane_.ExpectReplayGivesTheSame();
+  const std::string replayed = ::testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(absl::StrContains(replayed, "audit_failed")) << replayed;
 }
 
 TEST_F(GhostBookTest, AfterAMonthWithoutCreatesNothingIsListed) {

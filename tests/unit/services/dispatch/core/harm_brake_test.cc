@@ -52,8 +52,14 @@ class HarmBrakeTest : public ::testing::Test {
             lane_->Answer(call, absl::StrCat(R"({"errcode":0,"msgid":"msg)", sender, "\"}"));
           } else if (call.api == "get_groupmsg_task") {
             const size_t at = call.body.find("msgid\":\"msg");
-            lane_->Answer(call, absl::StrCat(R"({"errcode":0,"task_list":[{"userid":"m)",
-                                             call.body.substr(at + 11, 1), R"(","status":2}]})"));
+            lane_->Answer(call,
+                          absl::StrCat(R"({"errcode":0,"task_list":[{"userid":"m)",
+                                       call.body.substr(at + 11, 1), R"(","status":)",
+                                       call.body[at + 11] - '0' < confirming_ ? 2 : 0, "}]}"));
+            ++reads_;
+          } else if (call.api == "remind_groupmsg_send") {
+            lane_->Answer(call, R"({"errcode":0})");
+            ++reminders_;
           } else {
             std::string list;
             for (int i = 0; i < kCustomers; ++i) {
@@ -92,6 +98,9 @@ class HarmBrakeTest : public ::testing::Test {
 
   const CampaignKey kKey{OneLane::kCorp, "spring"};
   std::optional<OneLane> lane_;
+  int confirming_ = kSenders;  // members who confirm their task: the first so many
+  int reads_ = 0;              // of tasks
+  int reminders_ = 0;
 };
 
 TEST_F(HarmBrakeTest, BlocksACampaignAfterWhoseTouchesManyLeaveAndNothingOfItLeavesAnyMore) {
@@ -106,10 +115,54 @@ TEST_F(HarmBrakeTest, BlocksACampaignAfterWhoseTouchesManyLeaveAndNothingOfItLea
   EXPECT_EQ(block->until_ns(), 0);
   EXPECT_EQ(block->reason(),
             "20 of 200 touches in 24 h were followed by the customer removing the member: 10.00 %, "
-            "usual is 0.10 % a day, the limit 3 times that");
+            "usual is 0.10 % a day, the limit 3 times that; held back now: calls 2, reminders of "
+            "tasks 0; tasks that members may still confirm: 0");
   EXPECT_EQ(Deletions(), 20);
   EXPECT_TRUE(Serve(5 * kHour).empty());
   lane_->ExpectReplayGivesTheSame();
+}
+
+// A reminder makes a member confirm, and so sends.
+TEST_F(HarmBrakeTest, BlocksWhenAllCreatesAreOutAndRemindersStopButReadingsGoOn) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.harm.min_deletions = 20;
+  lane_.emplace(limits);
+  lane_->Launch("spring", kSenders, kCustomers, /*reminders=*/2);
+  confirming_ = 1;
+  ASSERT_EQ(Serve(10 * 60 * kSecond).size(), 3u);
+  ASSERT_EQ(lane_->core().campaigns().Find(kKey)->phase,
+            ::tidegate::log::v1::CAMPAIGN_PHASE_COLLECTING);
+  TouchedLeave(0, 0, 20);
+  ASSERT_NE(Block(), nullptr);
+  EXPECT_TRUE(absl::EndsWith(Block()->reason(),
+                             "held back now: calls 0, reminders of tasks 2; tasks that members may "
+                             "still confirm: 2"))
+      << Block()->reason();
+  const int reads = reads_;
+  Serve(5 * kHour);
+  EXPECT_EQ(reminders_, 0);
+  EXPECT_GT(reads_, reads);
+  confirming_ = 2;
+  Serve(kHour);
+  EXPECT_EQ(lane_->core().campaigns().Find(kKey)->calls[1].statuses[0], kTouchSent);
+
+  OperatorWish wish;
+  auto* ended = wish.record.mutable_sending_unblocked();
+  ended->set_corp(OneLane::kCorp);
+  ended->set_campaign("spring");
+  lane_->Decide({.local = &wish});
+  Serve(kHour);
+  EXPECT_EQ(reminders_, 1) << "of the one who has not confirmed";
+  lane_->ExpectReplayGivesTheSame();
+}
+
+TEST_F(HarmBrakeTest, ACampaignThatHasEndedIsNotBlocked) {
+  Begin(20);
+  ASSERT_EQ(Serve(3 * kHour).size(), 3u);
+  ASSERT_EQ(lane_->core().campaigns().Find(kKey)->phase,
+            ::tidegate::log::v1::CAMPAIGN_PHASE_COMPLETED);
+  TouchedLeave(0, 0, 20);
+  EXPECT_EQ(Block(), nullptr);
 }
 
 // 600 customers, three others leave on the first day: 0.5 % is usual, so 1.5 % of 200 is the limit.
@@ -274,6 +327,44 @@ TEST(HarmBrakeOfMessagesTest, BeginsAnewWhenTheBlockIsEnded) {
   }
   EXPECT_EQ(brake.Deletions(key), 40);
   EXPECT_EQ(brake.waiting(), 0u);
+}
+
+// Messages of the app to members are of the same campaign: no customer gets them.
+TEST(HarmBrakeOfMessagesTest, TouchesToMembersDoNotDiluteThoseToCustomers) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.harm.min_deletions = 2;
+  const CampaignKey key{"ww1", "@bulk"};
+  const CorpLimits corp_limits(&limits);
+  ReceiveQuotas quotas(&corp_limits);
+  CampaignBook book(&limits, 1, &quotas, [](const FlowName&) {});
+  HarmBrake brake(&limits);
+  const Now now{.wall_ns = 1'790'000'000 * kSecond};
+  std::vector<core::OutboxRecord> outbox;
+  CampaignBook::MessageCall to_customers{.sender = "m1"};
+  for (int i = 0; i < 40; ++i) to_customers.customers.push_back(absl::StrCat("wm", i));
+  CampaignBook::MessageCall to_members{.channel = Channel::kMembers};
+  for (int i = 0; i < 1000; ++i) to_members.customers.push_back(absl::StrCat("m", i));
+  uint32_t batch = 0;
+  for (const auto* call : {&to_customers, &to_members}) {
+    book.AddMessageCall(CallName(key, batch), *call);
+    ::tidegate::log::v1::Result result;
+    *result.mutable_call() = CallName(key, batch++);
+    result.set_statuses(std::string(call->customers.size(), kTouchSent));
+    book.OnResult(result, &outbox);
+    brake.OnResult(result, book, now.wall_ns);
+  }
+  for (uint64_t i = 0; i < 2; ++i) {
+    Command command;
+    command.set_corp("ww1");
+    command.set_member("m1");
+    command.set_customer(to_customers.customers[i]);
+    command.mutable_customer_left()->set_time_ns(now.wall_ns);
+    brake.Fold(i, command);
+  }
+  brake.OnCounted(brake.NextCounted()->commands_dropped(), now.wall_ns);
+  const auto record = brake.NextBlock(book, BlockList(), now);
+  ASSERT_TRUE(record.has_value()) << "2 of 1040 are below the limit";
+  EXPECT_TRUE(absl::StartsWith(record->sending_blocked().reason(), "2 of 40 "));
 }
 
 }  // namespace

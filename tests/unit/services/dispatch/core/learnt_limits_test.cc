@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "services/dispatch/core/bucket_set.h"
 
@@ -108,7 +109,8 @@ TEST_F(LearntLimitsTest, AnotherBootKeepsWhatItHasGrownTo) {
   EXPECT_EQ(Capacity(7 * kSecond + 2 * kHour), 86);
 }
 
-TEST_F(LearntLimitsTest, WhatAnOperatorSetsIsBelieved) {
+// WeCom's word about a window stands while there is such a window, beside whichever others.
+TEST_F(LearntLimitsTest, WhatAnOperatorSetsIsABoundOnWhatWasLearnt) {
   CorpLimits corps(&limits_);
   BucketSet buckets(&limits_, &corps);
   const auto route = buckets.RouteOf("c1", "a");
@@ -125,7 +127,27 @@ TEST_F(LearntLimitsTest, WhatAnOperatorSetsIsBelieved) {
   window->set_window_ms(60'000);
   corps.Set(set);
   buckets.ChangeLimits("c1", kSecond);
-  EXPECT_EQ(buckets.Rows("c1", kSecond)[1].capacity, 95);
+  EXPECT_EQ(buckets.Rows("c1", kSecond)[1].capacity, 80);
+  window->set_amount(70);
+  corps.Set(set);
+  buckets.ChangeLimits("c1", kSecond);
+  EXPECT_EQ(buckets.Rows("c1", kSecond)[1].capacity, 70) << "never above what is set";
+
+  window->set_amount(95);
+  auto* shorter = set.mutable_limits()->add_windows();
+  shorter->set_api("a");
+  shorter->set_amount(10);
+  shorter->set_window_ms(1'000);
+  std::swap(*set.mutable_limits()->mutable_windows(0), *set.mutable_limits()->mutable_windows(1));
+  corps.Set(set);
+  buckets.ChangeLimits("c1", kSecond);
+  EXPECT_EQ(buckets.Rows("c1", kSecond)[1].capacity, 10);
+  EXPECT_EQ(buckets.Rows("c1", kSecond)[2].capacity, 80) << "it stands in another place";
+  set.mutable_limits()->mutable_windows(0)->set_window_ms(2'000);
+  set.mutable_limits()->mutable_windows(1)->set_window_ms(30'000);
+  corps.Set(set);
+  buckets.ChangeLimits("c1", kSecond);
+  EXPECT_EQ(buckets.Rows("c1", kSecond)[2].capacity, 95) << "another window";
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ class OneLane {
   }
 
   // A campaign with one call for each sender; customers are named after their sender and a number.
-  void Launch(const std::string& campaign, int senders, int customers_of_each) {
+  void Launch(const std::string& campaign, int senders, int customers_of_each,
+              uint32_t reminders = 0) {
     ::tidegate::log::v1::Proposal proposal;
     proposal.set_corp(kCorp);
     proposal.set_request_id(campaign);
@@ -45,6 +46,7 @@ class OneLane {
     auto* definition = proposal.add_definitions();
     definition->set_id(campaign);
     definition->mutable_campaign()->set_intent(::tidegate::log::v1::CAMPAIGN_INTENT_RUN);
+    definition->mutable_campaign()->set_reminders(reminders);
     auto* variant = definition->mutable_campaign()->add_variants();
     variant->set_text("spring");
     variant->set_link_url("https://example.com/");
