@@ -16,6 +16,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr int64_t kMillisMax = int64_t{366} * 24 * 3600 * 1000;
+constexpr int64_t kKeepMillisMin = int64_t{31} * 24 * 3600 * 1000;
 constexpr int64_t kSettleMillisMax = int64_t{24} * 3600 * 1000;  // times factor, far below overflow
 constexpr int64_t kAmountMax = 1'000'000'000;
 
@@ -360,6 +361,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     results.Millis("first_poll_ms", 1, &limits.results.first_poll_ns);
     results.Millis("poll_ms", 1, &limits.results.poll_ns);
     results.Millis("close_after_ms", 0, &limits.results.close_after_ns);
+    results.Millis("keep_after_ms", kKeepMillisMin, &limits.results.keep_after_ns);
     RETURN_IF_ERROR(results.Finish());
   }
   if (const json::value* value = reader.Find("messages")) {

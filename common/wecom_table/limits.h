@@ -66,6 +66,9 @@ struct Results {
   int64_t poll_ns = 300 * kNanosPerSecond;
   // After a campaign's last create; what is not confirmed then ends unconfirmed.
   int64_t close_after_ns = int64_t{31} * 24 * 3600 * kNanosPerSecond;
+  // Calls are kept so long after their last result, those of campaigns after results closed. Not
+  // less than the 31 days of which audits list mass sends: they must know whose these are.
+  int64_t keep_after_ns = int64_t{32} * 24 * 3600 * kNanosPerSecond;
 };
 
 // How long the first message of a call waits for others to share it.

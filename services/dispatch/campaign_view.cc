@@ -28,23 +28,28 @@ v1::CampaignState StateOf(const ::tidegate::log::v1::Campaign& definition,
   return v1::CAMPAIGN_STATE_RUNNING;
 }
 
+// Touches that have ended.
+void CountEnded(uint8_t status, int64_t count, v1::Campaign* campaign) {
+  switch (status) {
+    case kTouchSent:
+      campaign->set_touches_sent(campaign->touches_sent() + count);
+      break;
+    case kTouchUnconfirmed:
+      campaign->set_touches_unconfirmed(campaign->touches_unconfirmed() + count);
+      break;
+    default:
+      campaign->set_touches_failed(campaign->touches_failed() + count);
+      (*campaign->mutable_failed_by_reason())[TouchKindOf(status).second] += count;
+      break;
+  }
+}
+
 void CountTouches(const CampaignCallState& call, v1::Campaign* campaign) {
   for (const uint8_t status : call.statuses) {
-    switch (status) {
-      case kTouchOpen:
-        if (call.phase == Phase::kAccepted)
-          campaign->set_touches_waiting(campaign->touches_waiting() + 1);
-        break;
-      case kTouchSent:
-        campaign->set_touches_sent(campaign->touches_sent() + 1);
-        break;
-      case kTouchUnconfirmed:
-        campaign->set_touches_unconfirmed(campaign->touches_unconfirmed() + 1);
-        break;
-      default:
-        campaign->set_touches_failed(campaign->touches_failed() + 1);
-        ++(*campaign->mutable_failed_by_reason())[TouchKindOf(status).second];
-        break;
+    if (status != kTouchOpen) {
+      CountEnded(status, 1, campaign);
+    } else if (call.phase == Phase::kAccepted) {
+      campaign->set_touches_waiting(campaign->touches_waiting() + 1);
     }
     if (call.phase == Phase::kAccepted && status != kTouchFailList) {
       campaign->set_touches_accepted(campaign->touches_accepted() + 1);
@@ -84,10 +89,20 @@ v1::Campaign ToCampaign(const std::string& campaign_id,
   *campaign.mutable_spec() = ToSpec(campaign_id, definition);
   campaign.set_state(StateOf(definition, state));
   if (state == nullptr) return campaign;
-  campaign.set_audience(static_cast<int64_t>(state->audience.size()));
-  campaign.set_calls(static_cast<int64_t>(state->calls.size()));
-  int64_t accepted = 0, refused = 0, in_doubt = 0, parked = 0, planned = 0, reminders = 0;
-  for (const CampaignCallState& call : state->calls) {
+  campaign.set_audience(static_cast<int64_t>(state->AudienceSize()));
+  campaign.set_calls(static_cast<int64_t>(state->calls.next()));
+  const ForgottenCalls& forgotten = state->forgotten;
+  auto accepted = static_cast<int64_t>(forgotten.accepted);
+  auto refused = static_cast<int64_t>(forgotten.refused);
+  auto reminders = static_cast<int64_t>(forgotten.reminders_sent);
+  int64_t in_doubt = 0, parked = 0, planned = 0;
+  campaign.set_touches_accepted(static_cast<int64_t>(forgotten.touches_accepted));
+  for (uint8_t status = kTouchSent; status < forgotten.touches.size(); ++status) {
+    const auto count = static_cast<int64_t>(forgotten.touches[status]);
+    planned += count;
+    if (count > 0) CountEnded(status, count, &campaign);
+  }
+  for (const auto& [batch, call] : state->calls) {
     accepted += call.phase == Phase::kAccepted;
     refused += call.phase == Phase::kRefused;
     in_doubt += call.phase == Phase::kDoubt;
@@ -132,7 +147,8 @@ v1::Campaign ToCampaign(const CampaignKey& key, const ::tidegate::log::v1::Campa
 std::vector<v1::Doubt> ToDoubts(const std::string& campaign_id, const CampaignState& state,
                                 const Now& now) {
   std::vector<v1::Doubt> doubts;
-  for (const CampaignCallState& call : state.calls) {
+  for (const uint32_t batch : state.open) {
+    const CampaignCallState& call = state.calls[batch];
     if (call.phase != Phase::kDoubt && call.phase != Phase::kParked) continue;
     v1::Doubt doubt;
     doubt.set_call_id(call.call_id);

@@ -47,8 +47,8 @@ std::optional<CampaignCall> FindByCallId(const CampaignBook& book, const std::st
                                          const std::string& call_id) {
   for (const auto& [key, campaign] : book.campaigns()) {
     if (key.first != corp) continue;
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
-      if (campaign.calls[batch].call_id == call_id) return CallName(key, batch);
+    for (const auto& [batch, call] : campaign.calls) {
+      if (call.call_id == call_id) return CallName(key, batch);
     }
   }
   return std::nullopt;

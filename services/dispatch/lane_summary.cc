@@ -65,7 +65,8 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
       summary.touches["skipped"] +=
           static_cast<double>(campaign.skipped_no_sender + campaign.skipped_over_quota);
     }
-    for (const CampaignCallState& call : campaign.calls) {
+    for (const uint32_t batch : campaign.open) {
+      const CampaignCallState& call = campaign.calls[batch];
       summary.doubts_parked += call.phase == Phase::kParked;
       if (call.phase == Phase::kDoubt) {
         ++summary.doubts_open;
@@ -73,9 +74,16 @@ LaneSummary Summarize(const std::map<CampaignKey, CampaignState>& campaigns,
             std::max(summary.doubt_oldest_seconds,
                      static_cast<double>(now.wall_ns - call.doubt->opened_wall_ns) * 1e-9);
       }
-      if (completed || (IsMessageCampaign(key.second) && call.final)) continue;
-      creates_left[key.first] += call.phase == Phase::kPlanned;
+      creates_left[key.first] += !completed && call.phase == Phase::kPlanned;
+    }
+    if (completed) continue;
+    const auto count = [&](const CampaignCallState& call) {
       for (const uint8_t touch : call.statuses) ++summary.touches[StatusOf(call, touch)];
+    };
+    if (IsMessageCampaign(key.second)) {
+      for (const uint32_t batch : campaign.open) count(campaign.calls[batch]);
+    } else {
+      for (const auto& [batch, call] : campaign.calls) count(call);
     }
   }
   for (const auto& [corp, calls] : creates_left) {

@@ -5,6 +5,8 @@
 #include <set>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "services/dispatch/message_view.h"
 
 namespace tidegate::dispatch {
@@ -112,6 +114,13 @@ absl::Status FindCampaignTouch(const CampaignState* campaign, const std::string&
     return absl::FailedPreconditionError(
         "the campaign is not planned yet; launch it, or ask CreateCampaign with validate_only");
   }
+  if (const int64_t at_ns = campaign->forgotten.time_ns; at_ns != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the campaign's customers were forgotten at ",
+                     absl::FormatTime(absl::FromUnixNanos(at_ns), absl::UTCTimeZone()),
+                     " (results.keep_after_ms); GetCampaign has its counts, and the exported "
+                     "journal each call"));
+  }
   const auto found =
       std::find_if(campaign->audience.begin(), campaign->audience.end(),
                    [&](const AudienceCustomer& each) { return each.customer == customer; });
@@ -121,7 +130,7 @@ absl::Status FindCampaignTouch(const CampaignState* campaign, const std::string&
   const auto index = static_cast<uint32_t>(found - campaign->audience.begin());
   v1::PlannedTouch* touch = response->mutable_touch();
   touch->set_customer(customer);
-  for (const CampaignCallState& call : campaign->calls) {
+  for (const auto& [batch, call] : campaign->calls) {
     const auto place = std::lower_bound(call.customers.begin(), call.customers.end(), index);
     if (place == call.customers.end() || *place != index) continue;
     const uint8_t status = call.statuses[static_cast<size_t>(place - call.customers.begin())];

@@ -701,7 +701,7 @@ void Schedule::Judge() {
   const auto* campaign = process_->dispatch().campaigns().Find({kCorp, "spring"});
   verdict_.doubts = static_cast<int>(campaign->doubts_opened);
   std::set<std::string> refused;  // in calls that WeCom refused whole
-  for (const auto& call : campaign->calls) {
+  for (const auto& [batch, call] : campaign->calls) {
     if (call.phase != dispatch::CampaignCallState::Phase::kRefused) continue;
     for (const uint32_t index : call.customers) refused.insert(campaign->audience[index].customer);
   }

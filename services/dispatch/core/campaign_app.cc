@@ -159,10 +159,10 @@ std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const No
   members.reserve(call.customers.size());
   for (size_t i = 0; i < call.customers.size(); ++i) {
     if (call.statuses[i] == kTouchOpen) {
-      members.push_back(campaign.audience[call.customers[i]].customer);
+      members.push_back(campaign.RecipientOf(call, i));
     }
   }
-  const ContentVariant& said = campaign.variants[call.variant];
+  const ContentVariant& said = campaign.ContentOf(call);
   WantedCall wanted;
   wanted.corp = key.first;
   wanted.api = ApiOf(FlowKind::kBulkAppMessage);

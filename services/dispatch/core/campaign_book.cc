@@ -10,6 +10,7 @@ namespace tidegate::dispatch {
 using ::tidegate::log::v1::Attempt;
 using ::tidegate::log::v1::CAMPAIGN_INTENT_RUN;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_COLLECTING;
+using ::tidegate::log::v1::CAMPAIGN_PHASE_COMPLETED;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
 using ::tidegate::log::v1::CampaignCall;
 using ::tidegate::log::v1::Outcome;
@@ -46,8 +47,7 @@ CampaignBook::CampaignBook(const wecom_table::Limits* limits, uint32_t partition
 
 const CampaignCallState* CampaignBook::FindCall(const CampaignCall& call) const {
   const auto it = campaigns_.find(KeyOf(call));
-  if (it == campaigns_.end() || call.batch() >= it->second.calls.size()) return nullptr;
-  return &it->second.calls[call.batch()];
+  return it == campaigns_.end() ? nullptr : it->second.calls.Find(call.batch());
 }
 
 CampaignCallState* CampaignBook::MutableCall(const CampaignCall& call) {
@@ -62,9 +62,10 @@ const CampaignState* CampaignBook::Find(const CampaignKey& key) const {
 bool CampaignBook::HasUndecidedCreate(const CampaignKey& key) const {
   const CampaignState* campaign = Find(key);
   if (campaign == nullptr) return false;
-  return std::any_of(
-      campaign->calls.begin(), campaign->calls.end(),
-      [](const CampaignCallState& call) { return call.decided && call.phase == Phase::kPlanned; });
+  return std::any_of(campaign->open.begin(), campaign->open.end(), [&](uint32_t batch) {
+    const CampaignCallState& call = campaign->calls[batch];
+    return call.decided && call.phase == Phase::kPlanned;
+  });
 }
 
 // ---- Flows ----
@@ -202,6 +203,8 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
   app_doubts_.clear();
   result_queue_.clear();
   closings_.clear();
+  forgettable_.clear();
+  forgetting_ = false;
   for (auto& [key, campaign] : campaigns_) {
     campaign.decided = false;
     if (campaign.phase == CAMPAIGN_PHASE_COLLECTING) {
@@ -213,9 +216,10 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
     campaign.app_to_send.clear();
     campaign.app_to_send_later.clear();
     QueueProgress(key);
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
-      CampaignCallState& call = campaign.calls[batch];
+    if (campaign.phase == CAMPAIGN_PHASE_COMPLETED) QueueForgetting({key, 0});
+    for (auto& [batch, call] : campaign.calls) {
       const CallRef ref{key, batch};
+      if (call.final && IsMessageCampaign(key.second)) QueueForgetting(ref);
       call.decided = false;
       call.held = false;
       call.read_under_way = false;
@@ -282,7 +286,7 @@ void CampaignBook::DescribeAnswer(const Attempt& attempt, const wecom_table::Ans
   std::map<std::string, uint32_t> index_of;
   if (!answer.fail_list.empty() || !answer.sends.empty()) {
     for (uint32_t i = 0; i < call->customers.size(); ++i) {
-      index_of[as_told(campaign.audience[call->customers[i]].customer)] = i;
+      index_of[as_told(campaign.RecipientOf(*call, i))] = i;
     }
   }
   outcome->set_next_cursor(answer.next_cursor);

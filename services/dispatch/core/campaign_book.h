@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "common/base/clock.h"
 #include "common/core/core.h"
@@ -23,6 +24,7 @@
 #include "services/dispatch/core/call_types.h"
 #include "services/dispatch/core/corp_limits.h"
 #include "services/dispatch/core/flows.h"
+#include "services/dispatch/core/numbered_list.h"
 #include "services/dispatch/core/planner.h"
 #include "services/dispatch/core/receive_quota.h"
 #include "tidegate/log/v1/audiences.pb.h"
@@ -111,7 +113,10 @@ struct CampaignCallState {
   std::string sender;
   Channel channel = Channel::kCustomers;
   uint32_t variant = 0;
-  std::vector<uint32_t> customers;  // indices into the audience; members of kMembers
+  std::vector<uint32_t> customers;  // indices into the audience; of messages into `recipients`
+  // Of messages, which no audience and no variant of a campaign outlives.
+  std::vector<std::string> recipients;  // members of kMembers
+  ContentVariant content;
   std::string call_id;
   std::string marker;
 
@@ -121,6 +126,7 @@ struct CampaignCallState {
   std::vector<uint8_t> statuses;      // TouchStatus of each customer
   bool counts = false;                // its open touches hold units of receive quotas
   bool final = false;                 // every status is an end, and told to others
+  int64_t final_wall_ns = 0;          // since when
   bool decided = false;               // something about it was decided in this batch
   bool held = false;                  // touches of it are being skipped: no attempt in this batch
   int64_t not_before_raw_ns = 0;      // of the next attempt
@@ -154,17 +160,31 @@ inline bool IsMessageCampaign(absl::string_view campaign) {
   return !campaign.empty() && campaign.front() == kMessageCampaign;
 }
 
+// What stays of calls that were forgotten.
+struct ForgottenCalls {
+  int64_t time_ns = 0;  // when the newest were, Unix nanoseconds; 0: none was
+  uint64_t audience = 0;
+  uint64_t accepted = 0;
+  uint64_t refused = 0;
+  uint64_t reminders_sent = 0;
+  uint64_t touches_accepted = 0;
+  std::array<uint64_t, kTouchAbandoned + 1> touches{};  // by TouchStatus
+};
+
 struct CampaignState {
   ::tidegate::log::v1::CampaignPhase phase = ::tidegate::log::v1::CAMPAIGN_PHASE_UNSPECIFIED;
   ::tidegate::log::v1::CampaignIntent intent = ::tidegate::log::v1::CAMPAIGN_INTENT_DRAFT;
   std::vector<AudienceCustomer> audience;
   std::vector<ContentVariant> variants;
-  std::vector<CampaignCallState> calls;
+  NumberedList<CampaignCallState> calls;
+  std::set<uint32_t> open;  // those of them that are not final
+  ForgottenCalls forgotten;
   uint64_t skipped_no_sender = 0;
   uint64_t skipped_over_quota = 0;
   int64_t first_attempt_wall_ns = 0;
   int64_t last_accepted_wall_ns = 0;
   int64_t results_close_wall_ns = 0;
+  int64_t last_end_wall_ns = 0;  // when a call became final, or it was planned
   uint64_t doubts_opened = 0;
   uint64_t doubts_accepted = 0;
   uint64_t doubts_not_executed = 0;
@@ -177,6 +197,17 @@ struct CampaignState {
   std::set<std::pair<int64_t, uint32_t>> app_to_send;
   std::set<std::pair<int64_t, uint32_t>> app_to_send_later;
   bool decided = false;  // its progress was decided in this batch
+
+  // Also of one that was forgotten.
+  uint64_t AudienceSize() const { return audience.size() + forgotten.audience; }
+  // To whom a call of it goes, and what it says.
+  const std::string& RecipientOf(const CampaignCallState& call, size_t place) const {
+    return call.recipients.empty() ? audience[call.customers[place]].customer
+                                   : call.recipients[place];
+  }
+  const ContentVariant& ContentOf(const CampaignCallState& call) const {
+    return call.recipients.empty() ? variants[call.variant] : call.content;
+  }
 };
 
 // The campaign of a call, and the call's name in records.
@@ -185,7 +216,8 @@ CampaignKey KeyOf(const ::tidegate::log::v1::CampaignCall& call);
 
 // Plans and phases are in campaign_plan.cc, mass sends in campaign_creates.cc, doubt is in
 // campaign_doubt.cc, what became of touches in campaign_results.cc, reminders are in
-// campaign_reminders.cc, messages to members in campaign_app.cc.
+// campaign_reminders.cc, messages to members in campaign_app.cc, the end of calls that nobody needs
+// any more in campaign_forget.cc.
 class CampaignBook {
  public:
   // `limits` and `quotas` outlive the book. `partitions`: of the customer topics.
@@ -221,6 +253,9 @@ class CampaignBook {
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
+  // Calls that ended long ago. `needed`: whether a message of the call is still known.
+  using Needed = absl::FunctionRef<bool(const ::tidegate::log::v1::CampaignCall&)>;
+  std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(Needed needed, const Now& now);
   // Flows: kCreate and kRemind of a campaign, those of messages; kListing, kReadTask, kReadResult
   // of a corp.
   std::optional<FlowHead> HeadOf(const FlowName& flow, const Now& now);
@@ -261,6 +296,7 @@ class CampaignBook {
   void OnResolved(const ::tidegate::log::v1::DoubtResolved& resolved);
   void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
+  void OnForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
   void Rebuild(bool raw_restarted, int64_t raw_now_ns);
 
   void AddStateTo(core::StateHash* hash) const;
@@ -268,7 +304,7 @@ class CampaignBook {
   const CampaignState* Find(const CampaignKey& key) const;
   // An audience has come that is not planned yet, or never will be.
   bool HasAudience(const CampaignKey& key) const { return audiences_.contains(key); }
-  // nullptr if there is none.
+  // nullptr if there is none, or none any more.
   const CampaignCallState* FindCall(const ::tidegate::log::v1::CampaignCall& call) const;
   const std::map<CampaignKey, CampaignState>& campaigns() const { return campaigns_; }
   // Whether an earlier attempt of this call may have been executed, and it is repeated.
@@ -359,6 +395,11 @@ class CampaignBook {
   void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
   std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);
   std::optional<int64_t> NextAppParkedRawNs(const Now& now) const;
+  // Of a call of messages that is final, or of a campaign that has completed.
+  void QueueForgetting(const CallRef& ref);
+  bool MayForget(const CampaignKey& key, const CampaignState& campaign) const;
+  void ForgetCall(uint32_t batch, CampaignState* campaign);
+  void DropForgotten(const CampaignKey& key);
   void QueueProgress(const CampaignKey& key);
   bool AllCallsEnded(const CampaignState& campaign) const;
   bool AllResultsFinal(const CampaignState& campaign) const;
@@ -383,6 +424,9 @@ class CampaignBook {
   CallQueue app_doubts_;                                // by the first attempt in doubt (wall)
   std::deque<CallRef> result_queue_;                    // a result may have become final
   std::set<std::pair<int64_t, CampaignKey>> closings_;  // when results close (wall), campaign
+  // When they may be forgotten (wall): calls of messages, and campaigns, with batch 0.
+  CallQueue forgettable_;
+  bool forgetting_ = false;  // decided in this batch of records
 };
 
 }  // namespace tidegate::dispatch

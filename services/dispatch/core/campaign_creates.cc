@@ -1,5 +1,6 @@
 // The calls that make mass sends, of campaigns and of messages, and what became of them.
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "common/base/check.h"
@@ -87,10 +88,10 @@ WantedCall CampaignBook::CreateCall(const CampaignKey& key, uint32_t batch) {
   customers.reserve(call.customers.size());
   for (size_t i = 0; i < call.customers.size(); ++i) {
     if (call.statuses[i] == kTouchOpen) {
-      customers.push_back(campaign.audience[call.customers[i]].customer);
+      customers.push_back(campaign.RecipientOf(call, i));
     }
   }
-  const ContentVariant& variant = campaign.variants[call.variant];
+  const ContentVariant& variant = campaign.ContentOf(call);
   wanted.body = wecom_table::AddMsgTemplateBody(
       call.sender, customers, variant.text, wecom_table::WithMarker(variant.link_url, call.marker),
       variant.link_title);
@@ -104,16 +105,15 @@ void CampaignBook::AddMessageCall(const CampaignCall& name, MessageCall message_
   CampaignState& campaign = campaigns_[key];
   campaign.phase = CAMPAIGN_PHASE_RUNNING;
   campaign.intent = CAMPAIGN_INTENT_RUN;
-  CHECK(campaign.calls.size() == name.batch());
-  CampaignCallState& call = campaign.calls.emplace_back();
+  CHECK(campaign.calls.next() == name.batch());
+  CampaignCallState& call = campaign.calls.Add();
+  campaign.open.insert(name.batch());
   call.sender = std::move(message_call.sender);
   call.channel = message_call.channel;
-  call.variant = static_cast<uint32_t>(campaign.variants.size());
-  campaign.variants.push_back(std::move(message_call.content));
-  for (std::string& customer : message_call.customers) {
-    call.customers.push_back(static_cast<uint32_t>(campaign.audience.size()));
-    campaign.audience.push_back({.customer = std::move(customer), .owner = ""});
-  }
+  call.content = std::move(message_call.content);
+  call.recipients = std::move(message_call.customers);
+  call.customers.resize(call.recipients.size());
+  std::iota(call.customers.begin(), call.customers.end(), 0);
   call.statuses.assign(call.customers.size(), kTouchOpen);
   call.counts = message_call.counts;
   call.call_id = CallId(key.first, key.second, name.batch());

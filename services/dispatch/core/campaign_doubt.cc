@@ -108,7 +108,7 @@ CampaignBook::CallQueue* CampaignBook::TidyListings(const std::string& corp) {
 
 void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
   for (auto& [key, campaign] : campaigns_) {
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+    for (const uint32_t batch : campaign.open) {
       CampaignCallState& call = campaign.calls[batch];
       if (call.phase != Phase::kDoubt || !call.doubt->lost_by_own_fence) continue;
       DoubtState& doubt = *call.doubt;
@@ -125,7 +125,7 @@ void CampaignBook::OnOwnerReplaced(int64_t raw_ns) {
 
 void CampaignBook::OnFormerOwnersDead(int64_t raw_ns) {
   for (auto& [key, campaign] : campaigns_) {
-    for (uint32_t batch = 0; batch < campaign.calls.size(); ++batch) {
+    for (const uint32_t batch : campaign.open) {
       CampaignCallState& call = campaign.calls[batch];
       if (call.phase != Phase::kDoubt || !call.doubt->waits_for_owner) continue;
       call.doubt->waits_for_owner = false;

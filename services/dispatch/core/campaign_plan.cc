@@ -92,17 +92,15 @@ std::vector<AudienceCustomer> CampaignBook::Assemble(const CampaignKey& key,
 void CampaignBook::QueueProgress(const CampaignKey& key) { progress_queue_.insert(key); }
 
 bool CampaignBook::AllCallsEnded(const CampaignState& campaign) const {
-  return std::all_of(campaign.calls.begin(), campaign.calls.end(),
-                     [](const CampaignCallState& call) {
-                       return call.phase == Phase::kAccepted || call.phase == Phase::kRefused ||
-                              call.phase == Phase::kParked;
-                     });
+  return std::all_of(campaign.open.begin(), campaign.open.end(), [&](uint32_t batch) {
+    const Phase phase = campaign.calls[batch].phase;
+    return phase == Phase::kAccepted || phase == Phase::kRefused || phase == Phase::kParked;
+  });
 }
 
 bool CampaignBook::AllResultsFinal(const CampaignState& campaign) const {
-  return std::all_of(
-      campaign.calls.begin(), campaign.calls.end(),
-      [](const CampaignCallState& call) { return call.final || call.phase == Phase::kParked; });
+  return std::all_of(campaign.open.begin(), campaign.open.end(),
+                     [&](uint32_t batch) { return campaign.calls[batch].phase == Phase::kParked; });
 }
 
 std::optional<LedgerRecord> CampaignBook::PlanRecord(const CampaignKey& key, const Now& now) const {
@@ -189,6 +187,7 @@ void CampaignBook::OnProgress(const CampaignProgress& progress) {
   if (progress.phase() == CAMPAIGN_PHASE_COMPLETED) {
     campaign.to_send.clear();
     campaign.to_send_later.clear();
+    QueueForgetting({key, 0});
   }
   QueueProgress(key);
   ChangedCreates(key);
@@ -211,11 +210,12 @@ void CampaignBook::OnPlanned(const Planned& planned, std::vector<core::OutboxRec
                                                campaign.audience, planned.time_ns()));
   // The audience on the topic is not the one that was planned: nothing must be sent from it.
   CHECK(plan.hash == planned.plan_hash());
+  campaign.last_end_wall_ns = planned.time_ns();
   campaign.skipped_no_sender = plan.skipped_no_sender.size();
   campaign.skipped_over_quota = plan.skipped_over_quota.size();
-  campaign.calls.resize(plan.calls.size());
   for (uint32_t batch = 0; batch < plan.calls.size(); ++batch) {
-    CampaignCallState& call = campaign.calls[batch];
+    CampaignCallState& call = campaign.calls.Add();
+    campaign.open.insert(batch);
     call.sender = std::move(plan.calls[batch].sender);
     call.variant = plan.calls[batch].variant;
     call.customers = std::move(plan.calls[batch].customers);

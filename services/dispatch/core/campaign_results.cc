@@ -155,7 +155,7 @@ void CampaignBook::EndTouch(const CallRef& ref, size_t place, uint8_t status, in
   const UnitEnd end = status == kTouchSent        ? UnitEnd::kUsed
                       : status == kTouchOverQuota ? UnitEnd::kFull
                                                   : UnitEnd::kFree;
-  quotas_->End(ref.first.first, campaign.audience[call.customers[place]].customer, end, wall_ns);
+  quotas_->End(ref.first.first, campaign.RecipientOf(call, place), end, wall_ns);
 }
 
 void CampaignBook::EndTouches(const CallRef& ref, uint8_t status, int64_t wall_ns) {
@@ -182,7 +182,7 @@ void CampaignBook::TakeResultPage(const CallRef& ref, const Outcome& outcome) {
   }
 }
 
-std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
+std::optional<LedgerRecord> CampaignBook::NextResult(const Now& now) {
   while (!result_queue_.empty()) {
     const CallRef ref = result_queue_.front();
     result_queue_.pop_front();
@@ -196,6 +196,7 @@ std::optional<LedgerRecord> CampaignBook::NextResult(const Now&) {
     *result->mutable_call() = CallName(ref.first, ref.second);
     result->set_statuses(std::string(call.statuses.begin(), call.statuses.end()));
     result->set_final(true);
+    result->set_time_ns(now.wall_ns);
     return record;
   }
   return std::nullopt;
@@ -205,10 +206,16 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
   CampaignCallState* call = MutableCall(result.call());
   if (call == nullptr) return;
   const CampaignKey key = KeyOf(result.call());
-  const CampaignState& campaign = campaigns_[key];
+  CampaignState& campaign = campaigns_[key];
   call->decided = false;
   call->final = result.final();
   call->statuses.assign(result.statuses().begin(), result.statuses().end());
+  if (call->final) {
+    call->final_wall_ns = result.time_ns();
+    campaign.last_end_wall_ns = std::max(campaign.last_end_wall_ns, result.time_ns());
+    campaign.open.erase(result.call().batch());
+    if (IsMessageCampaign(key.second)) QueueForgetting({key, result.call().batch()});
+  }
   int64_t accepted_ns = campaign.last_accepted_wall_ns;
   if (IsMessageCampaign(key.second)) {
     accepted_ns = call->results_close_wall_ns == kNever
@@ -219,7 +226,7 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
   const size_t told = call->channel == Channel::kMembers ? 0 : call->customers.size();
   for (size_t i = 0; i < told; ++i) {
     const auto [kind, reason] = TouchKindOf(call->statuses[i]);
-    const std::string& customer = campaign.audience[call->customers[i]].customer;
+    const std::string& customer = campaign.RecipientOf(*call, i);
     // A campaign has a customer once.
     const std::string scope = IsMessageCampaign(key.second)
                                   ? absl::StrCat(key.second, "/", result.call().batch())

@@ -20,11 +20,19 @@ void CampaignBook::AddStateTo(core::StateHash* hash) const {
       hash->Add(variant.text).Add(variant.link_url).Add(variant.link_title);
     }
     hash->Add(campaign.skipped_no_sender).Add(campaign.skipped_over_quota);
-    hash->Add(campaign.first_attempt_wall_ns);
+    hash->Add(campaign.first_attempt_wall_ns).Add(campaign.last_end_wall_ns);
     hash->Add(campaign.last_accepted_wall_ns).Add(campaign.results_close_wall_ns);
     hash->Add(campaign.doubts_opened).Add(campaign.doubts_accepted);
-    hash->Add(campaign.doubts_not_executed).Add(campaign.calls.size());
-    for (const CampaignCallState& call : campaign.calls) AddCallTo(hash, call);
+    hash->Add(campaign.doubts_not_executed).Add(campaign.calls.next());
+    hash->Add(campaign.calls.kept()).Add(campaign.open.size());
+    for (const auto& [batch, call] : campaign.calls) {
+      hash->Add(batch);
+      AddCallTo(hash, call);
+    }
+    const ForgottenCalls& forgotten = campaign.forgotten;
+    hash->Add(forgotten.time_ns).Add(forgotten.audience).Add(forgotten.accepted);
+    hash->Add(forgotten.refused).Add(forgotten.reminders_sent).Add(forgotten.touches_accepted);
+    for (const uint64_t touches : forgotten.touches) hash->Add(touches);
   }
   hash->Add(definitions_.size());
   for (const auto& [key, definition] : definitions_) {
@@ -47,6 +55,10 @@ void CampaignBook::AddCallTo(core::StateHash* hash, const CampaignCallState& cal
   hash->Add(call.sender).Add(static_cast<int>(call.channel)).Add(call.over_raw_ns);
   hash->Add(call.variant).Add(call.customers.size());
   for (const uint32_t index : call.customers) hash->Add(index);
+  hash->Add(call.recipients.size());
+  for (const std::string& recipient : call.recipients) hash->Add(recipient);
+  hash->Add(call.content.text).Add(call.content.link_url).Add(call.content.link_title);
+  hash->Add(call.final_wall_ns);
   hash->Add(call.call_id).Add(call.marker).Add(static_cast<int>(call.phase)).Add(call.attempts);
   hash->Add(call.msgid);
   hash->Add(

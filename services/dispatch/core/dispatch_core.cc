@@ -221,6 +221,8 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = ghosts_.NextFound(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult(now)) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
+  const auto needed = [this](const CampaignCall& call) { return messages_.Needs(call); };
+  if (auto record = campaigns_.NextForgotten(needed, now)) return Encode(*record);
   if (auto over = grants_.NextOver(now)) return EncodeReleased(*std::move(over));
   if (draining_ || held_ || (limit_refused_ && TIDEGATE_MUTANT != 27)) return std::nullopt;
 
@@ -317,6 +319,10 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kMessagesForgotten:
       messages_.OnForgotten(record.messages_forgotten());
+      break;
+    case LedgerRecord::kCallsForgotten:
+      messages_.OnCallsForgotten(record.calls_forgotten());
+      campaigns_.OnForgotten(record.calls_forgotten());
       break;
     case LedgerRecord::BODY_NOT_SET:
       break;

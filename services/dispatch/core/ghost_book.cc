@@ -46,9 +46,8 @@ absl::flat_hash_map<std::string, std::pair<CampaignKey, uint32_t>> CallsOf(
   for (const absl::string_view marker : markers) wanted[marker] = true;
   for (auto it = campaigns.campaigns().lower_bound({corp, ""});
        it != campaigns.campaigns().end() && it->first.first == corp; ++it) {
-    for (uint32_t batch = 0; batch < it->second.calls.size(); ++batch) {
-      const std::string& marker = it->second.calls[batch].marker;
-      if (wanted.contains(marker)) calls[marker] = {it->first, batch};
+    for (const auto& [batch, call] : it->second.calls) {
+      if (wanted.contains(call.marker)) calls[call.marker] = {it->first, batch};
     }
   }
   return calls;

@@ -108,7 +108,7 @@ double HarmBrake::UsualRate(const std::string& corp, const CampaignBook& campaig
        it != campaigns.campaigns().end() && it->first.first == corp; ++it) {
     // Those of messages have each touch once, not each customer.
     if (IsMessageCampaign(it->first.second)) continue;
-    customers = std::max(customers, it->second.audience.size());
+    customers = std::max<size_t>(customers, it->second.AudienceSize());
   }
   const Usual& usual = usual_.at(corp);
   const int64_t today = time_ns / kDayNs;
@@ -188,7 +188,7 @@ void HarmBrake::OnResult(const Result& result, const CampaignBook& campaigns, in
   const int64_t began_ns = call->results_close_wall_ns - limits_->results.close_after_ns;
   for (size_t i = 0; i < call->customers.size(); ++i) {
     if (call->statuses[i] != kTouchSent) continue;
-    const std::string& customer = campaign.audience[call->customers[i]].customer;
+    const std::string& customer = campaign.RecipientOf(*call, i);
     CountSent(key, PairOf(key.first, call->sender, customer), began_ns, time_ns);
   }
 }

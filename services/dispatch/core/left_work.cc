@@ -7,15 +7,8 @@
 namespace tidegate::dispatch {
 namespace {
 
-using Phase = CampaignCallState::Phase;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_COLLECTING;
 using ::tidegate::log::v1::CAMPAIGN_PHASE_RUNNING;
-
-size_t OpenCalls(const CampaignState& campaign) {
-  return static_cast<size_t>(std::count_if(
-      campaign.calls.begin(), campaign.calls.end(),
-      [](const CampaignCallState& call) { return !call.final || call.phase == Phase::kParked; }));
-}
 
 bool Ran(const CampaignState& campaign) {
   return campaign.phase == CAMPAIGN_PHASE_RUNNING || campaign.phase == CAMPAIGN_PHASE_COLLECTING;
@@ -26,7 +19,7 @@ void AddCampaigns(const CampaignBook& campaigns, const std::string& corp,
   const auto& all = campaigns.campaigns();
   for (auto it = all.lower_bound({corp, ""}); it != all.end() && it->first.first == corp; ++it) {
     const auto& [key, campaign] = *it;
-    const size_t calls = OpenCalls(campaign);
+    const size_t calls = campaign.open.size();
     if (calls > 0 || (Ran(campaign) && !IsMessageCampaign(key.second))) {
       what->push_back(absl::StrCat("campaign ", key.second, ": ", calls, " calls without an end"));
     } else if (campaigns.HasAudience(key)) {

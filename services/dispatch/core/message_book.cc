@@ -11,6 +11,7 @@
 
 namespace tidegate::dispatch {
 
+using ::tidegate::log::v1::CallsForgotten;
 using ::tidegate::log::v1::CampaignCall;
 using ::tidegate::log::v1::LedgerRecord;
 using ::tidegate::log::v1::MESSAGE_CLASS_INTERACTIVE;
@@ -518,7 +519,7 @@ void MessageBook::OnPacked(const MessagesPacked& packed, CampaignBook* campaigns
     touch.place = place;
   }
   campaigns->AddMessageCall(packed.call(), std::move(call));
-  calls_[key].push_back(refs);
+  calls_[key].Add() = refs;
   next_call_[key] = std::max(next_call_[key], packed.call().batch() + 1);
   Move(key.first, std::move(refs), MessageState::kQueued, packed.time_ns());
 }
@@ -613,11 +614,34 @@ void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
   }
 }
 
+void MessageBook::OnCallsForgotten(const CallsForgotten& forgotten) {
+  const auto calls = calls_.find({forgotten.corp(), forgotten.campaign()});
+  if (calls == calls_.end()) return;
+  for (int i = 0; i < forgotten.firsts_size(); ++i) {
+    for (uint32_t n = 0; n < forgotten.counts(i); ++n) {
+      calls->second.Forget(forgotten.firsts(i) + n);
+    }
+  }
+}
+
+bool MessageBook::Needs(const CampaignCall& name) const {
+  const auto calls = calls_.find(KeyOf(name));
+  const auto* refs = calls == calls_.end() ? nullptr : calls->second.Find(name.batch());
+  return refs != nullptr &&
+         std::any_of(refs->begin(), refs->end(), [&](const Ref& ref) { return Knows(ref); });
+}
+
+size_t MessageBook::calls() const {
+  size_t count = 0;
+  for (const auto& [key, calls] : calls_) count += calls.kept();
+  return count;
+}
+
 void MessageBook::Rebuild() {
   forgetting_ = false;
   over_quota_.clear();
   members_.ClearReserved();
-  for (auto& [key, next] : next_call_) next = static_cast<uint32_t>(calls_[key].size());
+  for (auto& [key, next] : next_call_) next = calls_[key].next();
   groups_.clear();
   group_of_.clear();
   due_.clear();
@@ -646,7 +670,7 @@ void MessageBook::AddStateTo(core::StateHash* hash) const {
       hash->Add(static_cast<int>(touch.state)).Add(touch.call).Add(touch.place);
     }
   }
-  hash->Add(keys_.size()).Add(open_).Add(last_change_);
+  hash->Add(keys_.size()).Add(open_).Add(last_change_).Add(calls());
   members_.AddStateTo(hash);
 }
 

@@ -118,6 +118,7 @@ class MessageBook {
   void OnSkipped(const ::tidegate::log::v1::MessagesSkipped& skipped, CampaignBook* campaigns,
                  uint32_t partitions, std::vector<core::OutboxRecord>* outbox);
   void OnForgotten(const ::tidegate::log::v1::MessagesForgotten& forgotten);
+  void OnCallsForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
   // A call of messages stands elsewhere now.
   void OnCall(const ::tidegate::log::v1::CampaignCall& name, const CampaignCallState& call,
               int64_t time_ns);
@@ -132,6 +133,10 @@ class MessageBook {
   std::optional<Ref> Find(absl::string_view corp, absl::string_view key) const;
   // The call of a message; nullopt while it waits for one, or if it ended without.
   std::optional<::tidegate::log::v1::CampaignCall> CallOf(const Ref& ref) const;
+  // Whether a message of the call is still known.
+  bool Needs(const ::tidegate::log::v1::CampaignCall& name) const;
+  // How many calls are known.
+  size_t calls() const;
   // False once it was forgotten.
   bool Knows(const Ref& ref) const { return batches_.contains(ref.position); }
   // Of a message that is known.
@@ -244,7 +249,7 @@ class MessageBook {
   std::map<uint64_t, Batch> batches_;  // by position
   absl::flat_hash_set<KeyRef, KeyHash, KeyEq> keys_;
   // The touches of each call, by corp, campaign, batch number.
-  std::map<CampaignKey, std::vector<std::vector<Ref>>> calls_;
+  std::map<CampaignKey, NumberedList<std::vector<Ref>>> calls_;
   std::map<CampaignKey, uint32_t> next_call_;  // with those decided in this batch of records
   uint64_t open_ = 0;
 

@@ -35,6 +35,11 @@ CampaignState Campaign(::tidegate::log::v1::CampaignPhase phase,
   return campaign;
 }
 
+void Add(CampaignCallState call, CampaignState* campaign) {
+  campaign->open.insert(campaign->calls.next());
+  campaign->calls.Add() = std::move(call);
+}
+
 class LaneSummaryTest : public ::testing::Test {
  protected:
   LaneSummary Summary() const { return Summarize(campaigns_, blocks_, limits_, now_); }
@@ -98,11 +103,13 @@ TEST_F(LaneSummaryTest, WhatRunsInTheQuietHoursOfItsCorpCountsAsPaused) {
 TEST_F(LaneSummaryTest, TouchesCountUntilTheirCampaignIsCompleted) {
   CampaignState& running = campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
   running.skipped_no_sender = 3;
-  running.calls = {
-      Call(Phase::kAccepted, {kTouchSent, kTouchOpen, kTouchNotFriend, kTouchUnconfirmed}),
-      Call(Phase::kParked, {kTouchOpen, kTouchOpen}), Call(Phase::kRefused, {kTouchRefused})};
+  Add(Call(Phase::kAccepted, {kTouchSent, kTouchOpen, kTouchNotFriend, kTouchUnconfirmed}),
+      &running);
+  Add(Call(Phase::kParked, {kTouchOpen, kTouchOpen}), &running);
+  Add(Call(Phase::kRefused, {kTouchRefused}), &running);
+  running.open.erase(2);  // it is final, and counts until the campaign is completed
   CampaignState& completed = campaigns_[{"a", "2"}] = Campaign(CAMPAIGN_PHASE_COMPLETED);
-  completed.calls = {Call(Phase::kAccepted, {kTouchSent})};
+  Add(Call(Phase::kAccepted, {kTouchSent}), &completed);
   EXPECT_EQ(Summary().touches, (std::map<std::string, double>{{"failed", 2},
                                                               {"open", 1},
                                                               {"parked", 2},
@@ -114,7 +121,8 @@ TEST_F(LaneSummaryTest, TouchesCountUntilTheirCampaignIsCompleted) {
 
 TEST_F(LaneSummaryTest, TheOldestDoubtGivesItsAge) {
   CampaignState& running = campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
-  running.calls = {Call(Phase::kDoubt, {kTouchOpen}), Call(Phase::kDoubt, {kTouchOpen})};
+  Add(Call(Phase::kDoubt, {kTouchOpen}), &running);
+  Add(Call(Phase::kDoubt, {kTouchOpen}), &running);
   running.calls[1].doubt->opened_wall_ns = 120 * kNanosPerSecond;
   EXPECT_EQ(Summary().doubts_open, 2);
   EXPECT_DOUBLE_EQ(Summary().doubt_oldest_seconds, 30);
@@ -122,21 +130,21 @@ TEST_F(LaneSummaryTest, TheOldestDoubtGivesItsAge) {
 
 TEST_F(LaneSummaryTest, TheForecastIsThatOfTheCorpThatNeedsLongest) {
   CampaignState& one = campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
-  one.calls = {Call(Phase::kPlanned, {kTouchOpen})};
+  Add(Call(Phase::kPlanned, {kTouchOpen}), &one);
   const double short_one = Summary().forecast_seconds;
   CampaignState& other = campaigns_[{"b", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
-  for (int i = 0; i < 50'000; ++i) other.calls.push_back(Call(Phase::kPlanned, {kTouchOpen}));
+  for (int i = 0; i < 50'000; ++i) Add(Call(Phase::kPlanned, {kTouchOpen}), &other);
   const double long_one = Summary().forecast_seconds;
   EXPECT_GT(short_one, 0);
   EXPECT_GT(long_one, 60);
   // Both at once: each corp has buckets of its own.
-  for (auto& call : one.calls) call.phase = Phase::kAccepted;
+  for (auto& [batch, call] : one.calls) call.phase = Phase::kAccepted;
   EXPECT_EQ(Summary().forecast_seconds, long_one);
 }
 
 TEST_F(LaneSummaryTest, TheForecastIsByTheLimitsOfTheCorp) {
   CampaignState& campaign = campaigns_[{"a", "1"}] = Campaign(CAMPAIGN_PHASE_RUNNING);
-  for (int i = 0; i < 11; ++i) campaign.calls.push_back(Call(Phase::kPlanned, {kTouchOpen}));
+  for (int i = 0; i < 11; ++i) Add(Call(Phase::kPlanned, {kTouchOpen}), &campaign);
   EXPECT_LT(Summary().forecast_seconds, 60);
   ::tidegate::log::v1::LimitsSet set;
   set.set_corp("a");

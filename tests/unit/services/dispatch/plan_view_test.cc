@@ -123,7 +123,7 @@ TEST_F(PlanViewTest, ACustomerOfALaunchedCampaignHasItsCallItsStateAndTheReason)
   EXPECT_TRUE(absl::IsFailedPrecondition(FindCampaignTouch(&campaign, "wm0", &response)));
   campaign.phase = CAMPAIGN_PHASE_RUNNING;
   campaign.audience = audience_;
-  campaign.calls.resize(1);
+  campaign.calls.Add();
   campaign.calls[0].sender = "m1";
   campaign.calls[0].call_id = "cafe";
   campaign.calls[0].customers = {0, 3};
@@ -140,6 +140,8 @@ TEST_F(PlanViewTest, ACustomerOfALaunchedCampaignHasItsCallItsStateAndTheReason)
   EXPECT_EQ(told("wm3"), "m1  TOUCH_STATE_FAILED fail_list cafe");
   EXPECT_EQ(told("wm2"), " no_sender TOUCH_STATE_SKIPPED no_sender ");
   EXPECT_EQ(told("wm1"), " over_quota TOUCH_STATE_SKIPPED over_quota ");
+  campaign.forgotten.time_ns = 1;
+  EXPECT_TRUE(absl::IsFailedPrecondition(FindCampaignTouch(&campaign, "wm0", &response)));
 }
 
 }  // namespace

@@ -179,7 +179,7 @@ class CampaignRemindersTest : public ::testing::Test {
     return midnight_ns_ + hour * kHour + minute * kMinute;
   }
   const CampaignCallState& Call() {
-    return core_->campaigns().Find({"ww1", "spring"})->calls.at(0);
+    return core_->campaigns().Find({"ww1", "spring"})->calls[0];
   }
 
   static constexpr int kNoAnswer = -99;

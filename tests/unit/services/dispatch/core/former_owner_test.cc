@@ -160,7 +160,7 @@ class FormerOwnerTest : public ::testing::Test {
   }
 
   const CampaignCallState& Call(const DispatchCore& core) {
-    return core.campaigns().Find({"ww1", "spring"})->calls.at(0);
+    return core.campaigns().Find({"ww1", "spring"})->calls[0];
   }
   const CampaignCallState& Call() { return Call(*core_); }
   // Launches, and has `owner` make the create; nobody answers it.

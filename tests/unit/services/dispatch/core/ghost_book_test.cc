@@ -35,7 +35,7 @@ class GhostBookTest : public ::testing::Test {
   GhostBookTest() { lane_.Launch("spring", 1, 1); }
 
   const CampaignCallState& Call() {
-    return lane_.core().campaigns().Find({OneLane::kCorp, "spring"})->calls.at(0);
+    return lane_.core().campaigns().Find({OneLane::kCorp, "spring"})->calls[0];
   }
   // The next call to this endpoint; others are answered with an error that passes.
   CallToMake Next(const std::string& api, int64_t patience_ns = 10 * 60 * kSecond) {

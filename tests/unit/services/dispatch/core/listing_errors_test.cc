@@ -32,7 +32,7 @@ class ListingErrorsTest : public ::testing::Test {
   }
 
   const CampaignCallState& Call() {
-    return lane_.core().campaigns().Find({OneLane::kCorp, "spring"})->calls.at(0);
+    return lane_.core().campaigns().Find({OneLane::kCorp, "spring"})->calls[0];
   }
   CallToMake NextListing() {
     for (int second = 0; second < 300; ++second) {

@@ -76,8 +76,8 @@ class MessageBookTest : public ::testing::Test {
       const auto& call = *campaigns_.FindCall(record->messages_packed().call());
       auto& customers = packed.emplace_back();
       const auto& campaign = *campaigns_.Find(KeyOf(record->messages_packed().call()));
-      for (const uint32_t index : call.customers) {
-        customers.push_back(campaign.audience[index].customer);
+      for (size_t i = 0; i < call.customers.size(); ++i) {
+        customers.push_back(campaign.RecipientOf(call, i));
       }
     }
   }
