@@ -46,6 +46,10 @@ constexpr int64_t kBulkOfMinute = 20'000;
 constexpr size_t kConnections = 64;
 constexpr int64_t kCreates = 2'000;
 constexpr int64_t kTagsAtOnce = 20'000;
+// Windows that bind nobody: two programs share the calls at once and no limit.
+constexpr char kWideLimits[] =
+    R"("limits":[{"api":"*","scope":"corp","amount":10000000,"window_ms":60000},
+                 {"api":"*","scope":"ip","amount":10000000,"window_ms":60000}],)";
 constexpr int64_t kSmallCampaign = 20;
 constexpr int64_t kLargeCampaign = 1000 * kSmallCampaign;
 
@@ -55,8 +59,10 @@ WindowKind KindOf(const std::string& name) {
 }
 
 // So many calls of one corp at once.
-std::string WithInFlight(int64_t in_flight, const std::string& api = "mark_tag") {
-  return absl::StrCat(R"({"in_flight":[{"api":")", api, R"(","amount":)", in_flight, "}]}");
+std::string WithInFlight(int64_t in_flight, const std::string& api = "mark_tag",
+                         const std::string& limits = "") {
+  return absl::StrCat(R"({)", limits, R"("in_flight":[{"api":")", api, R"(","amount":)", in_flight,
+                      "}]}");
 }
 
 double Seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
@@ -243,39 +249,61 @@ json::object Campaigns(const Options& options, WindowKind kind, size_t campaigns
   return found;
 }
 
-// What a corp's calls at once let through: N calls in N * latency / calls at once.
-json::object Concurrency(const Options& options, WindowKind kind, const std::string& api,
-                         int64_t known, int64_t of_wecom) {
+// Calls of one corp, so many at once as the product is told and as WeCom serves. `seconds` 0: N
+// calls, which take N * latency / calls at once; else as many as it can make in that time.
+struct AtOnce {
+  std::string api;
+  int64_t known;
+  int64_t of_wecom;
+  double seconds = 0;
+  OtherProgram other = {};
+};
+
+json::object Concurrency(const Options& options, WindowKind kind, const AtOnce& row) {
   LaneOptions lane;
   lane.seed = options.seed;
   lane.window = kind;
-  lane.limits_json = WithInFlight(known, api);
-  lane.wecom_limits_json = WithInFlight(of_wecom, api);
+  const std::string limits = row.seconds == 0 ? "" : kWideLimits;
+  lane.limits_json = WithInFlight(row.known, row.api, limits);
+  lane.wecom_limits_json = WithInFlight(row.of_wecom, row.api, limits);
   lane.reset_share = lane.late_share = lane.stall_seconds = 0;
-  const bool creates = api == "add_msg_template";
-  lane.calls_per_corp = creates ? 0 : kTagsAtOnce;
+  lane.other = row.other;
+  const bool creates = row.api == "add_msg_template";
+  if (row.seconds == 0) lane.calls_per_corp = creates ? 0 : kTagsAtOnce;
   if (creates) lane.campaigns = {{.calls = kCreates}};
   Lane run(lane);
-  run.RunFor(kPatienceNs);
+  run.RunFor(row.seconds == 0 ? kPatienceNs : static_cast<int64_t>(row.seconds * 1e9));
   const LaneResult& result = run.result();
-  const double seconds = Seconds(result.last_accepted_ns - result.first_arrival_ns);
   const double latency = Seconds(result.answered_ns) / static_cast<double>(result.answered);
   const auto calls = static_cast<double>(result.accepted);
-  const double best = calls * latency / static_cast<double>(of_wecom);
-  json::object found{{"api", api},
-                     {"known", known},
-                     {"at_once", of_wecom},
+  int64_t refused = 0;
+  for (const int64_t each : result.ceilings) refused += each;
+  json::object found{{"api", row.api},
+                     {"known", row.known},
+                     {"at_once", row.of_wecom},
                      {"calls", result.accepted},
                      {"fulfilled", result.fulfilled},
                      {"latency_ms", latency * 1e3},
-                     {"seconds", seconds},
-                     {"best_seconds", best},
-                     {"over_best", seconds / best},
                      {"ceilings_learnt", result.ceilings.size()},
-                     {"refused_first", result.ceilings.empty() ? 0 : result.ceilings.front()}};
-  int64_t most = 0;
-  for (size_t i = 1; i < result.ceilings.size(); ++i) most = std::max(most, result.ceilings[i]);
-  found["refused_of_a_later_ceiling"] = most;
+                     {"refused_per_10000", static_cast<double>(refused) * 1e4 / calls}};
+  if (refused > 0) {
+    const auto later = static_cast<double>(result.ceilings.size() - 1);
+    found["refused_first"] = result.ceilings.front();
+    found["refused_per_later_ceiling"] =
+        later > 0 ? static_cast<double>(refused - result.ceilings.front()) / later : 0;
+  }
+  if (row.seconds == 0) {
+    const double seconds = Seconds(result.last_accepted_ns - result.first_arrival_ns);
+    const double best = calls * latency / static_cast<double>(row.of_wecom);
+    found["seconds"] = seconds;
+    found["best_seconds"] = best;
+    found["over_best"] = seconds / best;
+  } else {
+    found["others"] = row.other.at_once;
+    found["all_used_after_seconds"] = result.all_used_ns < 0
+                                          ? json::value()
+                                          : Seconds(result.all_used_ns) - row.other.until_seconds;
+  }
   AddRefusals(result, &found);
   return found;
 }
@@ -296,9 +324,24 @@ json::object Measure(const Options& options, const std::string& name) {
   Progress(absl::StrCat(name, ": ", options.urgent, " welcomes beside tags"));
   found["urgent"] = Urgent(options, kind);
   found["campaigns"] = json::array{Campaigns(options, kind, 2), Campaigns(options, kind, 10)};
-  found["concurrency"] = json::array{Concurrency(options, kind, "mark_tag", 5, 5),
-                                     Concurrency(options, kind, "add_msg_template", 4, 4),
-                                     Concurrency(options, kind, "mark_tag", 10, 5)};
+  json::array concurrency;
+  for (const AtOnce& row :
+       std::vector<AtOnce>{{.api = "mark_tag", .known = 5, .of_wecom = 5},
+                           {.api = "add_msg_template", .known = 4, .of_wecom = 4},
+                           {.api = "mark_tag", .known = 10, .of_wecom = 5},
+                           {.api = "mark_tag",
+                           .known = 10,
+                           .of_wecom = 10,
+                           .seconds = 7800,
+                           .other = {.at_once = 5, .until_seconds = 3600}},
+                           {.api = "mark_tag",
+                           .known = 5,
+                           .of_wecom = 5,
+                           .seconds = 1200,
+                           .other = {.at_once = 2, .from_seconds = 60, .until_seconds = 660}}}) {
+    concurrency.push_back(Concurrency(options, kind, row));
+  }
+  found["concurrency"] = std::move(concurrency);
   found["took_seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return found;

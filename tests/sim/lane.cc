@@ -66,6 +66,10 @@ Lane::Lane(const LaneOptions& options)
   for (const double at : options_.kill_at_seconds) {
     Push(start_ns_ + static_cast<int64_t>(at * 1e9), Kind::kKill);
   }
+  other_requests_.resize(options_.other.at_once);
+  for (size_t i = 0; i < other_requests_.size(); ++i) {
+    Push(start_ns_ + static_cast<int64_t>(options_.other.from_seconds * 1e9), Kind::kOther, i);
+  }
   if (options_.urgent.calls > 0) NextWelcome();
   if (options_.urgent.burst > 0) Push(start_ns_, Kind::kBurst);
   Push(now_.raw_ns, Kind::kTick);
@@ -138,6 +142,8 @@ void Lane::Handle(const Event& event) {
     case Kind::kKill:
       Kill();
       return Turn();
+    case Kind::kOther:
+      return Other(event.number);
     default:
       // Whoever gave up, or was answered after that, has gone.
       if (event.generation == wires_[event.number].generation) HandleOfWire(event);

@@ -67,6 +67,14 @@ struct MessageOptions {
   ::tidegate::log::v1::MessageClass message_class = ::tidegate::log::v1::MESSAGE_CLASS_URGENT;
 };
 
+// Another program that makes so many calls of mark_tag of the first corp at once, from the start
+// on, each next one when the last is answered.
+struct OtherProgram {
+  size_t at_once = 0;
+  double from_seconds = 0;
+  double until_seconds = 0;
+};
+
 struct LaneOptions {
   uint64_t seed = 1;
   wecom_simulator::WindowKind window = wecom_simulator::WindowKind::kSliding;
@@ -111,6 +119,8 @@ struct LaneOptions {
   // Told of each call that arrives at WeCom, and of the campaign of a create or reminder.
   std::function<void(const wecom_simulator::WitnessEntry&, const std::string&)> on_witness;
 
+  OtherProgram other;
+
   // For single mistakes.
   bool ends_when_done = true;    // false: RunFor() goes on when all that was wanted has been done
   size_t customers = 0;          // of a corp; 0: enough that a call in doubt holds nothing up
@@ -154,6 +164,10 @@ struct LaneResult {
   int64_t answered_ns = 0;
   // 45033, by what was learnt of it: a call that was on its way at the first one says nothing new.
   std::vector<int64_t> ceilings;
+  // When the last of them came; when mark_tag had as many calls of the first corp under way as the
+  // limits file says, once the other program had ended; -1: never.
+  int64_t ceiling_learnt_ns = -1;
+  int64_t all_used_ns = -1;
   // Of every 10 s in which all corps had calls: Jain's index of what they got.
   double jain_sum = 0;
   int64_t jain_windows = 0;
@@ -203,6 +217,7 @@ class Lane {
     kLaunch,   // number: of the campaign
     kMessage,  // number: of the message
     kKill,
+    kOther,  // number: of the call of the other program
     // number: of the wire
     kArrives,
     kLeaves,
@@ -281,6 +296,8 @@ class Lane {
   void Count(const Wire& wire);
   void Answer(size_t wire, bool answered);
   void CountAnswer(const Wire& wire);
+  void Other(size_t call);
+  bool OtherIsThere() const;
   void FetchToken(Corp* corp);
   void EndWindow();
   size_t NewWire();
@@ -327,7 +344,8 @@ class Lane {
   uint64_t seq_ = 0;
   uint64_t commands_ = 0;
   uint64_t revisions_ = 0;
-  int64_t ceiling_learnt_ns_ = -1;
+  std::vector<uint64_t> other_requests_;  // being served; 0: none
+  int64_t tags_under_way_ = 0;            // of the first corp
   int64_t window_ends_ns_;
   LaneResult result_;
 };

@@ -111,6 +111,13 @@ void Lane::Start(size_t wire) {
   Wire& made = wires_[wire];
   ++ConnectionsOf(made).busy;
   made.first_byte_ns = now_.raw_ns;
+  if (made.call.api == "mark_tag" && made.corp == 0) {
+    ++tags_under_way_;
+    if (result_.all_used_ns < 0 && !OtherIsThere() &&
+        tags_under_way_ >= limits_.InFlight("mark_tag")) {
+      result_.all_used_ns = now_.raw_ns - start_ns_;
+    }
+  }
   const auto tenth = static_cast<size_t>((now_.raw_ns - start_ns_) / (kNanosPerSecond / 10));
   if (tenth >= result_.sent_in_100_ms.size()) result_.sent_in_100_ms.resize(tenth + 1);
   ++result_.sent_in_100_ms[tenth];
@@ -140,6 +147,27 @@ void Lane::Arrive(size_t wire) {
   Count(made);
   Push(made.decision.answer_at_raw_ns, Kind::kLeaves, wire);
   Push(Through(made.decision.answer_at_raw_ns + NetworkNs()), Kind::kAnswered, wire);
+}
+
+bool Lane::OtherIsThere() const {
+  const OtherProgram& other = options_.other;
+  return elapsed_ns() < static_cast<int64_t>(other.until_seconds * 1e9);
+}
+
+// Right at WeCom, so that each of its calls always takes one of those that are served.
+void Lane::Other(size_t call) {
+  uint64_t& request = other_requests_[call];
+  if (request != 0) wecom_->OnAnswered(std::exchange(request, 0), now_);
+  if (!OtherIsThere()) return;
+  Corp& corp = corps_.front();
+  if (corp.token.empty()) FetchToken(&corp);
+  // Wrong fields are looked at last.
+  const auto decision =
+      wecom_->OnRequest({"POST", "/cgi-bin/externalcontact/mark_tag",
+                         absl::StrCat("access_token=", corp.token), "{}", kAddress},
+                        now_);
+  request = decision.request_id;
+  Push(decision.answer_at_raw_ns, Kind::kOther, call);
 }
 
 void Lane::Count(const Wire& made) {
@@ -184,6 +212,7 @@ void Lane::Answer(size_t wire, bool answered) {
   }
   answer->completed = now_;
   answers_.push_back(std::move(answer));
+  if (made.first_byte_ns >= 0 && made.call.api == "mark_tag" && made.corp == 0) --tags_under_way_;
   if (made.first_byte_ns >= 0) {
     Connections& connections = ConnectionsOf(made);
     --connections.busy;
@@ -200,9 +229,9 @@ void Lane::Answer(size_t wire, bool answered) {
 void Lane::CountAnswer(const Wire& made) {
   const auto& entry = made.decision.entry;
   if (entry.errcode == 45033) {
-    if (result_.ceilings.empty() || made.released_ns > ceiling_learnt_ns_) {
+    if (made.released_ns - start_ns_ > result_.ceiling_learnt_ns) {
       result_.ceilings.push_back(0);
-      ceiling_learnt_ns_ = now_.raw_ns;
+      result_.ceiling_learnt_ns = now_.raw_ns - start_ns_;
     }
     ++result_.ceilings.back();
   }

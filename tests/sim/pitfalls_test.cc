@@ -125,9 +125,11 @@ TEST(PitfallsTest, CallsAtOnceAreLimitedAndUsedToTheFull) {
   options.late_share = 0;
   Lane lane(options);  // mark_tag: 5 at once
   lane.RunFor(kMinute);
-  EXPECT_EQ(RateRefusals(lane.result()), 0);
-  // A call takes about 67 ms and a journal's 0.3 ms: 5 at once are 74 a second.
-  EXPECT_GE(lane.result().accepted, 4'200);
+  const LaneResult& result = lane.result();
+  EXPECT_EQ(RateRefusals(result), 0);
+  const double latency =
+      static_cast<double>(result.answered_ns) / static_cast<double>(result.answered) * 1e-9;
+  EXPECT_GE(static_cast<double>(result.accepted), 0.98 * 60 * 5 / latency);
 }
 
 TEST(PitfallsTest, OneLongCorpEndsInTimeBesideManyShortOnes) {
@@ -217,9 +219,12 @@ TEST(PitfallsTest, ACeilingThatIsTooHighIsLearntAndFewCallsAreRefused) {
   const LaneResult& result = lane.result();
   ASSERT_EQ(result.fulfilled, 5'000);
   EXPECT_GT(RateRefusals(result), 0);
-  // One of eight; a ceiling that goes up and down by one has every second call refused.
-  EXPECT_LE(RateRefusals(result), 5'000 / 8);
-  const double latency = static_cast<double>(result.answered_ns) / 5'000 * 1e-9;
+  // A ceiling that goes up and down by one has every second call refused.
+  EXPECT_LE(RateRefusals(result), 10);
+  // Once ten were under way; later it is one more that is tried alone.
+  for (size_t i = 1; i < result.ceilings.size(); ++i) EXPECT_EQ(result.ceilings[i], 1) << i;
+  const double latency =
+      static_cast<double>(result.answered_ns) / static_cast<double>(result.answered) * 1e-9;
   const double took = static_cast<double>(result.last_accepted_ns - result.first_arrival_ns) * 1e-9;
   EXPECT_LE(took, 1.02 * 5'000 * latency / 5);
 }

@@ -16,7 +16,8 @@ dispatch    for each kind of window that WeCom may have (fixed, sliding, sliding
             bulk calls use; and with stalls of the network, of which the time in dispatch is not judged.
             Two and ten campaigns of one corp, of which one is a thousand times as large. And N calls
             through a corp's calls at once: 5 of mark_tag, 4 of add_msg_template, and 5 where the
-            product was told 10.
+            product was told 10. And beside another program, under limits that bind nobody: it takes 5
+            of 10 for an hour, and 2 of 5 for ten minutes.
 outreach    a day of 1,000,000 customers of 3,000 members: two campaigns of one corp, each to two thirds
             of them, launched together at 09:00, with three reminders; a customer may receive one a day;
             quiet hours from 22:00 to 08:00. Of the members 40 % confirm within two hours, the others
@@ -27,7 +28,8 @@ yardstick   what other ways to keep a limit let through, and how often WeCom ref
 Targets of dispatch: 0.995 of the best schedule in steady state, nothing refused, no lockout, the end
 of N calls at most 1.01 of the best (N >= 500,000), 1.02 (300,000), or 60 s behind it, Jain's index of
 corps 0.999 and of campaigns 0.99; of welcomes 0 missed, 99.9 % released within 50 ms, the others at most
-1.05 later; N calls through so many at once at most 1.02 of the best, none of them refused.
+1.05 later; N calls through so many at once at most 1.02 of the best, none of them refused, or where the
+product was told more, one for each time after the first that it learnt so, and 10 of 10,000 at most.
 Targets of outreach: 0.99 of the customers who can be reached; none over the quota, none that WeCom had to
 refuse for it; of a task at most 3 reminders in 24 h; no task and no reminder in quiet hours; no refusal.
 Exit code 0: all are met. 1: one is missed; the text says which. 2: wrong flags.
@@ -69,6 +71,8 @@ URGENT_P999_MS_MAX = 50
 BULK_INFLATION_MAX = 1.05
 JAIN_CAMPAIGNS_MIN = 0.99
 OVER_BEST_MAX = 1.02
+REFUSED_PER_CEILING_MAX = 1.0
+REFUSED_PER_10000_MAX = 10
 REACHED_MIN = 0.99
 REMINDERS_MAX = 3
 
@@ -142,14 +146,21 @@ def urgent_failures(window, row):
 
 def concurrency_failures(window, row):
     where = f"{window}, {row['at_once']} at once of {row['api']}"
-    if row["fulfilled"] < row["calls"] or not row["calls"]:
+    # Beside another program the run ends with some on their way.
+    if not row["calls"] or row["fulfilled"] < row["calls"] and not row.get("others"):
         yield f"{where}: {row['fulfilled']} of {row['calls']} fulfilled"
-    if row["known"] > row["at_once"]:
-        # What was under way when the first was refused.
-        if row["refused_of_a_later_ceiling"] > row["known"]:
-            yield f"{where}, told {row['known']}: {row['refused_of_a_later_ceiling']} refused in a row"
+    if row["refused_per_10000"] > REFUSED_PER_10000_MAX:
+        yield (f"{where}, told {row['known']}: {row['refused_per_10000']:.1f} of 10,000 refused, "
+               f"wanted {REFUSED_PER_10000_MAX}")
+    if row.get("others"):
+        if row["all_used_after_seconds"] is None:
+            yield f"{where}, {row['others']} of them another program's: never all used afterwards"
         return
-    if row["rejected"]:
+    if row["known"] > row["at_once"]:
+        if row.get("refused_per_later_ceiling", 0) > REFUSED_PER_CEILING_MAX:
+            yield (f"{where}, told {row['known']}: {row['refused_per_later_ceiling']:.2f} refused for "
+                   f"each ceiling learnt after the first, wanted {REFUSED_PER_CEILING_MAX}")
+    elif row["rejected"]:
         yield f"{where}: {row['rejected']} refused, wanted none"
     if row["over_best"] > OVER_BEST_MAX:
         yield f"{where}: {row['over_best']:.4f} of the best end, wanted {OVER_BEST_MAX}"
@@ -203,10 +214,10 @@ def dispatch_table(results):
                  f"{'refused':>13}  api")
     for result in results:
         for row in result["concurrency"]:
-            # Where more are tried than are served, those on their way come on top.
-            over = (f"{row['over_best']:11.4f}" if row["known"] <= row["at_once"] else f"{'-':>11}")
+            over = f"{row['over_best']:11.4f}" if "over_best" in row else f"{'-':>11}"
             lines.append(f"{result['window']:27}{row['at_once']:12}{row['known']:13}"
-                         f"{row['calls']:9,}{over}{row['rejected']:13}  {row['api']}")
+                         f"{row['calls']:9,}{over}{row['rejected']:13}  {row['api']}"
+                         + (f", another program takes {row['others']}" if row.get("others") else ""))
     return "\n".join(lines)
 
 
@@ -225,7 +236,10 @@ def judged(result):
                                   default=None),
             "urgent_p999_ms": max(calm, default=None),
             "urgent_missed": sum(row["urgent_missed"] for row in of_their_own),
-            "bulk_inflation": max((row["bulk_inflation"] for row in of_their_own), default=None)}
+            "bulk_inflation": max((row["bulk_inflation"] for row in of_their_own), default=None),
+            "refused_per_later_ceiling": max((row["refused_per_later_ceiling"] for row in result["concurrency"]
+                                        if not row.get("others") and "refused_per_later_ceiling" in row),
+                                       default=None)}
 
 
 def yardstick(options):

@@ -32,9 +32,12 @@ GOOD = {
     "campaigns": [{"campaigns": 2, "sizes": "20000:20", "jain_campaigns": 0.9993}],
     "concurrency": [
         {"api": "mark_tag", "known": 5, "at_once": 5, "calls": 100, "fulfilled": 100,
-         "over_best": 1.01, "refused_of_a_later_ceiling": 0, "rejected": 0},
+         "over_best": 1.01, "refused_per_10000": 0.0, "rejected": 0},
         {"api": "mark_tag", "known": 10, "at_once": 5, "calls": 100, "fulfilled": 100,
-         "over_best": 0.8, "refused_of_a_later_ceiling": 2, "rejected": 9}],
+         "over_best": 1.01, "refused_per_10000": 1.5, "refused_per_later_ceiling": 1.0, "rejected": 3},
+        {"api": "mark_tag", "known": 10, "at_once": 10, "calls": 100, "fulfilled": 95, "others": 5,
+         "refused_per_10000": 0.1, "refused_per_later_ceiling": 1.2, "rejected": 6,
+         "all_used_after_seconds": 200.0}],
 }
 
 
@@ -45,6 +48,8 @@ class JudgedTest(unittest.TestCase):
         self.assertEqual(found["makespan_over_optimum"],
                          {"10000": None, "300000": 1.0135, "500000": 1.0054})
         self.assertEqual(found["jain_campaigns"], 0.9993)
+        # Beside another program it is shown and not judged.
+        self.assertEqual(found["refused_per_later_ceiling"], 1.0)
         # Neither the stalls' nor that of connections together.
         self.assertEqual(found["urgent_p999_ms"], 9.3)
         self.assertEqual(found["urgent_missed"], 0)
@@ -111,7 +116,9 @@ class FailuresTest(unittest.TestCase):
 
     def test_calls_at_once_that_are_refused_or_not_used(self):
         for index, key, value in ((0, "rejected", 1), (0, "over_best", 1.03), (0, "fulfilled", 99),
-                                  (1, "refused_of_a_later_ceiling", 11)):
+                                  (1, "refused_per_later_ceiling", 1.01), (1, "refused_per_10000", 10.1),
+                                  (1, "over_best", 1.03), (2, "all_used_after_seconds", None),
+                                  (2, "refused_per_10000", 10.1)):
             self.result = copy.deepcopy(GOOD)
             self.result["concurrency"][index][key] = value
             self.assertEqual(len(self.told()), 1, (index, key))
@@ -125,7 +132,7 @@ class FailuresTest(unittest.TestCase):
 
     def test_the_table_has_a_line_for_each(self):
         lines = sim.dispatch_table([GOOD, json.loads(json.dumps(GOOD))]).splitlines()
-        self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 3 + 1 + 2))
+        self.assertEqual(len(lines), 5 + 2 * (1 + 3 + 3 + 1 + 3))
 
 
 class OutreachTest(unittest.TestCase):

@@ -49,7 +49,10 @@ BucketSet::Kind BucketSet::MakeKind(const Limits& limits, const std::string& api
     }
   }
   // Calls in flight are limited per corp only.
-  if (scope == Scope::kCorp) kind.limits.front().in_flight = limits.InFlight(api);
+  if (scope == Scope::kCorp) {
+    kind.limits.front().in_flight = limits.InFlight(api);
+    kind.limits.front().in_flight_documented = wecom_table::DefaultLimits().InFlight(api);
+  }
   return kind;
 }
 

@@ -347,7 +347,9 @@ void BucketSet::Learn(Route route, const Learnt& learnt, int64_t now_ns) {
   });
 }
 
-void BucketSet::LowerCeiling(Route route) { buckets_.LowerCeiling(CorpBucket(routes_[route], 0)); }
+void BucketSet::LowerCeiling(Route route, int64_t sent_ns, int64_t completed_ns) {
+  buckets_.LowerCeiling(CorpBucket(routes_[route], 0), sent_ns, completed_ns);
+}
 
 void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
   for (const Api& api : apis_) {

@@ -112,7 +112,7 @@ class BucketSet {
 
   // Each call ends with the cost that it took.
   void Take(Route route, const CallCost& cost = {});
-  // `proves_nothing`: it was answered 45009, or nobody saw the answer.
+  // `proves_nothing`: it was answered 45009 or 45033, or nobody saw the answer.
   void Complete(Route route, int64_t completed_ns, bool proves_nothing, const CallCost& cost = {});
   void HoldUntil(Route route, int64_t until_ns, const CallCost& cost = {});
   void ReturnUnused(Route route, const CallCost& cost = {});
@@ -134,8 +134,8 @@ class BucketSet {
   std::optional<Learnt> ChooseLearnt(Route route, int64_t now_ns);
   // It holds from now on, and is forgotten by and by: see TokenBuckets::Learn.
   void Learn(Route route, const Learnt& learnt, int64_t now_ns);
-  // 45033 answered a call that has just completed.
-  void LowerCeiling(Route route);
+  // 45033 answers a call that was sent then: before its Complete().
+  void LowerCeiling(Route route, int64_t sent_ns, int64_t completed_ns);
 
   // Another boot, as TokenBuckets::Rebase.
   void Rebase(int64_t now_ns, int64_t held_until_ns = 0);

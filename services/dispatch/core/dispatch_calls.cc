@@ -271,7 +271,12 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome, const core::ApplyContext
   } else {
     // Whatever limit it names, the refused call counts itself (Q5).
     const bool limited = outcome.errcode() == wecom_table::kErrcodeRateLimited;
-    buckets_.Complete(route, completed, limited, cost);
+    const bool too_many = outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce;
+    if (too_many) {
+      buckets_.LowerCeiling(route, attempt.stamp().raw_ns(), completed);
+      ++counters_.delayed["concurrency"];
+    }
+    buckets_.Complete(route, completed, limited || too_many, cost);
     if (outcome.has_learnt()) {
       buckets_.Learn(route,
                      {.scope = outcome.learnt().scope() == "ip" ? wecom_table::Scope::kIp
@@ -283,9 +288,6 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome, const core::ApplyContext
     if (limited) {
       buckets_.Lockout(route, completed + outcome.lockout_ns());
       ++counters_.delayed["window"];
-    } else if (outcome.errcode() == wecom_table::kErrcodeTooManyAtOnce) {
-      buckets_.LowerCeiling(route);
-      ++counters_.delayed["concurrency"];
     }
   }
   scheduler_.Wake(route);

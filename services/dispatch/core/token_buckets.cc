@@ -314,8 +314,8 @@ int64_t TokenBuckets::in_doubt(Id id) const {
 int64_t TokenBuckets::ceiling(Id id) const {
   const Special* special = FindSpecial(id);
   const int64_t set = limits_[heads_[id].limits].in_flight;
-  return special != nullptr && special->ceiling_thousandths >= 0
-             ? std::min(set, special->ceiling_thousandths / 1000)
+  return special != nullptr && special->at_once.has_value()
+             ? std::min(set, special->at_once->most())
              : set;
 }
 
@@ -326,7 +326,11 @@ void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool succ
   Head& head = heads_[id];
   head.under_way -= static_cast<int32_t>(cost);
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) AddCompleted(&head, w, cost, completed_ns);
-  if (!head.special) return;
+  if (head.special) CompleteSpecial(id, cost, completed_ns, success);
+}
+
+void TokenBuckets::CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bool success) {
+  const Head& head = heads_[id];
   Special& special = specials_.find(id)->second;
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     Learnt& learnt = special.learnt[w];
@@ -336,15 +340,18 @@ void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool succ
       learnt = {};
     }
   }
-  if (int64_t& ceiling = special.ceiling_thousandths; success && ceiling >= 0) {
-    ceiling += 1000 / std::max<int64_t>(1, ceiling / 1000);
-    if (ceiling >= limits_[head.limits].in_flight * 1000) ceiling = -1;
+  if (auto& at_once = special.at_once; success && at_once.has_value()) {
+    // Those in doubt are left out: whether they have ended depends on when one looks.
+    at_once->OnServed(head.under_way + cost - InDoubt(special.held), completed_ns);
+    if (at_once->Settled(limits_[head.limits].in_flight, completed_ns)) at_once.reset();
   }
   Tidy(id);
 }
 
 void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns) {
-  auto& held = SpecialOf(id).held;
+  Special& special = SpecialOf(id);
+  if (special.at_once.has_value()) special.at_once->OnDoubt(cost, until_ns);
+  auto& held = special.held;
   held.insert(
       std::upper_bound(held.begin(), held.end(), until_ns,
                        [](int64_t until, const Held& each) { return until < each.until_ns; }),
@@ -365,7 +372,7 @@ const TokenBuckets::Special* TokenBuckets::FindSpecial(Id id) const {
 
 void TokenBuckets::Tidy(Id id) {
   const Special& special = specials_.find(id)->second;
-  if (!special.held.empty() || special.ceiling_thousandths >= 0 || special.canary ||
+  if (!special.held.empty() || special.at_once.has_value() || special.canary ||
       special.lockout_until_ns > 0) {
     return;
   }
@@ -381,10 +388,12 @@ void TokenBuckets::Learn(Id id, size_t window, int64_t amount, int64_t now_ns) {
       .amount = amount, .hours = 0, .since_ns = now_ns, .seen_ns = now_ns};
 }
 
-void TokenBuckets::LowerCeiling(Id id) {
-  // Those in doubt are left out: whether they have ended depends on when one looks.
-  const int64_t at_once = std::min(ceiling(id), heads_[id].under_way - in_doubt(id));
-  SpecialOf(id).ceiling_thousandths = std::max<int64_t>(1, at_once) * 1000;
+void TokenBuckets::LowerCeiling(Id id, int64_t sent_ns, int64_t completed_ns) {
+  const BucketLimits& limits = limits_[heads_[id].limits];
+  Special& special = SpecialOf(id);
+  if (!special.at_once.has_value()) special.at_once.emplace(limits.in_flight);
+  special.at_once->OnRefused(heads_[id].under_way - InDoubt(special.held), sent_ns, completed_ns,
+                             limits.in_flight_documented);
 }
 
 void TokenBuckets::Lockout(Id id, int64_t until_ns) {
@@ -423,6 +432,7 @@ void TokenBuckets::Rebase(Id id, int64_t now_ns, int64_t held_until_ns, int64_t 
   if (!head.special) return;
   Special& special = specials_.find(id)->second;
   for (Held& held : special.held) held.until_ns = std::max(now_ns, held_until_ns);
+  if (special.at_once.has_value()) special.at_once->Rebase(now_ns, held_until_ns);
   if (!special.held.empty()) {
     head.next_change_ns = std::min(head.next_change_ns, special.held.front().until_ns);
   }
@@ -477,11 +487,13 @@ std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
     }
   }
   const int64_t lockout = special.lockout_until_ns > at_ns ? special.lockout_until_ns : 0;
-  if (state.empty() && under_way == 0 && lockout == 0 && !special.canary &&
-      special.ceiling_thousandths < 0) {
-    return state;
+  const bool at_once = special.at_once.has_value();
+  if (state.empty() && under_way == 0 && lockout == 0 && !special.canary && !at_once) return state;
+  state.insert(state.end(), {under_way, lockout, special.canary, at_once});
+  if (at_once) {
+    const std::vector<int64_t> numbers = special.at_once->State();
+    state.insert(state.end(), numbers.begin(), numbers.end());
   }
-  state.insert(state.end(), {under_way, lockout, special.canary, special.ceiling_thousandths});
   for (const Held& each : held) state.insert(state.end(), {each.until_ns, each.cost});
   return state;
 }

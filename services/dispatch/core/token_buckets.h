@@ -22,9 +22,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "services/dispatch/core/calls_at_once.h"
 
 namespace tidegate::dispatch {
 
@@ -47,6 +49,9 @@ struct BucketLimits {
 
   std::array<Window, kWindows> windows;
   int64_t in_flight = kUnlimited;  // tokens under way at once
+  // So many are served by what WeCom documents: where it refuses what is set above it, that is
+  // looked for from here on.
+  int64_t in_flight_documented = kUnlimited;
 };
 
 class TokenBuckets {
@@ -127,7 +132,7 @@ class TokenBuckets {
 
   // A call is sent.
   void Take(Id id, int64_t cost) { heads_[id].under_way += static_cast<int32_t>(cost); }
-  // It ended. `success`: a learnt ceiling of calls in flight may grow, by one per round of them.
+  // It ended. `success`: it was served, so more at once may be.
   void Complete(Id id, int64_t cost, int64_t completed_ns, bool success);
   // It was never sent: no byte was written.
   void ReturnUnused(Id id, int64_t cost) { heads_[id].under_way -= static_cast<int32_t>(cost); }
@@ -138,8 +143,8 @@ class TokenBuckets {
   // per cent of that one each hour, until it is as set.
   void Learn(Id id, size_t window, int64_t amount, int64_t now_ns);
 
-  // Too many were in flight: no more at once than now are.
-  void LowerCeiling(Id id);
+  // Of a call that ends now, without success: it was sent then, and too many were in flight.
+  void LowerCeiling(Id id, int64_t sent_ns, int64_t completed_ns);
   // Nothing goes until then, and afterwards one call at a time until EndCanary().
   void Lockout(Id id, int64_t until_ns);
   int64_t lockout_until_ns(Id id) const;
@@ -189,7 +194,7 @@ class TokenBuckets {
   struct Special {
     std::vector<Held> held;  // ascending by until_ns
     std::array<Learnt, BucketLimits::kWindows> learnt;
-    int64_t ceiling_thousandths = -1;  // -1: not lowered
+    std::optional<CallsAtOnce> at_once;  // empty: as many as set
     int64_t lockout_until_ns = 0;
     bool canary = false;
   };
@@ -208,6 +213,7 @@ class TokenBuckets {
   Wait WaitOfWindow(const Head& head, const Special* special, size_t window, int64_t cost,
                     int64_t now_ns) const;
   int64_t CapacityOf(const Head& head, const Special* special, size_t window, int64_t at_ns) const;
+  void CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bool success);
   // 0: they are there.
   int64_t PermitsOf(Id id, const Special* special, int64_t calls) const;
   // Slots of the ring that hold something, oldest first: visit(slot, tokens) until it says false.

@@ -132,12 +132,14 @@ TEST_F(BucketSetTest, ARefusedCallStaysCharged) {
 TEST_F(BucketSetTest, TooManyAtOnceLowersTheCeilingOfThatCorpOnly) {
   buckets_.Take(buckets_.RouteOf("c1", "a"));
   buckets_.Take(buckets_.RouteOf("c1", "a"));
-  buckets_.Complete(buckets_.RouteOf("c1", "a"), kSecond, /*rate_limited=*/false);
-  buckets_.LowerCeiling(buckets_.RouteOf("c1", "a"));
+  buckets_.LowerCeiling(buckets_.RouteOf("c1", "a"), kSecond / 2, kSecond);
+  buckets_.Complete(buckets_.RouteOf("c1", "a"), kSecond, /*proves_nothing=*/true);
   EXPECT_EQ(buckets_.Rows("c1", kSecond)[0].capacity, 1);
   EXPECT_EQ(buckets_.Check(buckets_.RouteOf("c1", "a"), 9 * kSecond).binding, "a in flight");
   buckets_.Complete(buckets_.RouteOf("c1", "a"), 9 * kSecond, /*rate_limited=*/false);
-  EXPECT_EQ(buckets_.Rows("c1", 9 * kSecond)[0].capacity, 2);
+  EXPECT_EQ(buckets_.Rows("c1", 9 * kSecond)[0].capacity, 1) << "for a minute";
+  Call("c1", 61 * kSecond);
+  EXPECT_EQ(buckets_.Rows("c1", 61 * kSecond)[0].capacity, 2);
   buckets_.Take(buckets_.RouteOf("c2", "a"));
   EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), 19 * kSecond).allowed);
 }

@@ -29,7 +29,11 @@ class OneBucket {
   void Rebase(int64_t now_ns, int64_t held_until_ns = 0) {
     buckets_.Rebase(id_, now_ns, held_until_ns, 0);
   }
-  void LowerCeiling() { buckets_.LowerCeiling(id_); }
+  // Of a call that is refused, and has ended so.
+  void Refuse(int64_t sent_ns, int64_t at_ns) {
+    buckets_.LowerCeiling(id_, sent_ns, at_ns);
+    Complete(1, at_ns, false);
+  }
   int64_t ceiling() const { return buckets_.ceiling(id_); }
   int64_t under_way() const { return buckets_.under_way(id_); }
   size_t rings_in_use() const { return buckets_.rings_in_use(); }

@@ -263,37 +263,10 @@ TEST(TokenBucketsModelTest, ALoweredCapacityWaitsForWhatWasSentBefore) {
   EXPECT_EQ(bucket.EarliestNs(1, 950 * kMilli), 950 * kMilli);
 }
 
-TEST(CallsInFlightModelTest, GrowsBackByAtMostOnePerRoundOfSuccesses) {
-  for (int64_t limit = 2; limit <= 12; ++limit) {
-    OneBucket in_flight = OneBucket::InFlight(limit);
-    in_flight.Take(1);
-    in_flight.Complete(1, 0, false);
-    in_flight.LowerCeiling();
-    ASSERT_EQ(in_flight.ceiling(), 1) << limit;  // never to nothing
-    for (int64_t rung = 1; rung < limit; ++rung) {
-      int64_t successes = 0;
-      while (in_flight.ceiling() == rung) {
-        in_flight.Take(1);
-        in_flight.Complete(1, 0, true);
-        ASSERT_LE(++successes, rung + 1) << limit;  // thousandths are cut off
-      }
-      EXPECT_EQ(in_flight.ceiling(), rung + 1) << limit;
-      // What was cut off before may count for one success less.
-      EXPECT_GE(successes, rung - 1) << limit;
-    }
-    for (int i = 0; i < 100; ++i) {
-      in_flight.Take(1);
-      in_flight.Complete(1, 0, true);
-    }
-    EXPECT_EQ(in_flight.ceiling(), limit);
-  }
-}
-
 TEST(CallsInFlightModelTest, AFailureAloneNeitherRaisesNorLowers) {
   OneBucket in_flight = OneBucket::InFlight(5);
   for (int i = 0; i < 3; ++i) in_flight.Take(1);
-  in_flight.Complete(1, 0, false);
-  in_flight.LowerCeiling();
+  in_flight.Refuse(0, 0);
   ASSERT_EQ(in_flight.ceiling(), 2);
   EXPECT_EQ(in_flight.EarliestNs(1, 0), kNever);
   for (int i = 0; i < 50; ++i) {
@@ -309,9 +282,8 @@ TEST(CallsInFlightModelTest, ALowerCeilingDoesNotDependOnWhenTheBucketWasLookedA
     OneBucket in_flight = OneBucket::InFlight(5);
     for (int i = 0; i < 5; ++i) in_flight.Take(1);
     in_flight.HoldUntil(1, 10 * kSecond);
-    in_flight.Complete(1, 9 * kSecond, false);
     if (look) in_flight.EarliestNs(1, 11 * kSecond);
-    in_flight.LowerCeiling();
+    in_flight.Refuse(0, 9 * kSecond);
     EXPECT_EQ(in_flight.ceiling(), 3) << look;
   }
 }
