@@ -1,5 +1,6 @@
 // The harm brake: a campaign after whose touches far more customers than usual remove the member
-// is blocked, until an operator ends the block; also if all its creates are out: reminders are left.
+// is blocked, until an operator ends the block; also if all its creates are out: reminders are
+// left.
 //
 // What is compared: of the touches that became known as sent in the last window (24 h), the share
 // whose customer has removed the member within a window; and what the corp loses anyway: removals

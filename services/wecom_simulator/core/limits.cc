@@ -347,7 +347,8 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view text) {
     RETURN_IF_ERROR(ParseSettle(*part, &limits));
   }
   if (const json::value* part = object->if_contains("results"); part != nullptr) {
-    RETURN_IF_ERROR(CheckNumbers(*part, "results", {"first_poll_ms", "poll_ms", "close_after_ms", "keep_after_ms"}));
+    RETURN_IF_ERROR(CheckNumbers(*part, "results",
+                                 {"first_poll_ms", "poll_ms", "close_after_ms", "keep_after_ms"}));
   }
   if (const json::value* part = object->if_contains("messages"); part != nullptr) {
     RETURN_IF_ERROR(CheckNumbers(*part, "messages",

@@ -178,9 +178,7 @@ class CampaignRemindersTest : public ::testing::Test {
   int64_t At(int64_t hour, int64_t minute = 0) const {
     return midnight_ns_ + hour * kHour + minute * kMinute;
   }
-  const CampaignCallState& Call() {
-    return core_->campaigns().Find({"ww1", "spring"})->calls[0];
-  }
+  const CampaignCallState& Call() { return core_->campaigns().Find({"ww1", "spring"})->calls[0]; }
 
   static constexpr int kNoAnswer = -99;
   struct Entry {
