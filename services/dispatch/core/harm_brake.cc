@@ -27,7 +27,7 @@ constexpr int kPositionsMax = 1000;  // in one record
 std::string StillToCome(const CampaignState& campaign) {
   using Phase = CampaignCallState::Phase;
   int64_t calls = 0, reminded = 0, unconfirmed = 0;
-  for (const CampaignCallState& call : campaign.calls) {
+  for (const auto& [batch, call] : campaign.calls) {
     calls += call.phase != Phase::kAccepted && call.phase != Phase::kRefused;
     if (call.phase != Phase::kAccepted || call.final || call.member_confirmed) continue;
     ++unconfirmed;
