@@ -147,7 +147,8 @@ std::optional<FlowHead> CampaignBook::AppHead(const CampaignKey& key, const Now&
   const CampaignCallState& call = campaign->calls[batch];
   return FlowHead{.not_before_raw_ns = not_before,
                   .deadline_ns = call.deadline_wall_ns,
-                  .person_times = OpenOf(call)};
+                  // Not held back for people it can never have: its turn finds out.
+                  .person_times = IsTooLarge(key.first, call) ? 0 : OpenOf(call)};
 }
 
 std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const Now&) {

@@ -49,6 +49,7 @@ enum TouchStatus : uint8_t {
   kTouchAbandoned = 9,    // in a call that an operator gave up
   kTouchTakenApart = 10,  // of messages: packed again, its call was never executed
 };
+inline constexpr size_t kTouchStatuses = kTouchTakenApart + 1;
 inline constexpr uint8_t kNotOnThisPage = 255;
 // No touch is open.
 bool AllEnded(const std::vector<uint8_t>& statuses);
@@ -168,7 +169,7 @@ struct ForgottenCalls {
   uint64_t refused = 0;
   uint64_t reminders_sent = 0;
   uint64_t touches_accepted = 0;
-  std::array<uint64_t, kTouchAbandoned + 1> touches{};  // by TouchStatus
+  std::array<uint64_t, kTouchStatuses> touches{};  // by TouchStatus
 };
 
 struct CampaignState {
@@ -252,7 +253,7 @@ class CampaignBook {
   // Decide. What is returned is under way until it is applied; Rebuild() undoes a void batch.
   std::optional<::tidegate::log::v1::LedgerRecord> NextProgress(const Now& now);
   std::optional<::tidegate::log::v1::LedgerRecord> NextSettlement(const Now& now);
-  std::optional<::tidegate::log::v1::LedgerRecord> NextResult(const Now& now);
+  std::optional<::tidegate::log::v1::LedgerRecord> NextResult();
   // Calls that ended long ago. `needed`: whether a message of the call is still known.
   using Needed = absl::FunctionRef<bool(const ::tidegate::log::v1::CampaignCall&)>;
   std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(Needed needed, const Now& now);
@@ -294,7 +295,8 @@ class CampaignBook {
   void OnFormerOwnersDead(int64_t raw_ns);
   void OnSettled(const ::tidegate::log::v1::Settled& settled);
   void OnResolved(const ::tidegate::log::v1::DoubtResolved& resolved);
-  void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
+  void OnResult(const ::tidegate::log::v1::Result& result, int64_t time_ns,
+                std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
   void OnForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
   void Rebuild(bool raw_restarted, int64_t raw_now_ns);
@@ -395,7 +397,8 @@ class CampaignBook {
   void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
   std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);
   std::optional<int64_t> NextAppParkedRawNs(const Now& now) const;
-  // Of a call of messages that is final, or of a campaign that has completed.
+  // When a final call of messages, or a campaign that has completed, may be forgotten.
+  int64_t ForgetWallNs(const CallRef& ref) const;
   void QueueForgetting(const CallRef& ref);
   bool MayForget(const CampaignKey& key, const CampaignState& campaign) const;
   void ForgetCall(uint32_t batch, CampaignState* campaign);

@@ -37,14 +37,18 @@ bool IsIdle(const CampaignCallState& call) {
 
 }  // namespace
 
-void CampaignBook::QueueForgetting(const CallRef& ref) {
-  const CampaignState& campaign = campaigns_[ref.first];
+int64_t CampaignBook::ForgetWallNs(const CallRef& ref) const {
+  const CampaignState& campaign = campaigns_.at(ref.first);
   // Of a campaign that WeCom refused whole, results close before they began.
   const int64_t since_ns =
       IsMessageCampaign(ref.first.second)
           ? campaign.calls[ref.second].final_wall_ns
           : std::max(campaign.results_close_wall_ns, campaign.last_end_wall_ns);
-  forgettable_.emplace(since_ns + limits_->results.keep_after_ns, ref);
+  return since_ns + limits_->results.keep_after_ns;
+}
+
+void CampaignBook::QueueForgetting(const CallRef& ref) {
+  forgettable_.emplace(ForgetWallNs(ref), ref);
 }
 
 bool CampaignBook::MayForget(const CampaignKey& key, const CampaignState& campaign) const {
@@ -85,7 +89,8 @@ std::optional<LedgerRecord> CampaignBook::NextForgotten(Needed needed, const Now
         ++calls;
         ++it;
       }
-    } else if (!MayForget(key, campaign)) {  // it is queued when it has completed again
+    } else if (!MayForget(key, campaign) || ForgetWallNs(ref) > now.wall_ns) {
+      // It is queued when it has completed again, or was.
       it = forgettable_.erase(it);
     } else if (chosen.has_value()) {
       ++it;
@@ -158,6 +163,7 @@ void CampaignBook::DropForgotten(const CampaignKey& key) {
     std::erase_if(*queue, [&](const auto& entry) { return is_gone(entry.second); });
   }
   std::erase_if(result_queue_, is_gone);
+  std::erase_if(too_large_, is_gone);
 }
 
 }  // namespace tidegate::dispatch

@@ -182,7 +182,7 @@ void CampaignBook::TakeResultPage(const CallRef& ref, const Outcome& outcome) {
   }
 }
 
-std::optional<LedgerRecord> CampaignBook::NextResult(const Now& now) {
+std::optional<LedgerRecord> CampaignBook::NextResult() {
   while (!result_queue_.empty()) {
     const CallRef ref = result_queue_.front();
     result_queue_.pop_front();
@@ -196,13 +196,13 @@ std::optional<LedgerRecord> CampaignBook::NextResult(const Now& now) {
     *result->mutable_call() = CallName(ref.first, ref.second);
     result->set_statuses(std::string(call.statuses.begin(), call.statuses.end()));
     result->set_final(true);
-    result->set_time_ns(now.wall_ns);
     return record;
   }
   return std::nullopt;
 }
 
-void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord>* outbox) {
+void CampaignBook::OnResult(const Result& result, int64_t time_ns,
+                            std::vector<core::OutboxRecord>* outbox) {
   CampaignCallState* call = MutableCall(result.call());
   if (call == nullptr) return;
   const CampaignKey key = KeyOf(result.call());
@@ -211,8 +211,8 @@ void CampaignBook::OnResult(const Result& result, std::vector<core::OutboxRecord
   call->final = result.final();
   call->statuses.assign(result.statuses().begin(), result.statuses().end());
   if (call->final) {
-    call->final_wall_ns = result.time_ns();
-    campaign.last_end_wall_ns = std::max(campaign.last_end_wall_ns, result.time_ns());
+    call->final_wall_ns = time_ns;
+    campaign.last_end_wall_ns = std::max(campaign.last_end_wall_ns, time_ns);
     campaign.open.erase(result.call().batch());
     if (IsMessageCampaign(key.second)) QueueForgetting({key, result.call().batch()});
   }

@@ -219,7 +219,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   }
   if (auto record = campaigns_.NextSettlement(now)) return Encode(*record);
   if (auto record = ghosts_.NextFound(now)) return Encode(*record);
-  if (auto record = campaigns_.NextResult(now)) return Encode(*record);
+  if (auto record = campaigns_.NextResult()) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
   const auto needed = [this](const CampaignCall& call) { return messages_.Needs(call); };
   if (auto record = campaigns_.NextForgotten(needed, now)) return Encode(*record);
@@ -258,7 +258,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
           context.live && record.settled().settlement() == SETTLEMENT_NOT_EXECUTED, "R5");
       break;
     case LedgerRecord::kResult:
-      campaigns_.OnResult(record.result(), outbox);
+      campaigns_.OnResult(record.result(), context.decided_time_ns, outbox);
       harm_.OnResult(record.result(), campaigns_, context.decided_time_ns);
       TellMessages(record.result().call(), context.decided_time_ns);
       break;

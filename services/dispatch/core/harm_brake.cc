@@ -27,9 +27,10 @@ constexpr int kPositionsMax = 1000;  // in one record
 std::string StillToCome(const CampaignState& campaign) {
   using Phase = CampaignCallState::Phase;
   int64_t calls = 0, reminded = 0, unconfirmed = 0;
-  for (const auto& [batch, call] : campaign.calls) {
+  for (const uint32_t batch : campaign.open) {
+    const CampaignCallState& call = campaign.calls[batch];
     calls += call.phase != Phase::kAccepted && call.phase != Phase::kRefused;
-    if (call.phase != Phase::kAccepted || call.final || call.member_confirmed) continue;
+    if (call.phase != Phase::kAccepted || call.member_confirmed) continue;
     ++unconfirmed;
     reminded += call.reminders.next_ns != kNever;
   }

@@ -87,8 +87,10 @@ void Scheduler::TakeBack(Flow flow) {
 
 void Scheduler::Queue(Flow flow) {
   FlowState& state = flows_[flow];
+  if (!state.offers) return;
   RouteState& route = routes_[state.route];
   if (state.call_class == CallClass::kUrgent) {
+    std::erase(route.urgent_blocked, flow);
     domains_[route.api].urgent.emplace(state.deadline_ns, flow);
     return;
   }

@@ -479,6 +479,8 @@ TEST_F(AppMessagesTest, ACallThatFitsNoMoreIsTakenApartAndPackedAgain) {
   for (const Said& said : second) ++all[said.member];
   EXPECT_EQ(Delivered(), all);
   for (size_t i = 1; i < witness_.size(); ++i) EXPECT_LE(witness_[i].recipients.size(), 7u);
+  Run(34 * 24 * 60 * kMinute, 60 * kMinute);
+  EXPECT_EQ(core_->campaigns().Find({kCorp, "@bulk"})->calls.kept(), 0u) << "all are forgotten";
   ExpectReplayGivesTheSame();
 }
 
@@ -494,6 +496,7 @@ TEST_F(AppMessagesTest, ACallInDoubtThatFitsNoMoreIsParked) {
   ASSERT_EQ(calls_.size(), 1u);
   Deliver(/*lost=*/true);
   SetPeopleADay(7);
+  Tick();  // it is offered while its time has not come
   After(kSecond);
   Tick();
   Tick();

@@ -304,7 +304,7 @@ TEST(HarmBrakeOfMessagesTest, BeginsAnewWhenTheBlockIsEnded) {
     ::tidegate::log::v1::Result result;
     *result.mutable_call() = CallName(key, batch);
     result.set_statuses(std::string(40, kTouchSent));
-    book.OnResult(result, &outbox);
+    book.OnResult(result, now.wall_ns, &outbox);
     brake.OnResult(result, book, now.wall_ns);
     for (int i = 0; i < 20; ++i) {
       ASSERT_EQ(brake.NextBlock(book, blocks, now), std::nullopt) << batch << " " << i;
@@ -350,7 +350,7 @@ TEST(HarmBrakeOfMessagesTest, TouchesToMembersDoNotDiluteThoseToCustomers) {
     ::tidegate::log::v1::Result result;
     *result.mutable_call() = CallName(key, batch++);
     result.set_statuses(std::string(call->customers.size(), kTouchSent));
-    book.OnResult(result, &outbox);
+    book.OnResult(result, now.wall_ns, &outbox);
     brake.OnResult(result, book, now.wall_ns);
   }
   for (uint64_t i = 0; i < 2; ++i) {

@@ -239,7 +239,7 @@ TEST_F(MessageBookTest, AnAttemptThatDidNotHappenIsNotRepeatedAfterTheDeadline) 
   Settle();
   EXPECT_EQ(StateOf("a"), MessageState::kExpired);
   EXPECT_FALSE(Take(FlowKind::kBulkMessage, "@bulk").has_value());
-  ASSERT_TRUE(campaigns_.NextResult(now_).has_value()) << "its end is told to others";
+  ASSERT_TRUE(campaigns_.NextResult().has_value()) << "its end is told to others";
 }
 
 TEST_F(MessageBookTest, CancelsWhatWasNotAttempted) {
