@@ -5,6 +5,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "services/dispatch/core/longest_wait.h"
 #include "services/dispatch/core/reserve.h"
 
 namespace tidegate::dispatch {
@@ -486,21 +487,11 @@ Forecast ForecastCalls(const Limits& limits, const std::string& api, int64_t cal
   std::erase_if(windows, [](const WindowLimit& limit) {
     return limit.cost != Cost::kCalls || limit.calendar != Calendar::kNone;
   });
-  std::vector<int64_t> at(static_cast<size_t>(calls), 0);
-  const WindowLimit* binding = nullptr;
-  for (int64_t k = 0; k < calls; ++k) {
-    int64_t earliest = k > 0 ? at[static_cast<size_t>(k - 1)] : 0;
-    for (const WindowLimit& limit : windows) {
-      if (k < limit.amount) continue;
-      const int64_t back = at[static_cast<size_t>(k - limit.amount)] + limit.window_ns;
-      if (back <= earliest) continue;
-      earliest = back;
-      binding = &limit;
-    }
-    at[static_cast<size_t>(k)] = earliest;
-  }
-  forecast.seconds = static_cast<double>(at.back()) * 1e-9;
-  if (binding != nullptr) forecast.binding = NameOf(*binding, api);
+  std::vector<WaitStep> steps;
+  for (const WindowLimit& limit : windows) steps.push_back({limit.amount, limit.window_ns});
+  const LongestWait wait = FindLongestWait(steps, calls);
+  forecast.seconds = wait.seconds;
+  if (wait.binding.has_value()) forecast.binding = NameOf(windows[*wait.binding], api);
   const double concurrency =
       static_cast<double>(calls) * latency_seconds / static_cast<double>(limits.InFlight(api));
   if (concurrency > forecast.seconds) {
