@@ -350,7 +350,7 @@ void BucketSet::Learn(Route route, const Learnt& learnt, int64_t now_ns) {
 
 void BucketSet::LowerCeiling(Route route) { buckets_.LowerCeiling(CorpBucket(routes_[route], 0)); }
 
-void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
+void BucketSet::Rebase(int64_t now_ns, int64_t wall_ns, int64_t held_until_ns) {
   for (const Api& api : apis_) {
     for (uint32_t i = 0; i < api.address.places.size(); ++i) {
       buckets_.Rebase(api.address_first + i, now_ns, held_until_ns, api.longest_lockout_ns);
@@ -361,6 +361,9 @@ void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
     for (const WindowLimit& window : CorpKind(route).windows) {
       longest_lockout_ns = std::max(longest_lockout_ns, window.lockout_ns);
     }
+    // That of a day or month may be longer.
+    const int64_t lockout_ns = buckets_.lockout_until_ns(CorpBucket(route, 0));
+    longest_lockout_ns = std::max(longest_lockout_ns, clock_.LeftUntil(lockout_ns, wall_ns));
     for (size_t i = 0; i < CorpKind(route).places.size(); ++i) {
       buckets_.Rebase(CorpBucket(route, i), now_ns, held_until_ns, longest_lockout_ns);
     }

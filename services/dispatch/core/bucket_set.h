@@ -137,8 +137,9 @@ class BucketSet {
   // 45033 answered a call that has just completed.
   void LowerCeiling(Route route);
 
-  // Another boot, as TokenBuckets::Rebase.
-  void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
+  // Another boot, as TokenBuckets::Rebase; a lockout goes on at least until its end by the wall
+  // clock, which shows `wall_ns`. Before the first See() of that boot.
+  void Rebase(int64_t now_ns, int64_t wall_ns, int64_t held_until_ns = 0);
   // Only of buckets that are not as new: a look makes one, too.
   void AddStateTo(core::StateHash* hash, int64_t at_ns) const;
   // Of one corp (its share of the address's buckets included), by api, scope, window.

@@ -192,7 +192,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   }
 }
 
-void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
+void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns, int64_t held_until_raw_ns) {
   progress_queue_.clear();
   listings_.clear();
   task_reads_.clear();
@@ -224,7 +224,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
         call.next_read_raw_ns = raw_now_ns;
-        call.over_raw_ns = raw_now_ns;
+        call.over_raw_ns = held_until_raw_ns;
         if (call.doubt.has_value()) ScheduleDoubt(ref, raw_now_ns);
       }
       switch (call.phase) {

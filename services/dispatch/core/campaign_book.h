@@ -261,7 +261,9 @@ class CampaignBook {
   void OnResolved(const ::tidegate::log::v1::DoubtResolved& resolved);
   void OnResult(const ::tidegate::log::v1::Result& result, std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
-  void Rebuild(bool raw_restarted, int64_t raw_now_ns);
+  // `raw_restarted`: times of before mean nothing any more; what was sent then is not executed
+  // later than `held_until_raw_ns`.
+  void Rebuild(bool raw_restarted, int64_t raw_now_ns, int64_t held_until_raw_ns);
 
   void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.

@@ -341,7 +341,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
   if (raw_restarted) {
-    buckets_.Rebase(fence.raw_time_ns(), held_until);
+    buckets_.Rebase(fence.raw_time_ns(), fence.wall_time_ns(), held_until);
     grants_.Rebase(fence.raw_time_ns());
     urgent_calls_.Rebase(fence.raw_time_ns());
   }
@@ -378,9 +378,9 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   flow_of_.clear();
   flows_.clear();
   changed_flows_.clear();
-  campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
+  campaigns_.Rebuild(raw_restarted, fence.raw_time_ns(), held_until);
   commands_.Rebuild(raw_restarted, held_until);
-  if (raw_restarted) messages_.Rebase(fence.raw_time_ns());
+  if (raw_restarted) messages_.Rebase(held_until);
   messages_.Rebuild();
   harm_.Rebuild();
   ghosts_.Rebuild(raw_restarted);

@@ -26,8 +26,8 @@ struct LongestWait {
   // The first of the steps that stand in the chain; nullopt: the last call need not wait.
   std::optional<size_t> binding;
 };
-// The search ends after so many looks; what it has found by then is a
-// time before which the last call cannot leave either.
+// The search ends after so many looks; what it has found by then is a time before which the last
+// call cannot leave either.
 inline constexpr int kWaitLooksMax = 20'000;
 LongestWait FindLongestWait(const std::vector<WaitStep>& steps, int64_t calls);
 

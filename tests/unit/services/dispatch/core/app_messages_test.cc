@@ -356,6 +356,30 @@ TEST_F(AppMessagesTest, ARebootLeavesTheWallClockAndADoubtGoesOnByIt) {
   ExpectReplayGivesTheSame();
 }
 
+// What was lost before the reboot may be executed and counted after it.
+TEST_F(AppMessagesTest, AfterARebootALostMessageCountsFromWhenItCannotBeExecutedAnyMore) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.app_messages.per_member = {{1, kMinute}};
+  Begin(limits);
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  Deliver(/*lost=*/true);
+  After(kSecond);
+  now_.raw_ns = now_.boot_ns = kSecond;
+  Fenced("b", "other boot");
+  Run(kSecond);
+  EXPECT_EQ(StateOf("a"), MessageState::kSent);
+  Send({{.key = "b", .member = "m1", .text = "other"}});
+  Run(3 * kMinute);
+  EXPECT_EQ(StateOf("b"), MessageState::kSent);
+  const auto& settle = limits.settle;
+  EXPECT_GE(attempts_.back().stamp().raw_ns(),
+            kSecond + settle.user_timeout_ns + settle.hold_ns + settle.skew_ns + kMinute);
+  ExpectReplayGivesTheSame();
+}
+
 // WeCom would take other bytes for another message.
 TEST_F(AppMessagesTest, ADoubtIsParkedWhereTheBytesCannotBeMadeAgain) {
   Send({{.key = "a", .member = "m1"}});
