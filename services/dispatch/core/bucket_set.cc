@@ -208,6 +208,14 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost&
   return verdict;
 }
 
+int64_t BucketSet::LockoutUntilNs(absl::string_view corp) const {
+  int64_t until_ns = 0;
+  for (const Route route : RoutesOf(corp)) {
+    until_ns = std::max(until_ns, buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)));
+  }
+  return until_ns;
+}
+
 void BucketSet::Reserve(Route route, const CallCost& cost) {
   CountPeople(route, cost);
   AddReserved(route, cost, 1);

@@ -97,6 +97,8 @@ class BucketSet {
   bool LockedOut(Route route) const {
     return buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0;
   }
+  // The latest of the corp's lockouts; 0: there is none, or it was over and a call went well.
+  int64_t LockoutUntilNs(absl::string_view corp) const;
   struct Verdict {
     bool allowed = false;
     bool near_limit = false;  // with it less than a fifth of a window is left

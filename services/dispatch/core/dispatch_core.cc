@@ -441,9 +441,9 @@ void DispatchCore::EndBatch() {
 
 void DispatchCore::Release(const Now& now) {
   if (!std::exchange(recovered_, true)) {
-    left_work_ =
-        FindLeftWork({campaigns_, commands_, messages_, trust_, blocks_, grants_, corp_limits_},
-                     options_.elsewhere, now);
+    left_work_ = FindLeftWork(
+        {campaigns_, commands_, messages_, trust_, blocks_, grants_, corp_limits_, buckets_},
+        options_.elsewhere, now);
   }
   if (on_blocks_ && std::exchange(blocks_changed_, false)) on_blocks_(blocks_);
   if (calls_to_make_.empty() || !on_calls_) return;
