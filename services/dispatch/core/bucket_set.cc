@@ -203,7 +203,9 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost&
   // After a lockout one call goes alone: its answer tells whether the others may.
   if (verdict.allowed && cost.calls > 1 &&
       buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0) {
-    verdict = {.allowed = false, .earliest_ns = kNever, .binding = "canary: acquire 1"};
+    verdict = {.allowed = false,
+               .earliest_ns = kNever,
+               .binding = "after a lockout one call goes first: acquire 1"};
   }
   return verdict;
 }
