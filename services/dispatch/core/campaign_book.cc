@@ -168,7 +168,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   const CallRef ref{KeyOf(name), name.batch()};
   if (attempt.target().has_campaign_call() && call->channel == Channel::kMembers) {
     call->over_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
-    OpenAppDoubt(ref, attempt);
+    OpenAppDoubt(ref, attempt, attempt.stamp().raw_ns());
   } else if (attempt.target().has_campaign_call()) {
     OpenDoubt(ref, attempt, settle_from_raw_ns);
     call->doubt->lost_by_own_fence = owner == CallOwner::kOwnsOn;

@@ -356,7 +356,9 @@ class CampaignBook {
   bool TidyApp(const CampaignKey& key, const Now& now);
   std::optional<FlowHead> AppHead(const CampaignKey& key, const Now& now);
   std::optional<WantedCall> AppCall(const CampaignKey& key, const Now& now);
-  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt);
+  // It ended at `ended_raw_ns`, or nobody knows when and it began then.
+  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt,
+                    int64_t ended_raw_ns);
   void EndApp(const CallRef& ref, TouchStatus status);
   void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
   std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);

@@ -298,6 +298,26 @@ TEST_F(AppMessagesTest, ARepeatHasTheVeryBytesOfTheFirstAttempt) {
   ExpectReplayGivesTheSame();
 }
 
+TEST_F(AppMessagesTest, ASlowAnswerIsRepeatedAWhileAfterItCame) {
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    const CallToMake call = std::move(calls_.front());
+    calls_.clear();
+    After(4 * kSecond);
+    Answer(call, R"({"errcode":-1,"errmsg":"system busy"})");
+    After((200 * kNanosPerMilli << attempt) - 1);
+    Tick();
+    EXPECT_TRUE(calls_.empty()) << attempt;
+    After(1);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u) << attempt;
+  }
+  ExpectReplayGivesTheSame();
+}
+
 TEST_F(AppMessagesTest, TwoMessagesOfOneContentToOneMemberBothReachIt) {
   Send({{.key = "a", .member = "m1"}, {.key = "b", .member = "m1"}});
   Run(5 * kSecond);
