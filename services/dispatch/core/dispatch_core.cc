@@ -282,7 +282,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kSendingBlocked:
       blocks_.Apply(record.sending_blocked());
-      harm_.OnBlocked(record.sending_blocked());
+      harm_.OnBlocked(record.sending_blocked(), context.live);
       blocks_changed_ = true;
       ReconsiderAll();
       break;
@@ -307,7 +307,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyReleased(record.tokens_released());
       break;
     case LedgerRecord::kGhostFound:
-      ghosts_.OnFound(record.ghost_found());
+      ghosts_.OnFound(record.ghost_found(), context.live);
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
