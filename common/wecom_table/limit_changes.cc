@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/wecom_table/endpoints.h"
+#include "common/wecom_table/limit_bounds.h"
 #include "common/wecom_table/time_of_day.h"
 
 namespace tidegate::wecom_table {
@@ -14,11 +15,6 @@ namespace tidegate::wecom_table {
 namespace v1 = ::tidegate::common::v1;
 
 namespace {
-
-constexpr int64_t kAmountMax = 1'000'000'000;
-constexpr int64_t kWindowMsMax = int64_t{366} * 24 * 3600 * 1000;
-constexpr int64_t kInFlightMax = 10'000;
-constexpr uint32_t kWeightMax = 1000;
 
 bool IsApi(const std::string& api) { return api == "*" || FindEndpoint(api) != nullptr; }
 
@@ -52,8 +48,8 @@ void CheckWindow(const v1::WindowLimit& window, const std::string& where,
     fault("cost", absl::StrCat("write calls: only of ", kCountsPeople, " people are counted"));
   }
   if (window.calendar().empty()) {
-    if (window.window_ms() < 1 || window.window_ms() > kWindowMsMax) {
-      fault("window_ms", absl::StrCat("write 1 to ", kWindowMsMax, ", or a calendar"));
+    if (window.window_ms() < 1 || window.window_ms() > kWindowMillisMax) {
+      fault("window_ms", absl::StrCat("write 1 to ", kWindowMillisMax, ", or a calendar"));
     }
   } else {
     if (window.calendar() != "day" && window.calendar() != "month") {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/wecom_table/limit_bounds.h"
 #include "common/wecom_table/time_of_day.h"
 
 namespace tidegate::wecom_table {
@@ -15,10 +16,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int64_t kMillisMax = int64_t{366} * 24 * 3600 * 1000;
 constexpr int64_t kKeepMillisMin = int64_t{31} * 24 * 3600 * 1000;
 constexpr int64_t kSettleMillisMax = int64_t{24} * 3600 * 1000;  // times factor, far below overflow
-constexpr int64_t kAmountMax = 1'000'000'000;
 
 // Reads one JSON object: keeps the first fault, refuses keys that nobody asked for.
 class Reader {
@@ -45,7 +44,7 @@ class Reader {
     }
     *target = *number;
   }
-  void Millis(const char* key, int64_t min, int64_t* target_ns, int64_t max = kMillisMax) {
+  void Millis(const char* key, int64_t min, int64_t* target_ns, int64_t max = kWindowMillisMax) {
     int64_t millis = -1;
     Whole(key, min, max, &millis);
     if (millis >= 0) *target_ns = millis * kNanosPerMilli;
@@ -205,7 +204,7 @@ absl::Status ParseInFlight(Reader* reader, Limits* limits) {
     std::string api;
     int64_t amount = 1;
     entry.Text("api", &api);
-    entry.Whole("amount", 1, 10'000, &amount);
+    entry.Whole("amount", 1, kInFlightMax, &amount);
     RETURN_IF_ERROR(entry.Finish());
     if (api == "*") {
       limits->in_flight_default = amount;
@@ -233,7 +232,7 @@ absl::Status ParseOfCorp(Reader* reader, Limits* limits) {
     hours.TimeOfDay("to", &limits->quiet_hours.to);
     RETURN_IF_ERROR(hours.Finish());
   }
-  reader->Whole("weight", 1, 1000, &limits->weight);
+  reader->Whole("weight", 1, kWeightMax, &limits->weight);
   return absl::OkStatus();
 }
 

@@ -5,15 +5,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/grpc/checks.h"
+#include "common/base/status_macros.h"
 #include "common/grpc/errors.h"
 #include "services/dispatch/campaign_view.h"
+#include "services/dispatch/doubt_checks.h"
 #include "services/dispatch/handler.h"
-#include "services/dispatch/request_checks.h"
 
 namespace tidegate::dispatch {
 
-using rpc::FieldViolation;
 using ::tidegate::log::v1::CampaignCall;
 using ::tidegate::log::v1::DoubtResolved;
 using ::tidegate::log::v1::LedgerRecord;
@@ -23,8 +22,6 @@ using ::tidegate::log::v1::SETTLEMENT_NOT_EXECUTED;
 namespace v1 = ::tidegate::dispatch::v1;
 
 namespace {
-
-constexpr size_t kMsgidBytesMax = 128;
 
 absl::Status NoDoubt() {
   return absl::NotFoundError("the corp has no call in doubt of this id; ListDoubts tells them");
@@ -52,23 +49,6 @@ std::optional<CampaignCall> FindByCallId(const CampaignBook& book, const std::st
     }
   }
   return std::nullopt;
-}
-
-std::vector<FieldViolation> FaultsOf(const v1::ResolveDoubtRequest& request) {
-  std::vector<FieldViolation> wrong;
-  rpc::CheckText("call_id", request.call_id(), kMsgidBytesMax, &wrong);
-  CheckAct(request.actor(), request.reason(), &wrong);
-  if (request.attempt() < 1) wrong.push_back({"attempt", "write that of the doubt, from 1 on"});
-  if (request.resolution() < v1::DOUBT_RESOLUTION_ACCEPTED ||
-      request.resolution() > v1::DOUBT_RESOLUTION_ABANDONED) {
-    wrong.push_back({"resolution", "write ACCEPTED, NOT_EXECUTED or ABANDONED"});
-  }
-  if (request.resolution() == v1::DOUBT_RESOLUTION_ACCEPTED) {
-    rpc::CheckText("msgid", request.msgid(), kMsgidBytesMax, &wrong);
-  } else if (!request.msgid().empty()) {
-    wrong.push_back({"msgid", "is of ACCEPTED only; leave it out"});
-  }
-  return wrong;
 }
 
 }  // namespace
@@ -102,7 +82,7 @@ grpc::ServerUnaryReactor* Handler::ResolveDoubt(grpc::CallbackServerContext* con
                                                 v1::ResolveDoubtResponse* response) {
   const std::string& corp = request->corp();
   if (edge_.Find(*context, corp) == nullptr) return rpc::Finish(context, rpc::UnknownCorp());
-  if (const auto wrong = FaultsOf(*request); !wrong.empty()) {
+  if (const auto wrong = DoubtFaults(*request); !wrong.empty()) {
     return rpc::Finish(context, rpc::InvalidArgument(wrong));
   }
   if (!lanes_.Owns(corp)) {
@@ -153,16 +133,8 @@ grpc::ServerUnaryReactor* Handler::ResolveDoubt(grpc::CallbackServerContext* con
       [=](DispatchCore& core, const Now&) -> absl::Status {
         const auto name = FindByCallId(core.campaigns(), corp, request->call_id());
         if (!name.has_value()) return NoDoubt();
-        const CampaignCallState& call = *core.campaigns().FindCall(*name);
-        if (call.phase != CampaignCallState::Phase::kParked ||
-            call.attempts != static_cast<uint32_t>(request->attempt())) {
-          return absl::FailedPreconditionError(
-              "the call is not parked at this attempt; GetDoubt tells where it stands");
-        }
-        if (call.first_actor == record.doubt_resolved().actor()) {
-          return absl::FailedPreconditionError(
-              "this actor has said so before; a second person must say the same");
-        }
+        RETURN_IF_ERROR(MayResolve(*core.campaigns().FindCall(*name), *request,
+                                   record.doubt_resolved().actor()));
         LedgerRecord wish = record;
         *wish.mutable_doubt_resolved()->mutable_call() = *name;
         resolve(core.campaigns(), std::move(wish));

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "services/dispatch/core/longest_wait.h"
 #include "services/dispatch/core/reserve.h"
 
 namespace tidegate::dispatch {
@@ -202,9 +203,19 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost&
   // After a lockout one call goes alone: its answer tells whether the others may.
   if (verdict.allowed && cost.calls > 1 &&
       buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0) {
-    verdict = {.allowed = false, .earliest_ns = kNever, .binding = "canary: acquire 1"};
+    verdict = {.allowed = false,
+               .earliest_ns = kNever,
+               .binding = "after a lockout one call goes first: acquire 1"};
   }
   return verdict;
+}
+
+int64_t BucketSet::LockoutUntilNs(absl::string_view corp) const {
+  int64_t until_ns = 0;
+  for (const Route route : RoutesOf(corp)) {
+    until_ns = std::max(until_ns, buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)));
+  }
+  return until_ns;
 }
 
 void BucketSet::Reserve(Route route, const CallCost& cost) {
@@ -351,7 +362,7 @@ void BucketSet::LowerCeiling(Route route, int64_t sent_ns, int64_t completed_ns)
   buckets_.LowerCeiling(CorpBucket(routes_[route], 0), sent_ns, completed_ns);
 }
 
-void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
+void BucketSet::Rebase(int64_t now_ns, int64_t wall_ns, int64_t held_until_ns) {
   for (const Api& api : apis_) {
     for (uint32_t i = 0; i < api.address.places.size(); ++i) {
       buckets_.Rebase(api.address_first + i, now_ns, held_until_ns, api.longest_lockout_ns);
@@ -362,6 +373,9 @@ void BucketSet::Rebase(int64_t now_ns, int64_t held_until_ns) {
     for (const WindowLimit& window : CorpKind(route).windows) {
       longest_lockout_ns = std::max(longest_lockout_ns, window.lockout_ns);
     }
+    // That of a day or month may be longer.
+    const int64_t lockout_ns = buckets_.lockout_until_ns(CorpBucket(route, 0));
+    longest_lockout_ns = std::max(longest_lockout_ns, clock_.LeftUntil(lockout_ns, wall_ns));
     for (size_t i = 0; i < CorpKind(route).places.size(); ++i) {
       buckets_.Rebase(CorpBucket(route, i), now_ns, held_until_ns, longest_lockout_ns);
     }
@@ -488,21 +502,11 @@ Forecast ForecastCalls(const Limits& limits, const std::string& api, int64_t cal
   std::erase_if(windows, [](const WindowLimit& limit) {
     return limit.cost != Cost::kCalls || limit.calendar != Calendar::kNone;
   });
-  std::vector<int64_t> at(static_cast<size_t>(calls), 0);
-  const WindowLimit* binding = nullptr;
-  for (int64_t k = 0; k < calls; ++k) {
-    int64_t earliest = k > 0 ? at[static_cast<size_t>(k - 1)] : 0;
-    for (const WindowLimit& limit : windows) {
-      if (k < limit.amount) continue;
-      const int64_t back = at[static_cast<size_t>(k - limit.amount)] + limit.window_ns;
-      if (back <= earliest) continue;
-      earliest = back;
-      binding = &limit;
-    }
-    at[static_cast<size_t>(k)] = earliest;
-  }
-  forecast.seconds = static_cast<double>(at.back()) * 1e-9;
-  if (binding != nullptr) forecast.binding = NameOf(*binding, api);
+  std::vector<WaitStep> steps;
+  for (const WindowLimit& limit : windows) steps.push_back({limit.amount, limit.window_ns});
+  const LongestWait wait = FindLongestWait(steps, calls);
+  forecast.seconds = wait.seconds;
+  if (wait.binding.has_value()) forecast.binding = NameOf(windows[*wait.binding], api);
   const double concurrency =
       static_cast<double>(calls) * latency_seconds / static_cast<double>(limits.InFlight(api));
   if (concurrency > forecast.seconds) {

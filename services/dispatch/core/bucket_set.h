@@ -97,6 +97,8 @@ class BucketSet {
   bool LockedOut(Route route) const {
     return buckets_.lockout_until_ns(CorpBucket(routes_[route], 0)) > 0;
   }
+  // The latest of the corp's lockouts; 0: there is none, or it was over and a call went well.
+  int64_t LockoutUntilNs(absl::string_view corp) const;
   struct Verdict {
     bool allowed = false;
     bool near_limit = false;  // with it less than a fifth of a window is left
@@ -137,8 +139,9 @@ class BucketSet {
   // 45033 answers a call that was sent then: before its Complete().
   void LowerCeiling(Route route, int64_t sent_ns, int64_t completed_ns);
 
-  // Another boot, as TokenBuckets::Rebase.
-  void Rebase(int64_t now_ns, int64_t held_until_ns = 0);
+  // Another boot, as TokenBuckets::Rebase; a lockout goes on at least until its end by the wall
+  // clock, which shows `wall_ns`. Before the first See() of that boot.
+  void Rebase(int64_t now_ns, int64_t wall_ns, int64_t held_until_ns = 0);
   // Only of buckets that are not as new: a look makes one, too.
   void AddStateTo(core::StateHash* hash, int64_t at_ns) const;
   // Of one corp (its share of the address's buckets included), by api, scope, window.

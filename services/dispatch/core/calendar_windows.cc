@@ -86,6 +86,11 @@ WallClock::Range WallClock::LookAt(int64_t raw_ns) const {
           .latest_ns = std::max(range.latest_ns, look.latest_ns)};
 }
 
+int64_t WallClock::LeftUntil(int64_t raw_ns, int64_t wall_ns) const {
+  const int64_t most = std::max<int64_t>(0, raw_ns - last_raw_ns_);
+  return std::clamp<int64_t>(At(last_raw_ns_).latest_ns + most - wall_ns, 0, most);
+}
+
 void WallClock::AddStateTo(core::StateHash* hash) const {
   hash->Add(offset_ns_).Add(last_raw_ns_).Add(set_raw_ns_.value_or(-1));
   if (set_raw_ns_.has_value()) hash->Add(former_least_ns_).Add(former_most_ns_);

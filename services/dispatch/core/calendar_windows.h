@@ -44,6 +44,9 @@ class WallClock {
   int64_t RawAfter(int64_t wall_ns, int64_t raw_ns) const {
     return raw_ns + (wall_ns - LookAt(raw_ns).earliest_ns);
   }
+  // How long it is, where the raw clock is about to begin anew and the wall clock shows `wall_ns`,
+  // until a raw time of before: no longer than it was at the newest record.
+  int64_t LeftUntil(int64_t raw_ns, int64_t wall_ns) const;
   int64_t last_raw_ns() const { return last_raw_ns_; }
   void AddStateTo(core::StateHash* hash) const;
 

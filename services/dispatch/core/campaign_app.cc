@@ -190,7 +190,7 @@ std::optional<WantedCall> CampaignBook::AppCall(const CampaignKey& key, const No
 
 // ---- What became of it ----
 
-void CampaignBook::OpenAppDoubt(const CallRef& ref, const Attempt& attempt) {
+void CampaignBook::OpenAppDoubt(const CallRef& ref, const Attempt& attempt, int64_t ended_raw_ns) {
   CampaignState& campaign = campaigns_[ref.first];
   CampaignCallState& call = campaign.calls[ref.second];
   call.decided = false;
@@ -206,7 +206,7 @@ void CampaignBook::OpenAppDoubt(const CallRef& ref, const Attempt& attempt) {
   DoubtState& doubt = *call.doubt;
   doubt.attempt = attempt.attempt();
   doubt.under_way = false;
-  doubt.next_raw_ns = attempt.stamp().raw_ns() + Backoff(call.attempts);
+  doubt.next_raw_ns = ended_raw_ns + Backoff(call.attempts);
   QueueApp(ref);
 }
 
@@ -241,11 +241,13 @@ void CampaignBook::OnAppOutcome(const CallRef& ref, const AttemptEnd& end) {
       EndApp(ref, kTouchRefused);
       break;
     case OUTCOME_CLASS_DOUBT:
-      OpenAppDoubt(ref, end.attempt);
+      OpenAppDoubt(ref, end.attempt, outcome.completed().raw_ns());
       break;
     default:
       // What an earlier attempt did is as unknown as before.
-      if (call.doubt.has_value()) return OpenAppDoubt(ref, end.attempt);
+      if (call.doubt.has_value()) {
+        return OpenAppDoubt(ref, end.attempt, outcome.completed().raw_ns());
+      }
       call.phase = Phase::kPlanned;
       call.not_before_raw_ns = outcome.completed().raw_ns() + Backoff(call.attempts);
       QueueApp(ref);

@@ -169,7 +169,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   const CallRef ref{KeyOf(name), name.batch()};
   if (attempt.target().has_campaign_call() && call->channel == Channel::kMembers) {
     call->over_raw_ns = settle_from_raw_ns + limits_->SettleWaitNs();
-    OpenAppDoubt(ref, attempt);
+    OpenAppDoubt(ref, attempt, attempt.stamp().raw_ns());
   } else if (attempt.target().has_campaign_call()) {
     OpenDoubt(ref, attempt, settle_from_raw_ns);
     call->doubt->lost_by_own_fence = owner == CallOwner::kOwnsOn;
@@ -193,7 +193,7 @@ void CampaignBook::OnLostOwner(const Attempt& attempt, int64_t settle_from_raw_n
   }
 }
 
-void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
+void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns, int64_t held_until_raw_ns) {
   progress_queue_.clear();
   listings_.clear();
   task_reads_.clear();
@@ -228,7 +228,7 @@ void CampaignBook::Rebuild(bool raw_restarted, int64_t raw_now_ns) {
       if (raw_restarted) {
         call.not_before_raw_ns = 0;
         call.next_read_raw_ns = raw_now_ns;
-        call.over_raw_ns = raw_now_ns;
+        call.over_raw_ns = held_until_raw_ns;
         if (call.doubt.has_value()) ScheduleDoubt(ref, raw_now_ns);
       }
       switch (call.phase) {

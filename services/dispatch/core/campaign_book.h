@@ -299,7 +299,9 @@ class CampaignBook {
                 std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
   void OnForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
-  void Rebuild(bool raw_restarted, int64_t raw_now_ns);
+  // `raw_restarted`: times of before mean nothing any more; what was sent then is not executed
+  // later than `held_until_raw_ns`.
+  void Rebuild(bool raw_restarted, int64_t raw_now_ns, int64_t held_until_raw_ns);
 
   void AddStateTo(core::StateHash* hash) const;
   // nullptr if it was never launched.
@@ -392,7 +394,9 @@ class CampaignBook {
   bool TidyApp(const CampaignKey& key, const Now& now);
   std::optional<FlowHead> AppHead(const CampaignKey& key, const Now& now);
   std::optional<WantedCall> AppCall(const CampaignKey& key, const Now& now);
-  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt);
+  // It ended at `ended_raw_ns`, or nobody knows when and it began then.
+  void OpenAppDoubt(const CallRef& ref, const ::tidegate::log::v1::Attempt& attempt,
+                    int64_t ended_raw_ns);
   void EndApp(const CallRef& ref, TouchStatus status);
   void OnAppOutcome(const CallRef& ref, const AttemptEnd& end);
   std::optional<::tidegate::log::v1::LedgerRecord> NextAppParked(const Now& now);

@@ -284,7 +284,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kSendingBlocked:
       blocks_.Apply(record.sending_blocked());
-      harm_.OnBlocked(record.sending_blocked());
+      harm_.OnBlocked(record.sending_blocked(), context.live);
       blocks_changed_ = true;
       ReconsiderAll();
       break;
@@ -309,7 +309,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       ApplyReleased(record.tokens_released());
       break;
     case LedgerRecord::kGhostFound:
-      ghosts_.OnFound(record.ghost_found());
+      ghosts_.OnFound(record.ghost_found(), context.live);
       break;
     case LedgerRecord::kMessagesPacked:
       messages_.OnPacked(record.messages_packed(), &campaigns_);
@@ -347,7 +347,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   boot_id_ = fence.boot_id();
   const int64_t held_until = HoldBound(fence.raw_time_ns());
   if (raw_restarted) {
-    buckets_.Rebase(fence.raw_time_ns(), held_until);
+    buckets_.Rebase(fence.raw_time_ns(), fence.wall_time_ns(), held_until);
     grants_.Rebase(fence.raw_time_ns());
     urgent_calls_.Rebase(fence.raw_time_ns());
   }
@@ -384,9 +384,9 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
   flow_of_.clear();
   flows_.clear();
   changed_flows_.clear();
-  campaigns_.Rebuild(raw_restarted, fence.raw_time_ns());
+  campaigns_.Rebuild(raw_restarted, fence.raw_time_ns(), held_until);
   commands_.Rebuild(raw_restarted, held_until);
-  if (raw_restarted) messages_.Rebase(fence.raw_time_ns());
+  if (raw_restarted) messages_.Rebase(held_until);
   messages_.Rebuild();
   harm_.Rebuild();
   ghosts_.Rebuild(raw_restarted);
@@ -447,9 +447,9 @@ void DispatchCore::EndBatch() {
 
 void DispatchCore::Release(const Now& now) {
   if (!std::exchange(recovered_, true)) {
-    left_work_ =
-        FindLeftWork({campaigns_, commands_, messages_, trust_, blocks_, grants_, corp_limits_},
-                     options_.elsewhere, now);
+    left_work_ = FindLeftWork(
+        {campaigns_, commands_, messages_, trust_, blocks_, grants_, corp_limits_, buckets_},
+        options_.elsewhere, now);
   }
   if (on_blocks_ && std::exchange(blocks_changed_, false)) on_blocks_(blocks_);
   if (calls_to_make_.empty() || !on_calls_) return;

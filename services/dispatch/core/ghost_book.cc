@@ -91,18 +91,20 @@ std::optional<LedgerRecord> GhostBook::NextFound(const Now& now) {
     LedgerRecord record;
     *record.mutable_ghost_found() = ghost.found;
     record.mutable_ghost_found()->set_time_ns(now.wall_ns);
-    LogEvent(LogLevel::kError, "ghost_found",
-             {{"corp", key.first},
-              {"campaign", ghost.found.call().campaign()},
-              {"batch", absl::StrCat(ghost.found.call().batch())},
-              {"msgid", key.second},
-              {"how", ghost.found.how()}});
     return record;
   }
   return std::nullopt;
 }
 
-void GhostBook::OnFound(const GhostFound& found) {
+void GhostBook::OnFound(const GhostFound& found, bool live) {
+  if (live) {
+    LogEvent(LogLevel::kError, "ghost_found",
+             {{"corp", found.corp()},
+              {"campaign", found.call().campaign()},
+              {"batch", absl::StrCat(found.call().batch())},
+              {"msgid", found.msgid()},
+              {"how", found.how()}});
+  }
   Ghost& ghost = ghosts_[{found.corp(), found.msgid()}];
   ghost.found = found;
   ghost.decided = false;

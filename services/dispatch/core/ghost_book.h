@@ -56,9 +56,10 @@ class GhostBook {
   void OnCreate(const std::string& corp, int64_t wall_ns);
   // Before the campaigns apply it.
   void OnSettled(const ::tidegate::log::v1::Settled& settled, const CampaignBook& campaigns);
-  void OnFound(const ::tidegate::log::v1::GhostFound& found);
-  void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
   // `live`: no replay; only then it is told to the log.
+  void OnFound(const ::tidegate::log::v1::GhostFound& found, bool live);
+  void OnAttempt(const ::tidegate::log::v1::Attempt& attempt);
+  // `live`: as of OnFound.
   void OnOutcome(const AttemptEnd& end, const CampaignBook& campaigns, bool live);
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt);
   void Rebuild(bool raw_restarted);

@@ -95,8 +95,6 @@ std::optional<LedgerRecord> HarmBrake::NextBlock(const CampaignBook& campaigns,
         tally.left, tally.sent, limits_->harm.window_ns / (3600 * kNanosPerSecond), 100 * rate,
         100 * usual, limits_->harm.factor, StillToCome(*campaign)));
     blocked->set_time_ns(now.wall_ns);
-    LogEvent(LogLevel::kError, "harm_brake",
-             {{"corp", key.first}, {"campaign", key.second}, {"why", blocked->reason()}});
     return record;
   }
   return std::nullopt;
@@ -237,8 +235,13 @@ void HarmBrake::Expire(int64_t time_ns) {
   }
 }
 
-void HarmBrake::OnBlocked(const SendingBlocked& blocked) {
+void HarmBrake::OnBlocked(const SendingBlocked& blocked, bool live) {
   if (blocked.actor() != kActor) return;
+  if (live) {
+    LogEvent(
+        LogLevel::kError, "harm_brake",
+        {{"corp", blocked.corp()}, {"campaign", blocked.campaign()}, {"why", blocked.reason()}});
+  }
   tallies_[TallyOf({blocked.corp(), blocked.campaign()})].braked = true;
 }
 

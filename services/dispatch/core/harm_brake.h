@@ -59,7 +59,8 @@ class HarmBrake {
   // After the book has applied it.
   void OnResult(const ::tidegate::log::v1::Result& result, const CampaignBook& campaigns,
                 int64_t time_ns);
-  void OnBlocked(const ::tidegate::log::v1::SendingBlocked& blocked);
+  // `live`: no replay; only then it is told to the log.
+  void OnBlocked(const ::tidegate::log::v1::SendingBlocked& blocked, bool live);
   void OnUnblocked(const ::tidegate::log::v1::SendingUnblocked& unblocked);
   void Rebuild();
 

@@ -69,19 +69,27 @@ void AddGrants(const TokenGrants& grants, const std::string& corp, std::vector<s
                                "wait until their leases are over"));
 }
 
-// Another lane does not know of these calls and would go beyond the corp's limits.
+// Another lane does not know of these calls and would go beyond the corp's limits. Those of a day
+// or a month are not waited for.
 void AddLastCall(const LaneBooks& books, const std::string& corp, const Now& now,
                  std::vector<std::string>* what) {
-  int64_t longest_ns = 0;
-  for (const wecom_table::WindowLimit& window : books.limits.Of(corp).windows) {
-    if (window.scope != wecom_table::Scope::kCorp) continue;
-    longest_ns = std::max({longest_ns, window.window_ns, window.lockout_ns});
-  }
   const int64_t last_ns =
       std::max(books.trust.LastCallWallNs(corp), books.grants.LastUseWallNs(corp));
-  if (last_ns == 0 || last_ns + longest_ns <= now.wall_ns) return;
+  if (last_ns == 0) return;
+  int64_t window_ns = 0;
+  int64_t lockout_ns = 0;
+  for (const wecom_table::WindowLimit& window : books.limits.Of(corp).windows) {
+    if (window.scope != wecom_table::Scope::kCorp) continue;
+    if (window.calendar != wecom_table::Calendar::kNone) continue;
+    window_ns = std::max(window_ns, window.window_ns);
+    lockout_ns = std::max(lockout_ns, window.lockout_ns);
+  }
+  // A lockout by a window was begun by a call, and is no longer than windows lock.
+  const int64_t locked_ns = now.wall_ns + books.buckets.LockoutUntilNs(corp) - now.raw_ns;
+  const int64_t until_ns = std::max(last_ns + window_ns, std::min(last_ns + lockout_ns, locked_ns));
+  if (until_ns <= now.wall_ns) return;
   what->push_back(absl::StrCat("calls that its limits count for another ",
-                               (last_ns + longest_ns - now.wall_ns) / kNanosPerSecond + 1, " s"));
+                               (until_ns - now.wall_ns) / kNanosPerSecond + 1, " s"));
 }
 
 }  // namespace

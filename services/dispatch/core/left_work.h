@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "services/dispatch/core/address_trust.h"
 #include "services/dispatch/core/block_list.h"
+#include "services/dispatch/core/bucket_set.h"
 #include "services/dispatch/core/campaign_book.h"
 #include "services/dispatch/core/command_book.h"
 #include "services/dispatch/core/corp_limits.h"
@@ -31,10 +32,11 @@ struct LaneBooks {
   const BlockList& blocks;
   const TokenGrants& grants;
   const CorpLimits& limits;
+  const BucketSet& buckets;
 };
 
 // Of the corps in `elsewhere` (corp -> lane): what is open here, messages whose keys are still
-// known, calls, those of other programs too, that the corp's limits still count, and what operators
+// known, calls, those of other programs too, that windows of the corp still count, and what operators
 // have set: the new lane would not know of it. Empty = they are drained. Looks at all work of these
 // corps: for the start.
 std::vector<LeftWork> FindLeftWork(const LaneBooks& books,

@@ -110,13 +110,13 @@ void MemberLimits::ForgetMembers() {
   }
 }
 
-void MemberLimits::Rebase(int64_t now_raw_ns) {
+void MemberLimits::Rebase(int64_t over_raw_ns) {
   for (auto& [corp, members] : members_) {
     for (auto& [name, member] : members) {
-      std::fill(member.ended.begin(), member.ended.end(), now_raw_ns);
+      std::fill(member.ended.begin(), member.ended.end(), over_raw_ns);
     }
   }
-  newest_ns_ = forgotten_ns_ = now_raw_ns;
+  newest_ns_ = forgotten_ns_ = over_raw_ns;
 }
 
 size_t MemberLimits::members() const {

@@ -39,8 +39,9 @@ class MemberLimits {
   void Return(absl::string_view corp, absl::string_view member);
   // One that was held has ended; WeCom counted it at `over_raw_ns` at the latest, if at all.
   void Charge(absl::string_view corp, absl::string_view member, int64_t over_raw_ns);
-  // Another boot: its clock says nothing about the time before, so all counts as of now.
-  void Rebase(int64_t now_raw_ns);
+  // Another boot: its clock says nothing about the time before, so all counts as of the moment from
+  // which on WeCom executes nothing of before.
+  void Rebase(int64_t over_raw_ns);
 
   // Members of whom something is known: those of open calls, and those who were written to within
   // the longest window and some hours more.

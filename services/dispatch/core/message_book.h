@@ -124,7 +124,7 @@ class MessageBook {
               int64_t time_ns);
   void Rebuild();
   // Another boot, as MemberLimits::Rebase; before Rebuild().
-  void Rebase(int64_t now_raw_ns) { members_.Rebase(now_raw_ns); }
+  void Rebase(int64_t over_raw_ns) { members_.Rebase(over_raw_ns); }
 
   // Readings.
   // True while the touch waits, or its call has not been tried and is not about to be.

@@ -298,6 +298,26 @@ TEST_F(AppMessagesTest, ARepeatHasTheVeryBytesOfTheFirstAttempt) {
   ExpectReplayGivesTheSame();
 }
 
+TEST_F(AppMessagesTest, ASlowAnswerIsRepeatedAWhileAfterItCame) {
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    const CallToMake call = std::move(calls_.front());
+    calls_.clear();
+    After(4 * kSecond);
+    Answer(call, R"({"errcode":-1,"errmsg":"system busy"})");
+    After((200 * kNanosPerMilli << attempt) - 1);
+    Tick();
+    EXPECT_TRUE(calls_.empty()) << attempt;
+    After(1);
+    Tick();
+    ASSERT_EQ(calls_.size(), 1u) << attempt;
+  }
+  ExpectReplayGivesTheSame();
+}
+
 TEST_F(AppMessagesTest, TwoMessagesOfOneContentToOneMemberBothReachIt) {
   Send({{.key = "a", .member = "m1"}, {.key = "b", .member = "m1"}});
   Run(5 * kSecond);
@@ -353,6 +373,30 @@ TEST_F(AppMessagesTest, ARebootLeavesTheWallClockAndADoubtGoesOnByIt) {
   EXPECT_EQ(StateOf("a"), MessageState::kSent);
   EXPECT_EQ(StateOf("b"), MessageState::kSent);
   EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 1}, {"m2", 1}}));
+  ExpectReplayGivesTheSame();
+}
+
+// What was lost before the reboot may be executed and counted after it.
+TEST_F(AppMessagesTest, AfterARebootALostMessageCountsFromWhenItCannotBeExecutedAnyMore) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.app_messages.per_member = {{1, kMinute}};
+  Begin(limits);
+  Send({{.key = "a", .member = "m1"}});
+  After(kSecond);
+  Tick();
+  ASSERT_EQ(calls_.size(), 1u);
+  Deliver(/*lost=*/true);
+  After(kSecond);
+  now_.raw_ns = now_.boot_ns = kSecond;
+  Fenced("b", "other boot");
+  Run(kSecond);
+  EXPECT_EQ(StateOf("a"), MessageState::kSent);
+  Send({{.key = "b", .member = "m1", .text = "other"}});
+  Run(3 * kMinute);
+  EXPECT_EQ(StateOf("b"), MessageState::kSent);
+  const auto& settle = limits.settle;
+  EXPECT_GE(attempts_.back().stamp().raw_ns(),
+            kSecond + settle.user_timeout_ns + settle.hold_ns + settle.skew_ns + kMinute);
   ExpectReplayGivesTheSame();
 }
 

@@ -163,6 +163,29 @@ TEST_F(BucketRulesTest, RowsNeverShowFewerThanNoTokens) {
   for (const BucketRow& row : buckets_.Rows("c1", kSecond)) EXPECT_GE(row.tokens, 0) << row.scope;
 }
 
+// Of a day or a month: no window says how long it is.
+TEST_F(BucketRulesTest, AnotherBootKeepsALongLockoutUntilItsEndByTheWallClock) {
+  constexpr int64_t kHour = 3600 * kSecond;
+  constexpr int64_t kWall = 1'790'000'000 * kSecond;
+  struct Row {
+    const char* what;
+    int64_t wall_ns;
+    int64_t left_ns;
+  };
+  const int64_t skew_ns = limits_.settle.skew_ns;
+  for (const Row& row : {Row{"an hour later", kWall + kHour, 4 * kHour + skew_ns},
+                         {"set back", kWall - 300 * kHour, 5 * kHour},
+                         {"set ahead", kWall + 300 * kHour, 30 * kSecond}}) {
+    SCOPED_TRACE(row.what);
+    BucketSet buckets(&limits_);
+    const BucketSet::Route route = buckets.RouteOf("c1", "a");
+    buckets.See(1000 * kSecond, kWall);
+    buckets.Lockout(route, 1000 * kSecond + 5 * kHour);
+    buckets.Rebase(7 * kSecond, row.wall_ns);
+    EXPECT_EQ(buckets.Check(route, 8 * kSecond).earliest_ns, 7 * kSecond + row.left_ns);
+  }
+}
+
 TEST(ForecastRulesTest, MatchesTheDocumentedOptimaAndNamesWhatBinds) {
   const Limits demo = *ParseLimits(R"({"limits": [
     {"api": "x", "scope": "corp", "amount": 60, "window_ms": 5000},

@@ -147,8 +147,9 @@ TEST_F(BucketSetTest, TooManyAtOnceLowersTheCeilingOfThatCorpOnly) {
 TEST_F(BucketSetTest, AnotherBootKeepsALockoutAndChargesAnew) {
   Call("c1", 100 * kSecond);
   Call("c1", 100 * kSecond);
+  buckets_.See(100 * kSecond, 500 * kSecond);
   buckets_.Lockout(buckets_.RouteOf("c1", "a"), 107 * kSecond);
-  buckets_.Rebase(kSecond);
+  buckets_.Rebase(kSecond, /*wall_ns=*/600 * kSecond);
   // Another corp sees only what the two calls left of the address.
   EXPECT_TRUE(buckets_.Check(buckets_.RouteOf("c2", "a"), kSecond).allowed);
   buckets_.Take(buckets_.RouteOf("c2", "a"));

@@ -246,7 +246,7 @@ TEST_F(DispatchGrantsTest, ARefusedCallLocksAsOneOfOurOwnAndTheNextGoesAlone) {
   EXPECT_FALSE(Tick());
   ExpectReplayGivesTheSame();
   Pass(kWindowNs);
-  EXPECT_EQ(Why(2), "canary: acquire 1");
+  EXPECT_EQ(Why(2), "after a lockout one call goes first: acquire 1");
   ASSERT_TRUE(Acquire("b", 1));
   EXPECT_EQ(Why(1), "canary");
   Pass(kSecond);

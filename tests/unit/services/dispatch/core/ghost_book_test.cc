@@ -186,6 +186,24 @@ TEST_F(GhostBookTest, AnAuditGoesOnAtThePageThatFailedAndGivesUpAtLast) {
   EXPECT_FALSE(absl::StrContains(replayed, "audit_failed")) << replayed;
 }
 
+TEST_F(GhostBookTest, OneThatIsFoundInABatchWhichBecomesVoidIsToldOnce) {
+  Accepted();
+  lane_.Answer(NextAudit(), List({{"msg1", 2, Call().marker}, {"msg2", 3, Call().marker}}));
+  ::testing::internal::CaptureStderr();
+  ASSERT_TRUE(lane_.core().Decide({}, lane_.now()).has_value());
+  const std::string decided = ::testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(absl::StrContains(decided, "ghost_found")) << decided;
+  lane_.TakeOver("b");
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(Found(), 1u);
+  const std::string applied = ::testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(absl::StrContains(applied, "ghost_found")) << applied;
+  ::testing::internal::CaptureStderr();
+  lane_.ExpectReplayGivesTheSame();
+  const std::string replayed = ::testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(absl::StrContains(replayed, "ghost_found")) << replayed;
+}
+
 TEST_F(GhostBookTest, AfterAMonthWithoutCreatesNothingIsListed) {
   Accepted();
   lane_.Pass(32 * kDay);

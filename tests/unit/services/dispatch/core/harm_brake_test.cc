@@ -123,6 +123,29 @@ TEST_F(HarmBrakeTest, BlocksACampaignAfterWhoseTouchesManyLeaveAndNothingOfItLea
 }
 
 // A reminder makes a member confirm, and so sends.
+TEST_F(HarmBrakeTest, ABlockInABatchThatBecomesVoidIsToldOnce) {
+  Begin(20);
+  ASSERT_EQ(Serve(10 * 60 * kSecond).size(), 1u);
+  TouchedLeave(0, 0, 20);
+  const auto told = [](const std::string& log) { return absl::StrContains(log, "harm_brake"); };
+  // Of what is decided, all but the block is applied.
+  ::testing::internal::CaptureStderr();
+  for (LedgerRecord decided; !decided.has_sending_blocked();) {
+    const auto decision = lane_->core().Decide({}, lane_->now());
+    ASSERT_TRUE(decision.has_value());
+    ASSERT_TRUE(decided.ParseFromString(decision->value));
+    if (!decided.has_sending_blocked()) lane_->Commit(*decision);
+  }
+  EXPECT_FALSE(told(::testing::internal::GetCapturedStderr()));
+  lane_->TakeOver("b");
+  ::testing::internal::CaptureStderr();
+  ASSERT_NE(Block(), nullptr);
+  EXPECT_TRUE(told(::testing::internal::GetCapturedStderr()));
+  ::testing::internal::CaptureStderr();
+  lane_->ExpectReplayGivesTheSame();
+  EXPECT_FALSE(told(::testing::internal::GetCapturedStderr()));
+}
+
 TEST_F(HarmBrakeTest, BlocksWhenAllCreatesAreOutAndRemindersStopButReadingsGoOn) {
   wecom_table::Limits limits = wecom_table::DefaultLimits();
   limits.harm.min_deletions = 20;
@@ -319,7 +342,7 @@ TEST(HarmBrakeOfMessagesTest, BeginsAnewWhenTheBlockIsEnded) {
     const auto record = brake.NextBlock(book, blocks, now);
     ASSERT_TRUE(record.has_value());
     EXPECT_TRUE(absl::StartsWith(record->sending_blocked().reason(), "20 of 40"));
-    brake.OnBlocked(record->sending_blocked());
+    brake.OnBlocked(record->sending_blocked(), /*live=*/false);
     ::tidegate::log::v1::SendingUnblocked ended;
     ended.set_corp("ww1");
     ended.set_campaign("@bulk");

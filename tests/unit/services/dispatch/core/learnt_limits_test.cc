@@ -104,7 +104,7 @@ TEST_F(LearntLimitsTest, GrowsByHalfAPerCentAnHourUpToWhatIsConfigured) {
 TEST_F(LearntLimitsTest, AnotherBootKeepsWhatItHasGrownTo) {
   buckets_.Learn(route(), {.window_ns = 60 * kSecond, .amount = 80}, 0);
   Call(10 * kHour, 1);
-  buckets_.Rebase(7 * kSecond);
+  buckets_.Rebase(7 * kSecond, 0);
   EXPECT_EQ(Capacity(7 * kSecond), 85);
   EXPECT_EQ(Capacity(7 * kSecond + 2 * kHour), 86);
 }

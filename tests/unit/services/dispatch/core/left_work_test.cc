@@ -21,6 +21,8 @@ constexpr int64_t kHour = 3600 * kSecond;
 
 class LeftWorkTest : public ::testing::Test {
  protected:
+  explicit LeftWorkTest(wecom_table::Limits limits = wecom_table::DefaultLimits())
+      : lane_(std::move(limits)) {}
   void Wish(const LedgerRecord& record) {
     OperatorWish wish;
     wish.record = record;
@@ -53,6 +55,16 @@ class LeftWorkTest : public ::testing::Test {
     }
     Wish(record);
   }
+  void SetMonth() {
+    LedgerRecord record;
+    record.mutable_limits_set()->set_corp(OneLane::kCorp);
+    record.mutable_limits_set()->set_actor("li");
+    auto* window = record.mutable_limits_set()->mutable_limits()->add_windows();
+    window->set_api("mark_tag");
+    window->set_amount(2);
+    window->set_calendar("month");
+    Wish(record);
+  }
   void Acquire(const std::string& grant) {
     AcquireTokens wish;
     wish.wanted.set_corp(OneLane::kCorp);
@@ -62,15 +74,16 @@ class LeftWorkTest : public ::testing::Test {
     wish.wanted.set_lease_ns(60 * kSecond);
     ASSERT_EQ(lane_.Decide({.local = &wish}).size(), 1u);
   }
-  void Release(const std::string& grant, uint32_t used) {
+  void Release(const std::string& grant, uint32_t used, bool rate_limited = false) {
     ReleaseTokens wish;
     wish.wanted.set_corp(OneLane::kCorp);
     wish.wanted.set_grant(grant);
     wish.wanted.set_used(used);
+    wish.wanted.set_rate_limited(rate_limited);
     ASSERT_EQ(lane_.Decide({.local = &wish}).size(), 1u);
   }
 
-  OneLane lane_{wecom_table::DefaultLimits()};
+  OneLane lane_;
 };
 
 TEST_F(LeftWorkTest, BlocksOfTheCorpThatHoldAreNamed) {
@@ -123,6 +136,45 @@ TEST_F(LeftWorkTest, CallsCountAsLongAsTheLimitsOfTheCorpSay) {
   EXPECT_THAT(
       lane_.LeftWorkAfterAMove(),
       ElementsAre(HasSubstr("limits of its own"), HasSubstr("limits count for another 14401 s")));
+}
+
+// The new lane begins them anew.
+TEST_F(LeftWorkTest, ALimitOfAMonthAndItsLockoutAreNotWaitedFor) {
+  SetMonth();
+  for (const bool rate_limited : {false, true}) {
+    SCOPED_TRACE(rate_limited);
+    Acquire("one");
+    Release("one", 2, rate_limited);
+    EXPECT_EQ(lane_.LeftWorkAfterAMove().size(), 2u);
+    lane_.Pass(kHour + kSecond);
+    EXPECT_THAT(lane_.LeftWorkAfterAMove(), ElementsAre(HasSubstr("limits of its own")));
+    lane_.Pass(40 * 24 * kHour);
+  }
+}
+
+class LeftLockoutTest : public LeftWorkTest {
+ protected:
+  LeftLockoutTest() : LeftWorkTest(LockingForFiveHours()) {}
+  static wecom_table::Limits LockingForFiveHours() {
+    wecom_table::Limits limits;
+    limits.windows = {
+        {.api = "mark_tag", .amount = 100, .window_ns = kHour, .lockout_ns = 5 * kHour}};
+    return limits;
+  }
+};
+
+TEST_F(LeftLockoutTest, ALockoutOfAWindowIsWaitedForWhereThereIsOne) {
+  Acquire("one");
+  Release("one", 2);
+  lane_.Pass(kHour);
+  EXPECT_THAT(lane_.LeftWorkAfterAMove(), IsEmpty());
+  Acquire("two");
+  Release("two", 2, /*rate_limited=*/true);
+  lane_.Pass(kHour);
+  EXPECT_THAT(lane_.LeftWorkAfterAMove(),
+              ElementsAre(HasSubstr("limits count for another 14401 s")));
+  lane_.Pass(4 * kHour);
+  EXPECT_THAT(lane_.LeftWorkAfterAMove(), IsEmpty());
 }
 
 TEST_F(LeftWorkTest, ACallWithoutAnAnswerCountsUntilWecomCannotExecuteItAnyMore) {

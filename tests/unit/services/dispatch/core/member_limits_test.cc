@@ -35,7 +35,7 @@ TEST(MemberLimitsTest, UpperAndLowerCaseAreOneMember) {
   EXPECT_EQ(limits.FreeAt("c", "bob", 5), kNever);
 }
 
-TEST(MemberLimitsTest, AfterAnotherBootAllCountsAsOfNow) {
+TEST(MemberLimitsTest, AfterAnotherBootAllCountsAnew) {
   MemberLimits limits({{1, 10 * kSecond}});
   limits.Hold("c", "m");
   limits.Charge("c", "m", 500 * kSecond);

@@ -387,7 +387,7 @@ TEST_F(MessageBookTest, AVoidBatchLeavesNoTrace) {
   const std::string before = Hash();
   ASSERT_TRUE(Cancel("a").has_value());
   ASSERT_TRUE(book_.NextPacked(&campaigns_, now_).has_value());
-  campaigns_.Rebuild(false, now_.raw_ns);
+  campaigns_.Rebuild(false, now_.raw_ns, now_.raw_ns);
   book_.Rebuild();
   EXPECT_EQ(Hash(), before);
   using Calls = std::vector<std::vector<std::string>>;

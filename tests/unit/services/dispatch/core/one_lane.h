@@ -97,13 +97,16 @@ class OneLane {
     std::vector<::tidegate::log::v1::LedgerRecord> made;
     while (auto decision = core_->Decide(input, now_)) {
       EXPECT_TRUE(made.emplace_back().ParseFromString(decision->value));
-      history_.push_back(
-          {.value = decision->value, .epoch = epoch_, .decided_time_ns = now_.wall_ns});
-      Apply(core_.get(), history_.back(), /*live=*/true);
+      Commit(*decision);
       if (input.local != nullptr) break;
     }
     core_->EndBatch();
     return made;
+  }
+  // Journals and applies what was decided; without it the batch is void at the next TakeOver().
+  void Commit(const core::Decision& decision) {
+    history_.push_back({.value = decision.value, .epoch = epoch_, .decided_time_ns = now_.wall_ns});
+    Apply(core_.get(), history_.back(), /*live=*/true);
   }
   // Ticks now; the calls that leave.
   std::vector<CallToMake> Calls() {
