@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/seeded_random.h"
 #include "tests/unit/services/dispatch/core/one_lane.h"
 
 namespace tidegate::dispatch {
@@ -18,25 +20,26 @@ constexpr int64_t kSecond = kNanosPerSecond;
 constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
 
+Command WishOf(const std::string& customer) {
+  Command command;
+  command.set_corp(OneLane::kCorp);
+  command.set_member("m1");
+  command.set_customer(customer);
+  return command;
+}
+
 class ForgottenCommandsTest : public ::testing::Test {
  protected:
-  static Command Wish(const std::string& customer) {
-    Command command;
-    command.set_corp(OneLane::kCorp);
-    command.set_member("m1");
-    command.set_customer(customer);
-    return command;
-  }
   void Tag(const std::string& customer, const std::vector<std::string>& add,
            const std::vector<std::string>& remove = {}) {
-    Command command = Wish(customer);
+    Command command = WishOf(customer);
     for (const auto& tag : add) command.mutable_mark_tag()->add_add(tag);
     for (const auto& tag : remove) command.mutable_mark_tag()->add_remove(tag);
     lane_.Fold(log::Topic::kCommands, command.SerializeAsString());
   }
   void Greet(const std::string& customer) { Greet(customer, lane_.now().wall_ns + 20 * kSecond); }
   void Greet(const std::string& customer, int64_t expires_ns) {
-    Command command = Wish(customer);
+    Command command = WishOf(customer);
     command.mutable_welcome()->set_welcome_code(absl::StrCat("code of ", customer));
     command.mutable_welcome()->set_text("hello");
     command.mutable_welcome()->set_expires_ns(expires_ns);
@@ -238,6 +241,74 @@ TEST_F(ForgottenCommandsTest, AnAnswerThatComesAgainAfterItsWishWasForgottenChan
   EXPECT_EQ(Counts().tags_written, 1);
   EXPECT_EQ(Book().pairs(), 0u);
   lane_.ExpectReplayGivesTheSame();
+}
+
+// Wishes, answers, silence, new owners and hours in any order: a replay, which folds all wishes
+// first, comes to the same, and nothing that is open is forgotten.
+TEST(ForgottenCommandsModelTest, AReplayComesToTheSame) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    SeededRandom random(seed);
+    OneLane lane(wecom_table::DefaultLimits());
+    std::map<std::string, std::map<std::string, bool>> wished, wecom;  // by customer, tag
+    const auto settle = [&](bool faults) {
+      for (auto calls = lane.Calls(); !calls.empty(); calls = lane.Calls()) {
+        for (const CallToMake& call : calls) {
+          if (faults && random.Chance(0.1)) continue;  // until its owner is lost
+          if (faults && random.Chance(0.2)) {
+            lane.Answer(call, random.Chance(0.5) ? "" : R"({"errcode":45033})");
+            continue;
+          }
+          lane.Answer(call, R"({"errcode":0})");
+          if (call.api != "mark_tag") continue;
+          const auto body = boost::json::parse(call.body).as_object();
+          auto& tags = wecom[std::string(body.at("external_userid").as_string())];
+          for (const bool on : {true, false}) {
+            const auto* list = body.if_contains(on ? "add_tag" : "remove_tag");
+            if (list == nullptr) continue;
+            for (const auto& tag : list->as_array()) tags[std::string(tag.as_string())] = on;
+          }
+        }
+      }
+    };
+    for (int step = 0; step < 120; ++step) {
+      if (random.Chance(0.5)) {
+        const std::string customer = absl::StrCat("wm", random.Below(3));
+        const std::string tag = absl::StrCat("t", random.Below(3));
+        const bool add = random.Chance(0.5);
+        wished[customer][tag] = add;
+        Command command = WishOf(customer);
+        auto* mark_tag = command.mutable_mark_tag();
+        add ? mark_tag->add_add(tag) : mark_tag->add_remove(tag);
+        lane.Fold(log::Topic::kCommands, command.SerializeAsString());
+      }
+      if (random.Chance(0.2)) {
+        Command command = WishOf("wm");
+        command.mutable_welcome()->set_welcome_code("code");
+        command.mutable_welcome()->set_expires_ns(lane.now().wall_ns + 20 * kSecond);
+        lane.Fold(log::Topic::kCommands, command.SerializeAsString());
+      }
+      lane.Pass(random.Chance(0.3) ? kHour : kSecond);
+      settle(/*faults=*/true);
+      if (random.Chance(0.05)) lane.TakeOver(absl::StrCat("owner ", step));
+    }
+    lane.TakeOver("last");
+    for (int minute = 0; minute < 5; ++minute) {
+      lane.Pass(kMinute);
+      settle(/*faults=*/false);
+    }
+    EXPECT_EQ(wecom, wished);
+    EXPECT_EQ(lane.core().commands().open(), 0u);
+    lane.ExpectReplayGivesTheSame();
+    lane.Pass(2 * kHour);
+    settle(/*faults=*/false);
+    EXPECT_EQ(lane.core().commands().pairs(), 0u);
+    EXPECT_EQ(lane.core().commands().welcomes(), 0u);
+    const WriteBack counts = lane.core().commands().Progress(OneLane::kCorp);
+    EXPECT_EQ(counts.tags_written, counts.tags_wanted);
+    EXPECT_EQ(counts.welcomes_sent + counts.welcomes_dropped, counts.welcomes_requested);
+    lane.ExpectReplayGivesTheSame();
+  }
 }
 
 }  // namespace
