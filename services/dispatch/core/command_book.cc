@@ -50,10 +50,10 @@ void CommandBook::Fold(uint64_t position, const Command& command) {
   pair.member = command.member();
   pair.customer = command.customer();
   for (const std::string& tag : command.mark_tag().add()) {
-    pair.tags[tag] = {.add = true, .position = position, .end = End::kOpen};
+    pair.tags[tag].push_back({.add = true, .position = position, .end = End::kOpen});
   }
   for (const std::string& tag : command.mark_tag().remove()) {
-    pair.tags[tag] = {.add = false, .position = position, .end = End::kOpen};
+    pair.tags[tag].push_back({.add = false, .position = position, .end = End::kOpen});
   }
   pair.open_positions.push_back(position);
   pair_of_[position] = at;
@@ -68,9 +68,13 @@ void CommandBook::QueuePair(Pairs::value_type* at) {
   if (pair.not_before_raw_ns > 0) {
     queues.pairs_waiting.emplace(pair.not_before_raw_ns, at->first);
   } else {
-    queues.pairs.push_back(at);
+    QueueReady(at, &queues);
   }
   changed_({.kind = FlowKind::kMarkTag, .corp = pair.corp, .campaign = ""});
+}
+
+void CommandBook::QueueReady(Pairs::value_type* at, Queues* queues) {
+  if (!std::exchange(at->second.queued, true)) queues->pairs.push_back(at);
 }
 
 void CommandBook::QueueWelcome(uint64_t position) {
@@ -89,14 +93,16 @@ void CommandBook::QueueWelcome(uint64_t position) {
 bool CommandBook::TidyPairs(Queues* queues, int64_t raw_ns) {
   auto& waiting = queues->pairs_waiting;
   while (!waiting.empty() && waiting.begin()->first <= raw_ns) {
-    queues->pairs.push_back(&*pairs_.find(waiting.begin()->second));
+    const auto found = pairs_.find(waiting.begin()->second);
+    if (found != pairs_.end()) QueueReady(&*found, queues);
     waiting.erase(waiting.begin());
   }
   for (; !queues->pairs.empty(); queues->pairs.pop_front()) {
-    const auto& [key, pair] = *queues->pairs.front();
-    if (pair.open_positions.empty() || pair.under_way) continue;
-    if (pair.not_before_raw_ns <= raw_ns) return true;
-    waiting.emplace(pair.not_before_raw_ns, key);
+    auto& [key, pair] = *queues->pairs.front();
+    const bool waits = !pair.open_positions.empty() && !pair.under_way;
+    if (waits && pair.not_before_raw_ns <= raw_ns) return true;
+    if (waits) waiting.emplace(pair.not_before_raw_ns, key);
+    pair.queued = false;
   }
   return false;
 }
@@ -169,6 +175,7 @@ std::optional<WantedCall> CommandBook::Take(const FlowName& flow, const Now& now
   if (!TidyPairs(&queues, now.raw_ns)) return std::nullopt;
   auto& [key, pair] = *queues.pairs.front();
   queues.pairs.pop_front();
+  pair.queued = false;
   return MarkTagCall(key, &pair);
 }
 
@@ -190,7 +197,8 @@ WantedCall CommandBook::MarkTagCall(const std::string& key, Pair* pair) {
   pair->under_way = true;
   std::vector<std::string> add;
   std::vector<std::string> remove;
-  for (const auto& [tag, wish] : pair->tags) {
+  for (const auto& [tag, wishes] : pair->tags) {
+    const TagWish& wish = wishes.back();
     if (wish.end == End::kOpen) (wish.add ? add : remove).push_back(tag);
   }
   WantedCall call;
@@ -243,6 +251,7 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
     welcome.under_way = false;
     if (over) {
       welcome.end = ended;
+      QueueForgetting(position, welcome);
     } else {
       // Only a code of WeCom's own says that it did nothing; -1 and a gateway's answer do not.
       welcome.in_doubt |= end.outcome.bytes_written() &&
@@ -259,18 +268,31 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
   pair.under_way = false;
   if (over) {
     const auto& positions = target.mark_tag().positions();
-    const uint64_t last = positions[positions.size() - 1];
-    for (auto& [tag, wish] : pair.tags) {
-      if (wish.end == End::kOpen && wish.position <= last) wish.end = ended;
-    }
-    std::erase_if(pair.open_positions, [&](uint64_t position) { return position <= last; });
+    EndWishes(at, positions[positions.size() - 1], ended, end.outcome.completed().wall_ns());
     for (const uint64_t position : positions) pair_of_.erase(position);
-    pair.not_before_raw_ns = 0;
   } else {
     pair.not_before_raw_ns =
         std::max(end.over_raw_ns, end.outcome.completed().raw_ns() + Backoff(pair.attempts));
   }
   if (!pair.open_positions.empty()) QueuePair(at);
+}
+
+void CommandBook::EndWishes(Pairs::value_type* at, uint64_t last, End end, int64_t wall_ns) {
+  Pair& pair = at->second;
+  for (auto& [tag, wishes] : pair.tags) {
+    for (auto wish = wishes.rbegin(); wish != wishes.rend() && wish->end == End::kOpen; ++wish) {
+      if (wish->position <= last) wish->end = end;
+    }
+  }
+  std::erase_if(pair.open_positions, [&](uint64_t position) { return position <= last; });
+  // As of a pair that is new: more wishes make another call.
+  pair.not_before_raw_ns = 0;
+  pair.attempts = 0;
+  pair.call_id.clear();
+  if (pair.ended.has_value()) ended_pairs_.erase(pair.ended->position);
+  const int64_t since_wall_ns = pair.ended.has_value() ? pair.ended->since_wall_ns : wall_ns;
+  pair.ended = {.position = last, .since_wall_ns = since_wall_ns};
+  QueueForgetting(at);
 }
 
 void CommandBook::OnLostOwner(const Attempt& attempt, int64_t end_raw_ns) {
@@ -294,22 +316,32 @@ void CommandBook::OnDropped(const CommandsDropped& dropped) {
     if (it == welcomes_.end()) continue;
     it->second.end = End::kRefused;
     it->second.under_way = false;
+    QueueForgetting(position, it->second);
   }
 }
 
 void CommandBook::Rebuild(bool raw_restarted, int64_t held_until_raw_ns) {
   queues_.clear();
   welcome_expiry_.clear();
+  ended_pairs_.clear();
+  forgettable_.clear();
+  forgetting_ = false;
   for (auto& at : pairs_) {
     Pair& pair = at.second;
     pair.under_way = false;
+    pair.queued = false;
     if (raw_restarted && pair.not_before_raw_ns != 0) pair.not_before_raw_ns = held_until_raw_ns;
     if (!pair.open_positions.empty()) QueuePair(&at);
+    if (pair.ended.has_value()) QueueForgetting(&at);
   }
   for (auto& [position, welcome] : welcomes_) {
     welcome.under_way = false;
     if (raw_restarted) welcome.not_before_raw_ns = 0;
-    if (welcome.end == End::kOpen) QueueWelcome(position);
+    if (welcome.end == End::kOpen) {
+      QueueWelcome(position);
+    } else {
+      QueueForgetting(position, welcome);
+    }
   }
 }
 
@@ -318,17 +350,29 @@ void CommandBook::AddStateTo(core::StateHash* hash) const {
   hash->Add(pairs_.size());
   for (const auto& [key, pair] : pairs_) {
     hash->Add(key).Add(pair.tags.size());
-    for (const auto& [tag, wish] : pair.tags) {
-      hash->Add(tag).Add(wish.add).Add(wish.position).Add(static_cast<int>(wish.end));
+    for (const auto& [tag, wishes] : pair.tags) {
+      hash->Add(tag).Add(wishes.size());
+      for (const TagWish& wish : wishes) {
+        hash->Add(wish.add).Add(wish.position).Add(static_cast<int>(wish.end));
+      }
     }
     hash->Add(pair.open_positions.size());
     for (const uint64_t position : pair.open_positions) hash->Add(position);
+    hash->Add(pair.ended.has_value());
+    if (pair.ended.has_value()) {
+      hash->Add(pair.ended->position).Add(pair.ended->since_wall_ns);
+    }
     hash->Add(pair.not_before_raw_ns).Add(pair.attempts).Add(pair.call_id);
   }
   hash->Add(welcomes_.size());
   for (const auto& [position, welcome] : welcomes_) {
     hash->Add(position).Add(welcome.command).Add(static_cast<int>(welcome.end));
     hash->Add(welcome.in_doubt).Add(welcome.not_before_raw_ns).Add(welcome.attempts);
+  }
+  hash->Add(forgotten_.size());
+  for (const auto& [corp, counts] : forgotten_) {
+    hash->Add(corp).Add(counts.tags_wanted).Add(counts.tags_written).Add(counts.tags_refused);
+    hash->Add(counts.welcomes_requested).Add(counts.welcomes_sent).Add(counts.welcomes_dropped);
   }
 }
 
@@ -338,6 +382,14 @@ bool CommandBook::WelcomeInDoubt(uint64_t position) const {
 }
 
 size_t CommandBook::open() const { return pair_of_.size() + welcome_expiry_.size(); }
+
+size_t CommandBook::wishes() const {
+  size_t count = 0;
+  for (const auto& [key, pair] : pairs_) {
+    for (const auto& [tag, wishes] : pair.tags) count += wishes.size();
+  }
+  return count;
+}
 
 std::map<std::string, size_t> CommandBook::OpenByCorp() const {
   std::map<std::string, size_t> open;
@@ -351,22 +403,28 @@ std::map<std::string, size_t> CommandBook::OpenByCorp() const {
 }
 
 WriteBack CommandBook::Progress(const std::string& corp) const {
-  WriteBack progress;
+  const auto forgotten = forgotten_.find(corp);
+  WriteBack progress = forgotten == forgotten_.end() ? WriteBack() : forgotten->second;
   for (const auto& [key, pair] : pairs_) {
     if (pair.corp != corp) continue;
-    for (const auto& [tag, wish] : pair.tags) {
-      ++progress.tags_wanted;
-      if (wish.end == End::kDone) ++progress.tags_written;
-      if (wish.end == End::kRefused) ++progress.tags_refused;
-    }
+    for (const auto& [tag, wishes] : pair.tags) Count(wishes.back(), &progress);
   }
   for (const auto& [position, welcome] : welcomes_) {
-    if (welcome.command.corp() != corp) continue;
-    ++progress.welcomes_requested;
-    if (welcome.end == End::kDone) ++progress.welcomes_sent;
-    if (welcome.end == End::kRefused) ++progress.welcomes_dropped;
+    if (welcome.command.corp() == corp) Count(welcome, &progress);
   }
   return progress;
+}
+
+void CommandBook::Count(const TagWish& wish, WriteBack* counts) {
+  ++counts->tags_wanted;
+  counts->tags_written += wish.end == End::kDone;
+  counts->tags_refused += wish.end == End::kRefused;
+}
+
+void CommandBook::Count(const Welcome& welcome, WriteBack* counts) {
+  ++counts->welcomes_requested;
+  counts->welcomes_sent += welcome.end == End::kDone;
+  counts->welcomes_dropped += welcome.end == End::kRefused;
 }
 
 }  // namespace tidegate::dispatch

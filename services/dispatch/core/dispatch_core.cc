@@ -9,6 +9,7 @@
 #include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/wecom_table/errors.h"
+#include "services/dispatch/core/forgotten.h"
 #include "tidegate/log/v1/audiences.pb.h"
 #include "tidegate/log/v1/commands.pb.h"
 #include "tidegate/log/v1/definitions.pb.h"
@@ -221,6 +222,7 @@ std::optional<core::Decision> DispatchCore::DecideTick(const Now& now) {
   if (auto record = ghosts_.NextFound(now)) return Encode(*record);
   if (auto record = campaigns_.NextResult()) return Encode(*record);
   if (auto record = messages_.NextForgotten(now)) return Encode(*record);
+  if (auto record = commands_.NextForgotten(now)) return Encode(*record);
   const auto needed = [this](const CampaignCall& call) { return messages_.Needs(call); };
   if (auto record = campaigns_.NextForgotten(needed, now)) return Encode(*record);
   if (auto over = grants_.NextOver(now)) return EncodeReleased(*std::move(over));
@@ -265,6 +267,11 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
     case LedgerRecord::kCommandsDropped:
       if (record.commands_dropped().reason() == HarmBrake::kCounted) {
         harm_.OnCounted(record.commands_dropped(), context.decided_time_ns);
+        break;
+      }
+      if (record.commands_dropped().reason() == kForgotten) {
+        messages_.OnForgotten(record.commands_dropped());
+        commands_.OnForgotten(record.commands_dropped());
         break;
       }
       commands_.OnDropped(record.commands_dropped());

@@ -20,7 +20,6 @@ using ::tidegate::log::v1::MessageBatch;
 using ::tidegate::log::v1::MessageClass;
 using ::tidegate::log::v1::MessageContent;
 using ::tidegate::log::v1::MessageRanges;
-using ::tidegate::log::v1::MessagesForgotten;
 using ::tidegate::log::v1::MessagesPacked;
 using ::tidegate::log::v1::MessagesSkipped;
 using ::tidegate::log::v1::QueuedMessage;
@@ -181,6 +180,7 @@ void MessageBook::Fold(uint64_t position, const std::string& corp, MessageBatch 
     ++open_;
     Queue(position, &batch, i, &groups);
   }
+  if (batch.open == 0) QueueForgetting(batch);
 }
 
 MessageBook::GroupName MessageBook::NameOf(absl::string_view corp, absl::string_view sender,
@@ -430,27 +430,11 @@ std::optional<LedgerRecord> MessageBook::NextTakenApart(CampaignBook* campaigns,
   return SkipRecord(name->corp(), open, kTakenApart, campaigns, now);
 }
 
-std::optional<LedgerRecord> MessageBook::NextForgotten(const Now& now) {
-  if (forgetting_) return std::nullopt;
-  auto it = batches_.begin();
-  while (it != batches_.end() && it->second.open == 0 &&
-         it->second.messages.received_ns() + kForgottenNs <= now.wall_ns) {
-    ++it;
-  }
-  if (it == batches_.begin()) return std::nullopt;
-  forgetting_ = true;
-  LedgerRecord record;
-  record.mutable_messages_forgotten()->set_before_position(std::prev(it)->first + 1);
-  return record;
-}
-
 std::optional<int64_t> MessageBook::NextRawNs(const Now& now) const {
   int64_t next = kNever;
   if (!due_.empty()) next = due_.begin()->first;
   if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
-  if (!batches_.empty() && batches_.begin()->second.open == 0 && !forgetting_) {
-    next = std::min(next, batches_.begin()->second.messages.received_ns() + kForgottenNs);
-  }
+  if (!forgettable_.empty() && !forgetting_) next = std::min(next, forgettable_.begin()->first);
   if (next == kNever) return std::nullopt;
   // Wall time; how far it is away is the same on any clock.
   return now.raw_ns + std::max<int64_t>(0, next - now.wall_ns);
@@ -472,8 +456,8 @@ void MessageBook::Move(const std::string& corp, std::vector<Ref> refs, MessageSt
       if (deadline_ns != 0) deadlines_.emplace(deadline_ns, ref);
     }
     if (!HasEnded(state)) continue;
-    --batch.open;
     --open_;
+    if (--batch.open == 0) QueueForgetting(batch);
   }
   changed_touches_ += refs.size();
   const uint64_t first = last_change_ + 1;
@@ -599,21 +583,6 @@ void MessageBook::OnCall(const CampaignCall& name, const CampaignCallState& call
   for (auto& [state, touches] : moved) Move(name.corp(), std::move(touches), state, time_ns);
 }
 
-void MessageBook::OnForgotten(const MessagesForgotten& forgotten) {
-  forgetting_ = false;
-  while (!batches_.empty() && batches_.begin()->first < forgotten.before_position()) {
-    const auto it = batches_.begin();
-    for (uint32_t i = 0; i < it->second.touches.size(); ++i) {
-      const auto known = keys_.find(ViewOf(it->second, i));
-      // A newer message may have taken the key.
-      if (known != keys_.end() && known->batch == &it->second && known->index == i) {
-        keys_.erase(known);
-      }
-    }
-    batches_.erase(it);
-  }
-}
-
 void MessageBook::OnCallsForgotten(const CallsForgotten& forgotten) {
   const auto calls = calls_.find({forgotten.corp(), forgotten.campaign()});
   if (calls == calls_.end()) return;
@@ -646,7 +615,9 @@ void MessageBook::Rebuild() {
   group_of_.clear();
   due_.clear();
   deadlines_.clear();
+  forgettable_.clear();
   for (auto& [position, batch] : batches_) {
+    if (batch.open == 0) QueueForgetting(batch);
     BatchGroups groups;
     for (uint32_t i = 0; i < batch.touches.size(); ++i) {
       Touch& touch = batch.touches[i];

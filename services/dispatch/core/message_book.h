@@ -105,6 +105,7 @@ class MessageBook {
   // again, by these.
   std::optional<::tidegate::log::v1::LedgerRecord> NextTakenApart(CampaignBook* campaigns,
                                                                   const Now& now);
+  // Batches of which all have ended, whatever stands before them.
   std::optional<::tidegate::log::v1::LedgerRecord> NextForgotten(const Now& now);
   // Nothing: there is no such touch, or it was attempted or has ended.
   std::optional<::tidegate::log::v1::LedgerRecord> DecideCancel(const Ref& ref,
@@ -117,6 +118,8 @@ class MessageBook {
   void OnPacked(const ::tidegate::log::v1::MessagesPacked& packed, CampaignBook* campaigns);
   void OnSkipped(const ::tidegate::log::v1::MessagesSkipped& skipped, CampaignBook* campaigns,
                  uint32_t partitions, std::vector<core::OutboxRecord>* outbox);
+  void OnForgotten(const ::tidegate::log::v1::CommandsDropped& forgotten);
+  // Of ledgers that name a row of batches by its end.
   void OnForgotten(const ::tidegate::log::v1::MessagesForgotten& forgotten);
   void OnCallsForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
   // A call of messages stands elsewhere now.
@@ -220,6 +223,9 @@ class MessageBook {
 
   Touch& At(const Ref& ref) { return batches_.at(ref.position).touches[ref.index]; }
   void Queue(uint64_t position, Batch* batch, uint32_t index, BatchGroups* known);
+  // Forgetting: message_forget.cc.
+  void QueueForgetting(const Batch& batch);
+  void ForgetBatch(std::map<uint64_t, Batch>::iterator it);
   GroupNumber GroupOf(const Batch& batch, const ::tidegate::log::v1::QueuedMessage& message);
   // When its group is to be packed for its sake.
   int64_t DueNs(const Ref& ref) const;
@@ -265,7 +271,8 @@ class MessageBook {
   std::set<std::pair<int64_t, Ref>> deadlines_;
   // Of one corp: found over their customers' quota when their group was packed, and to be skipped.
   std::vector<Ref> over_quota_;
-  bool forgetting_ = false;  // decided in this batch of records
+  std::set<std::pair<int64_t, uint64_t>> forgettable_;  // from when on (wall), position
+  bool forgetting_ = false;                             // decided in this batch of records
 };
 
 }  // namespace tidegate::dispatch

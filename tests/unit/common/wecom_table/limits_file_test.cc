@@ -113,6 +113,15 @@ TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
   }
 }
 
+// Audits look back for so long.
+TEST(LimitsFileTest, CallsAreKeptForAMonthAtLeast) {
+  const auto limits = ParseLimits(R"({"results":{"keep_after_ms":2678399999}})");
+  EXPECT_THAT(std::string(limits.status().message()),
+              HasSubstr("results.keep_after_ms: write a whole number from 2678400000 to"));
+  EXPECT_TRUE(ParseLimits(R"({"results":{"keep_after_ms":31622400000}})").ok());
+  EXPECT_FALSE(ParseLimits(R"({"results":{"keep_after_ms":31622400001}})").ok());
+}
+
 TEST(LimitsFileTest, OneApiHasEightWindowsOfAScopeAtMost) {
   const auto windows = [](int count) {
     std::string rows;
@@ -200,7 +209,7 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
     "http_deadline_ms": 11, "slots_per_window": 22,
     "settle": {"user_timeout_ms": 1, "hold_ms": 2, "list_lag_ms": 3, "skew_ms": 4, "factor": 2,
                "list_gap_ms": 6},
-    "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9},
+    "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9, "keep_after_ms": 2678400000},
     "harm": {"factor": 2.5, "min_deletions": 12, "window_ms": 13}, "audit": {"every_ms": 1400}})");
   ASSERT_TRUE(limits.ok()) << limits.status();
   const auto own = limits->WindowsOf("a", Scope::kCorp);
@@ -225,6 +234,7 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
   EXPECT_EQ(limits->results.first_poll_ns, 7 * kNanosPerMilli);
   EXPECT_EQ(limits->results.poll_ns, 8 * kNanosPerMilli);
   EXPECT_EQ(limits->results.close_after_ns, 9 * kNanosPerMilli);
+  EXPECT_EQ(limits->results.keep_after_ns, 31 * 86'400 * kNanosPerSecond);
   EXPECT_EQ(limits->harm.factor, 2.5);
   EXPECT_EQ(limits->harm.min_deletions, 12);
   EXPECT_EQ(limits->harm.window_ns, 13 * kNanosPerMilli);

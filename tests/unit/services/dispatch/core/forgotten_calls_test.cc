@@ -134,6 +134,51 @@ TEST_F(ForgottenCallsTest, ACallThatIsParkedStays) {
   lane_.ExpectReplayGivesTheSame();
 }
 
+TEST_F(ForgottenCallsTest, OneThatIsParkedKeepsNoOther) {
+  constexpr int kDays = 60;
+  creates_answered_ = false;
+  list_ = R"({"errcode":-1,"errmsg":"system busy"})";
+  Send("parked", "parked", 1);
+  for (int passed = 0; passed < 3600; passed += 10) Pass(10 * kSecond);
+  ASSERT_EQ(Bulk().calls[0].phase, Phase::kParked);
+  creates_answered_ = true;
+  list_ = R"({"errcode":0,"next_cursor":"","group_msg_list":[]})";
+  size_t most_batches = 0, most_calls = 0;
+  for (int day = 0; day < kDays; ++day) {
+    for (int call = 0; call < 10; ++call) {
+      Send(absl::StrCat("text ", call), absl::StrCat(day, "/", call), 5);
+    }
+    for (int second = 0; second < 10; ++second) Pass(kSecond);
+    Pass(kDay);
+    Pass(kSecond);
+    most_batches = std::max(most_batches, lane_.core().messages().batches().size());
+    most_calls = std::max(most_calls, Bulk().calls.kept());
+    if (day == 30) lane_.TakeOver("b");
+  }
+  EXPECT_EQ(Bulk().calls.next(), uint32_t{1 + 10 * kDays});
+  EXPECT_LE(most_batches, size_t{1 + 2 * 10});
+  EXPECT_LT(most_calls, size_t{1 + 36 * 10});
+  EXPECT_EQ(lane_.core().messages().calls(), Bulk().calls.kept());
+  const auto& messages = lane_.core().messages();
+  const auto parked = messages.Find(OneLane::kCorp, "parked/0");
+  ASSERT_TRUE(parked.has_value());
+  EXPECT_EQ(messages.BatchOf(*parked).touches[0].state, MessageState::kParked);
+  lane_.ExpectReplayGivesTheSame();
+
+  OperatorWish wish;
+  auto* resolved = wish.record.mutable_doubt_resolved();
+  *resolved->mutable_call() = CallName({OneLane::kCorp, "@bulk"}, 0);
+  resolved->set_attempt(Bulk().calls[0].attempts);
+  resolved->set_settlement(::tidegate::log::v1::SETTLEMENT_ABANDONED);
+  resolved->set_actor("li");
+  lane_.Decide({.local = &wish});
+  EXPECT_EQ(messages.BatchOf(*parked).touches[0].state, MessageState::kAbandoned);
+  Pass(kSecond);
+  EXPECT_FALSE(messages.Find(OneLane::kCorp, "parked/0").has_value());
+  EXPECT_TRUE(Bulk().open.empty());
+  lane_.ExpectReplayGivesTheSame();
+}
+
 // WeCom's list has the mass sends of 31 days.
 TEST_F(ForgottenCallsTest, ALateDuplicateIsRecognisedForAMonth) {
   Send("text", "key", 1);

@@ -84,7 +84,7 @@ class MessageBookTest : public ::testing::Test {
   void Apply(const LedgerRecord& record) {
     quotas_.Advance(now_.wall_ns);
     if (record.has_messages_packed()) book_.OnPacked(record.messages_packed(), &campaigns_);
-    if (record.has_messages_forgotten()) book_.OnForgotten(record.messages_forgotten());
+    if (record.has_commands_dropped()) book_.OnForgotten(record.commands_dropped());
     if (record.has_messages_skipped()) {
       book_.OnSkipped(record.messages_skipped(), &campaigns_, 4, &outbox_);
     }
@@ -302,6 +302,64 @@ TEST_F(MessageBookTest, WhatEndedIsForgottenAfterADay) {
   EXPECT_TRUE(book_.Find("c", "b").has_value()) << "without an end it stays";
 }
 
+TEST_F(MessageBookTest, WhatEndedIsForgottenWhateverStandsBeforeIt) {
+  Send({{.key = "open", .customer = "wm1"}});
+  Send({{.key = "a", .customer = "wm2"}});
+  Apply(*Cancel("a"));
+  After(25 * kHour);
+  Settle();
+  EXPECT_FALSE(book_.Find("c", "a").has_value());
+  EXPECT_EQ(StateOf("open"), MessageState::kQueued);
+  EXPECT_EQ(book_.batches().size(), 1u);
+}
+
+TEST_F(MessageBookTest, ADeadlineMayComeAfterItsMessageWasForgotten) {
+  Send({{.key = "a", .customer = "wm1", .deadline_ns = now_.wall_ns + 72 * kHour}});
+  Apply(*Cancel("a"));
+  After(25 * kHour);
+  Settle();
+  EXPECT_TRUE(book_.batches().empty());
+  After(72 * kHour);
+  EXPECT_TRUE(Settle().empty());
+  EXPECT_FALSE(book_.NextRawNs(now_).has_value());
+}
+
+TEST_F(MessageBookTest, OneRecordForgetsSoManyMessagesAndTheNextTheRest) {
+  constexpr int kBatches = 30;
+  for (int batch = 0; batch < kBatches; ++batch) {
+    std::vector<Said> all;
+    for (int i = 0; i < 1'000; ++i) {
+      all.push_back({.key = absl::StrCat(batch, "/", i), .customer = absl::StrCat("wm", i)});
+    }
+    Send(all);
+    for (const Said& said : all) Apply(*Cancel(said.key));
+  }
+  After(25 * kHour);
+  int records = 0;
+  while (const auto record = book_.NextForgotten(now_)) {
+    EXPECT_EQ(record->commands_dropped().positions_size(), 10);
+    EXPECT_FALSE(book_.NextForgotten(now_).has_value()) << "it is not applied yet";
+    Apply(*record);
+    ++records;
+  }
+  EXPECT_EQ(records, 3);
+  EXPECT_TRUE(book_.batches().empty());
+}
+
+// As a ledger has it that names them by the end of their row.
+TEST_F(MessageBookTest, ARowOfBatchesIsForgottenUpToItsEnd) {
+  for (const char* key : {"a", "b", "c"}) {
+    Send({{.key = key, .customer = "wm1"}});
+    Apply(*Cancel(key));
+  }
+  ::tidegate::log::v1::MessagesForgotten forgotten;
+  forgotten.set_before_position(position_ - 1);
+  book_.OnForgotten(forgotten);
+  EXPECT_FALSE(book_.Find("c", "b").has_value());
+  EXPECT_TRUE(book_.Find("c", "c").has_value());
+  EXPECT_EQ(book_.batches().size(), 1u);
+}
+
 // Of a call whose other touches go on: results of members are read for weeks.
 TEST_F(MessageBookTest, ACallGoesOnThoughSomeOfItsMessagesWereForgotten) {
   Send({{.key = "a", .customer = "wm1", .deadline_ns = now_.wall_ns + 5 * kSecond}});
@@ -430,7 +488,7 @@ TEST_F(MessageBookTest, AReplayThatFoldsEverythingFirstGivesTheSame) {
     if (record.has_messages_skipped()) {
       book.OnSkipped(record.messages_skipped(), &calls, 4, &outbox);
     }
-    if (record.has_messages_forgotten()) book.OnForgotten(record.messages_forgotten());
+    if (record.has_commands_dropped()) book.OnForgotten(record.commands_dropped());
   }
   core::StateHash hash;
   book.AddStateTo(&hash);
