@@ -72,7 +72,10 @@ bool ParseProxy(absl::string_view text, Egress* egress) {
   absl::ConsumeSuffix(&text, "/");
   const auto address = ParseAddress(text);
   if (!address || address->port == 0) return false;
-  egress->proxy = absl::AsciiStrToLower(text);
+  const std::string host = IsIpAddress(address->host) ? CanonicalIp(address->host)
+                                                      : absl::AsciiStrToLower(address->host);
+  egress->proxy = absl::StrContains(host, ':') ? absl::StrCat("[", host, "]:", address->port)
+                                               : absl::StrCat(host, ":", address->port);
   return true;
 }
 
@@ -100,7 +103,7 @@ std::optional<Egress> ParseEgress(absl::string_view entry) {
   if (absl::ConsumePrefix(&entry, kScheme)) {
     if (!ParseProxy(entry, &egress)) return std::nullopt;
   } else if (IsIpAddress(entry)) {
-    egress.source = absl::AsciiStrToLower(entry);
+    egress.source = CanonicalIp(entry);
   } else if (entry != kAny) {
     return std::nullopt;
   }

@@ -26,15 +26,16 @@ struct Egress {
   std::string credentials;  // user:password for the proxy; empty = none
   int64_t share = 0;        // millionths, 1 to kWholeShare; 0 = none is written
 
-  // "any", "10.0.0.5" or "http://proxy:3128": lanes of one name share one address. Never with
-  // credentials.
+  // "any", "10.0.0.5" or "http://proxy:3128": lanes of one name share one address, in whatever
+  // spelling the entries have it. Never with credentials.
   std::string Name() const;
 };
 
 // Nothing if it is no entry. User and password are percent-decoded.
 std::optional<Egress> ParseEgress(absl::string_view entry);
 
-// Any text as it may be shown: without what might be a password.
+// A sound entry as it may be shown: without user and password. Of any other text nobody knows where
+// a password ends; it is not to be shown at all.
 std::string ShownEgress(absl::string_view entry);
 
 // The share of each lane, in millionths. `egress` is the setting: sound entries, one for each lane,

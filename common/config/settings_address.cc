@@ -63,6 +63,19 @@ bool IsIpAddress(absl::string_view text) {
   return IsIpv4(address) || IsIpv6(address);
 }
 
+std::string CanonicalIp(absl::string_view ip) {
+  const std::string text(ip);
+  in6_addr parsed;
+  if (::inet_pton(AF_INET6, text.c_str(), &parsed) != 1) return text;  // IPv4 has one spelling
+  char spelt[INET6_ADDRSTRLEN] = {};
+  if (IN6_IS_ADDR_V4MAPPED(&parsed)) {
+    ::inet_ntop(AF_INET, &parsed.s6_addr[12], spelt, sizeof(spelt));
+  } else {
+    ::inet_ntop(AF_INET6, &parsed, spelt, sizeof(spelt));
+  }
+  return spelt;
+}
+
 bool IsLoopback(const Address& address) {
   if (absl::EqualsIgnoreCase(address.host, "localhost")) return true;
   in6_addr parsed;

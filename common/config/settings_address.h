@@ -19,6 +19,10 @@ std::optional<Address> ParseAddress(absl::string_view text);
 // 10.0.0.1 or ::1, without brackets.
 bool IsIpAddress(absl::string_view text);
 
+// The same address in its one spelling: IPv6 as RFC 5952 has it, IPv4 in IPv6 as IPv4. `ip` must be
+// one by IsIpAddress.
+std::string CanonicalIp(absl::string_view ip);
+
 // True of localhost, 127.0.0.0/8 and ::1; other names count as beyond loopback.
 bool IsLoopback(const Address& address);
 

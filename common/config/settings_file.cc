@@ -151,7 +151,8 @@ class FileLoader {
     if (node.kind == YamlNode::Kind::kList && list) return LoadList(setting, node);
     if (node.kind == YamlNode::Kind::kList && callers) return LoadCallers(setting, node);
     if (node.kind != YamlNode::Kind::kText || list || callers) {
-      return Check(WrongValue(setting, KindText(node)), ValueOf(node));
+      const bool hidden = node.kind == YamlNode::Kind::kText && MayHoldPassword(setting);
+      return Check(WrongValue(setting, hidden ? "a text" : KindText(node)), ValueOf(node));
     }
     if (node.quoted && !std::holds_alternative<Setting::Text>(setting.field)) {
       return Check(

@@ -141,6 +141,8 @@ std::string Values(const Setting& setting) {
   return "a list of entries with identity and corps";
 }
 
+bool MayHoldPassword(const Setting& setting) { return setting.format == Format::kSource; }
+
 absl::Status WrongValue(const Setting& setting, absl::string_view shown) {
   return absl::InvalidArgumentError(
       absl::StrCat(setting.key, " is ", shown, "; write ", Values(setting)));
@@ -154,9 +156,9 @@ absl::Status WrongEntry(const Setting& setting, size_t index, absl::string_view 
 absl::Status CheckEntry(const Setting& setting, size_t index, absl::string_view text) {
   RETURN_IF_ERROR(CheckText(absl::StrCat(setting.key, "[", index, "]"), text));
   if (Fits(setting, text)) return absl::OkStatus();
-  const std::string shown =
-      setting.format == Format::kSource ? ShownEgress(text) : std::string(text);
-  return WrongEntry(setting, index, absl::StrCat("\"", Shown(shown), "\""));
+  return WrongEntry(
+      setting, index,
+      MayHoldPassword(setting) ? "not understood" : absl::StrCat("\"", Shown(text), "\""));
 }
 
 absl::Status CheckText(absl::string_view key, absl::string_view text) {
@@ -231,7 +233,7 @@ std::string ValueText(const Setting& setting, const Settings& settings) {
   }
   if (const auto* list = std::get_if<Setting::List>(&setting.field)) {
     const auto add = [&](std::string* out, const std::string& entry) {
-      *out += Quoted(setting.format == Format::kSource ? ShownEgress(entry) : entry);
+      *out += Quoted(MayHoldPassword(setting) ? ShownEgress(entry) : entry);
     };
     return absl::StrCat("[", absl::StrJoin((*list)(copy), ", ", add), "]");
   }

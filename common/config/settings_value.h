@@ -27,6 +27,9 @@ absl::Status SetFromText(const Setting& setting, absl::string_view text, const s
 absl::Status SetFromList(const Setting& setting, const std::vector<std::string>& entries,
                          Settings* settings);
 
+// Of such a setting no text that is wrong is shown.
+bool MayHoldPassword(const Setting& setting);
+
 // "KEY is SHOWN; write ...", for a value that is no text or no list as a whole.
 absl::Status WrongValue(const Setting& setting, absl::string_view shown);
 

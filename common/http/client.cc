@@ -274,6 +274,7 @@ struct Exchange {
   std::optional<beast_http::response_parser<beast_http::string_body>> parser;
   int interim_answers = 0;
   bool has_slot = false;
+  bool waited = false;  // for the slot
   bool finished = false;
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
@@ -360,10 +361,14 @@ class AsioClient : public Client {
     }
     exchange->deadline_timer.expires_at(deadline);
     exchange->deadline_timer.async_wait([this, exchange](error_code error) {
-      if (!error) Fail(exchange, absl::DeadlineExceededError("no answer within the deadline"));
+      if (error) return;
+      exchange->result.connect_timed_out =
+          exchange->has_slot && !exchange->waited && !exchange->result.bytes_written;
+      Fail(exchange, absl::DeadlineExceededError("no answer within the deadline"));
     });
     waiting_.push_back(exchange);
     StartWaiting();
+    exchange->waited = !exchange->has_slot;
   }
 
   void StartWaiting() {
@@ -412,6 +417,7 @@ class AsioClient : public Client {
     exchange->connect_timer.expires_after(ToChrono(options_.connect_deadline));
     exchange->connect_timer.async_wait([this, exchange](error_code error) {
       if (!error && !exchange->result.bytes_written) {
+        exchange->result.connect_timed_out = true;
         Fail(exchange, absl::DeadlineExceededError("no connection within the deadline"));
       }
     });

@@ -77,6 +77,9 @@ struct HttpResult {
   // A request byte was handed to the socket: from here on a failure does not say whether the server
   // acted. False: the server certainly saw nothing of the request.
   bool bytes_written = false;
+  // The way to the server, not our own calls before this one, took too long: no connection within
+  // connect_deadline, or within the deadline of a call that had not waited for its turn.
+  bool connect_timed_out = false;
   int64_t first_byte_raw_ns = 0;  // CLOCK_MONOTONIC_RAW before the first byte; 0 if none
   int64_t completed_raw_ns = 0;   // CLOCK_MONOTONIC_RAW at the end of the answer or at the failure
 };

@@ -348,6 +348,7 @@ absl::StatusOr<Limits> ParseLimits(absl::string_view json_text) {
     Reader settle(*value, "settle");
     settle.Millis("user_timeout_ms", 1, &limits.settle.user_timeout_ns, kSettleMillisMax);
     settle.Millis("hold_ms", 0, &limits.settle.hold_ns, kSettleMillisMax);
+    settle.Millis("proxy_ms", 0, &limits.settle.proxy_ns, kSettleMillisMax);
     settle.Millis("list_lag_ms", 0, &limits.settle.list_lag_ns, kSettleMillisMax);
     settle.Millis("skew_ms", 0, &limits.settle.skew_ns, kSettleMillisMax);
     settle.Factor("factor", &limits.settle.factor);

@@ -53,6 +53,13 @@ struct QuietHours {
 struct Settle {
   int64_t user_timeout_ns = 5 * kNanosPerSecond;  // TCP_USER_TIMEOUT of the WeCom route
   int64_t hold_ns = 30 * kNanosPerSecond;  // WeCom executes nothing later than this after arrival
+  // A forward proxy passes nothing on later than this after its client is gone. In the limits of a
+  // lane behind one hold_ns is larger by it: see dispatch's lane_limits.h. An assumption: that the
+  // proxy closes its connection to WeCom within a minute of our reset. Its kernel then still sends
+  // what it has acknowledged to us; Linux ends that about 102 s after the first lost byte
+  // (tcp_orphan_retries: 8 retries, doubling from 200 ms). A proxy that keeps the connection open
+  // may send for a quarter of an hour (tcp_retries2): write more for such a one.
+  int64_t proxy_ns = 180 * kNanosPerSecond;
   int64_t list_lag_ns = 30 * kNanosPerSecond;  // what was executed is listed after this
   int64_t skew_ns = 5 * kNanosPerSecond;       // between our clock and WeCom's
   double factor = 1.5;

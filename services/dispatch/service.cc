@@ -11,7 +11,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/process/former_owner.h"
-#include "common/wecom_table/address_share.h"
+#include "services/dispatch/lane_limits.h"
 #include "services/dispatch/lane_summary.h"
 
 namespace tidegate::dispatch {
@@ -40,7 +40,8 @@ DispatchOptions OptionsOf(uint32_t lane, const Config& config,
   return options;
 }
 
-// Of the lanes that this process owns: what each may use of its address.
+// Of the lanes that this process owns: what each may use of its address, and how
+// long its calls may take effect.
 absl::StatusOr<std::map<uint32_t, wecom_table::Limits>> LimitsOfLanes(
     const Config& config, const process::Environment& environment) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> shares,
@@ -48,7 +49,7 @@ absl::StatusOr<std::map<uint32_t, wecom_table::Limits>> LimitsOfLanes(
   std::map<uint32_t, wecom_table::Limits> limits;
   for (uint32_t lane = 0; lane < config.lanes; ++lane) {
     if (!environment.replicas->own().Owns(lane)) continue;
-    ASSIGN_OR_RETURN(limits[lane], wecom_table::LimitsOfShare(config.limits, shares[lane]));
+    ASSIGN_OR_RETURN(limits[lane], LimitsOfLane(config, shares[lane], lane));
   }
   return limits;
 }

@@ -227,7 +227,12 @@ class ProxyTest(LanesFixture):
         egress = list(SOURCES)
         egress[LANES[SECOND]] = f"http://li:pass%2Cword@127.0.0.1:{cls.proxy.port}"
         cls.options = ["--set", "lanes=2", "--set", "egress=" + ",".join(egress)]
-        super().setUpClass()
+        usual = LIMITS["settle"]
+        LIMITS["settle"] = {**usual, "proxy_ms": 300}
+        try:
+            super().setUpClass()
+        finally:
+            LIMITS["settle"] = usual
 
     def told(self, name):
         """Of the caller, which knows of no corps."""

@@ -88,9 +88,9 @@ void WecomCaller::FetchToken(const wecom::AppKey& app,
 }
 
 void WecomCaller::TellWay(const http::HttpResult& result) {
-  const bool unavailable =
-      absl::IsUnavailable(result.status) || absl::IsDeadlineExceeded(result.status);
-  if (!result.bytes_written && unavailable) {
+  // A call that waited for one of our own connections until its end says nothing about the way.
+  const bool not_reached = absl::IsUnavailable(result.status) || result.connect_timed_out;
+  if (!result.bytes_written && not_reached) {
     const int64_t now_ns = clock_->Read().raw_ns;
     int64_t told_ns = told_raw_ns_.load();
     if (told_ns != 0 && now_ns - told_ns < kTellGapNs) return;

@@ -155,13 +155,14 @@ absl::Status ParseSettle(const json::value& value, Limits* limits) {
   const json::object* object = value.if_object();
   if (object == nullptr) return Bad("settle", "must be an object");
   RETURN_IF_ERROR(OnlyKeys(*object,
-                           {"user_timeout_ms", "hold_ms", "list_lag_ms", "skew_ms", "factor",
-                            "list_gap_ms", "park_after_ms"},
+                           {"user_timeout_ms", "hold_ms", "proxy_ms", "list_lag_ms", "skew_ms",
+                            "factor", "list_gap_ms", "park_after_ms"},
                            "settle"));
   RETURN_IF_ERROR(ReadNumber(*object, "hold_ms", 1, "settle", &limits->hold_ms));
   RETURN_IF_ERROR(ReadNumber(*object, "list_lag_ms", 0, "settle", &limits->list_lag_ms));
   int64_t of_the_product = 0;
-  for (const char* key : {"user_timeout_ms", "skew_ms", "list_gap_ms", "park_after_ms"}) {
+  for (const char* key :
+       {"user_timeout_ms", "proxy_ms", "skew_ms", "list_gap_ms", "park_after_ms"}) {
     RETURN_IF_ERROR(ReadNumber(*object, key, 0, "settle", &of_the_product));
   }
   return CheckFactor(*object, "settle");

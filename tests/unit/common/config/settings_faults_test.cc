@@ -68,11 +68,15 @@ TEST_F(SettingsFaultsTest, BrokenFilesAreToldTheirFaults) {
        "FILE:5:5: unknown setting \"log.kafka.boostrap_servers\"; did you mean "
        "\"bootstrap_servers\"?"},
       {"EgressIsNoAddress", "{corps_file: c, log: {data_dir: d}, egress: [10.0.0.5:1]}\n",
-       "FILE:1:46: egress[0] is \"10.0.0.5:1\"; write any, an IP address or "
+       "FILE:1:46: egress[0] is not understood; write any, an IP address or "
        "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
       {"EgressShowsNoPassword",
        "{corps_file: c, log: {data_dir: d}, egress: [\"http://li:hunter2@proxy\"]}\n",
-       "FILE:1:46: egress[0] is \"http://***@proxy\"; write any, an IP address or "
+       "FILE:1:46: egress[0] is not understood; write any, an IP address or "
+       "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
+      {"EgressIsNoList",
+       "{corps_file: c, log: {data_dir: d}, egress: \"http://li:hunter2@proxy:3128\"}\n",
+       "FILE:1:45: egress is a text; write a list of any, an IP address or "
        "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
       {"EgressOfOneAddressTwice",
        "{corps_file: c, log: {data_dir: d}, lanes: 2, egress: [10.0.0.5, 10.0.0.5]}\n",
@@ -343,6 +347,11 @@ TEST_F(SettingsFaultsTest, BrokenVariablesAndFlagsAreToldTheirFaults) {
        {{"log.kind", "x\ny"}},
        "--set log.kind: log.kind holds a control character or is not UTF-8; write printable text "
        "in one line"},
+      {"PasswordWithAComma",
+       {{"TIDEGATE_EGRESS", "http://li:hunter,2@proxy:3128"}},
+       {},
+       "TIDEGATE_EGRESS: egress[0] is not understood; write any, an IP address or "
+       "http://[user:password@]host:port, with *SHARE at its end where lanes share it"},
       {"FlagAgainstVariable",
        {{"TIDEGATE_LOG__KAFKA__REPLICATION", "3"}},
        {{"log.kafka.min_insync_replicas", "4"}},

@@ -132,7 +132,25 @@ TEST_F(HttpClientProxyTest, AProxyThatIsSilentGoneOrNoneFailsBeforeTheFirstByte)
     EXPECT_FALSE(result.bytes_written) << c.proxy;
     if (c.proxy == kCases[2].proxy) continue;  // how long a name takes is the machine's affair
     EXPECT_EQ(result.status.code(), c.code) << c.proxy << ": " << result.status;
+    EXPECT_EQ(result.connect_timed_out, c.code == StatusCode::kDeadlineExceeded) << c.proxy;
   }
+}
+
+TEST_F(HttpClientProxyTest, TheDeadlineOfTheCallEndsConnectingTooAndSaysSo) {
+  RawListener silent;
+  const auto client = CreateClient(absl::StrCat("127.0.0.1:", silent.port()),
+                                   {.connections_max = 1, .connect_deadline = absl::Minutes(1)});
+  auto first = Send(*client, {.target = "/", .deadline = absl::Milliseconds(200)});
+  // Its turn comes when little of its time is left, which is not the fault of the way.
+  auto second = Send(*client, {.target = "/", .deadline = absl::Milliseconds(300)});
+  const HttpResult result = first.get();
+  EXPECT_EQ(result.status.code(), StatusCode::kDeadlineExceeded) << result.status;
+  EXPECT_FALSE(result.bytes_written);
+  EXPECT_TRUE(result.connect_timed_out);
+  const HttpResult late = second.get();
+  EXPECT_EQ(late.status.code(), StatusCode::kDeadlineExceeded) << late.status;
+  EXPECT_FALSE(late.bytes_written);
+  EXPECT_FALSE(late.connect_timed_out);
 }
 
 TEST_F(HttpClientProxyTest, AnAnswerThatIsNotHttpIsARefusal) {

@@ -348,6 +348,7 @@ TEST_F(HttpClientTest, ResetsTheConnectionAtTheDeadline) {
 
   EXPECT_EQ(result.status.code(), StatusCode::kDeadlineExceeded);
   EXPECT_TRUE(result.bytes_written);
+  EXPECT_FALSE(result.connect_timed_out);
   EXPECT_THAT(peer.ReadSome(), IsEmpty());
   EXPECT_EQ(peer.last_error(), ECONNRESET);
   EXPECT_FALSE(listener_.HasPending());
@@ -386,6 +387,7 @@ TEST_F(HttpClientTest, CountsTheWaitForAConnectionTowardsTheDeadline) {
 
   EXPECT_EQ(result.status.code(), StatusCode::kDeadlineExceeded);
   EXPECT_FALSE(result.bytes_written);
+  EXPECT_FALSE(result.connect_timed_out);
   ASSERT_TRUE(peer.Send(kOk));
   EXPECT_TRUE(Wait(std::move(busy)).status.ok());
   auto next = Send(*client, Post("next"));

@@ -69,6 +69,7 @@ TEST(LimitsFileTest, NamesTheExactPlaceOfEachBadValue) {
            {R"({"settle":[]})", "settle"},
            {R"({"settle":{"user_timeout_ms":0}})", "settle.user_timeout_ms"},
            {R"({"settle":{"hold_ms":-1}})", "settle.hold_ms"},
+           {R"({"settle":{"proxy_ms":86400001}})", "settle.proxy_ms"},
            {R"({"settle":{"list_lag_ms":"1"}})", "settle.list_lag_ms"},
            {R"({"settle":{"skew_ms":-1}})", "settle.skew_ms"},
            {R"({"settle":{"list_gap_ms":true}})", "settle.list_gap_ms"},
@@ -208,7 +209,7 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
     "in_flight": [{"api": "*", "amount": 7}, {"api": "mark_tag", "amount": 2}],
     "http_deadline_ms": 11, "slots_per_window": 22,
     "settle": {"user_timeout_ms": 1, "hold_ms": 2, "list_lag_ms": 3, "skew_ms": 4, "factor": 2,
-               "list_gap_ms": 6},
+               "list_gap_ms": 6, "proxy_ms": 14},
     "results": {"first_poll_ms": 7, "poll_ms": 8, "close_after_ms": 9, "keep_after_ms": 2678400000},
     "harm": {"factor": 2.5, "min_deletions": 12, "window_ms": 13}, "audit": {"every_ms": 1400}})");
   ASSERT_TRUE(limits.ok()) << limits.status();
@@ -230,7 +231,8 @@ TEST(LimitsFileTest, EveryKeyLandsWhereItBelongs) {
   EXPECT_EQ(limits->settle.list_lag_ns, 3 * kNanosPerMilli);
   EXPECT_EQ(limits->settle.skew_ns, 4 * kNanosPerMilli);
   EXPECT_EQ(limits->settle.list_gap_ns, 6 * kNanosPerMilli);
-  EXPECT_EQ(limits->SettleWaitNs(), 20 * kNanosPerMilli);
+  EXPECT_EQ(limits->settle.proxy_ns, 14 * kNanosPerMilli);
+  EXPECT_EQ(limits->SettleWaitNs(), 20 * kNanosPerMilli);  // no lane's with a proxy
   EXPECT_EQ(limits->results.first_poll_ns, 7 * kNanosPerMilli);
   EXPECT_EQ(limits->results.poll_ns, 8 * kNanosPerMilli);
   EXPECT_EQ(limits->results.close_after_ns, 9 * kNanosPerMilli);

@@ -1,5 +1,6 @@
 #include "services/dispatch/adapters/wecom_caller.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -17,9 +18,13 @@
 #include "absl/time/time.h"
 #include "common/http/server.h"
 #include "tests/support/eventually.h"
+#include "tests/unit/common/http/raw_socket.h"
 
 namespace tidegate::dispatch {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kDone[] = R"({"errcode":0,"errmsg":"ok"})";
 
@@ -50,15 +55,15 @@ class WecomCallerTest : public ::testing::Test {
     server_ = *std::move(server);
     CallFrom("");
   }
-  void CallFrom(const std::string& source) {
-    auto caller =
-        WecomCaller::Create({.base_url = "http://" + server_->address(), .source_address = source},
-                            &corps_, &limits_, &clock_, [this](std::unique_ptr<CallAnswer> answer) {
-                              const std::lock_guard lock(mutex_);
-                              const std::string call_id = answer->call_id;
-                              answers_[call_id] = std::move(answer);
-                              changed_.notify_all();
-                            });
+  void CallFrom(const std::string& source, const std::string& proxy = "") {
+    auto caller = WecomCaller::Create(
+        {.base_url = "http://" + server_->address(), .source_address = source, .proxy = proxy},
+        &corps_, &limits_, &clock_, [this](std::unique_ptr<CallAnswer> answer) {
+          const std::lock_guard lock(mutex_);
+          const std::string call_id = answer->call_id;
+          answers_[call_id] = std::move(answer);
+          changed_.notify_all();
+        });
     ASSERT_TRUE(caller.ok()) << caller.status();
     caller_ = *std::move(caller);
   }
@@ -136,6 +141,33 @@ TEST_F(WecomCallerTest, AWelcomeDoesNotWaitForAConnectionBehindBulkCalls) {
     ASSERT_NE(tag, nullptr);
     EXPECT_TRUE(tag->answered) << i;
   }
+}
+
+TEST_F(WecomCallerTest, ACallThatWaitedForItsTurnTooLongDoesNotBlameTheWay) {
+  constexpr size_t kConnections = 64;
+  for (size_t i = 0; i < kConnections; ++i) Make("mark_tag", absl::StrCat("tag", i));
+  ASSERT_EQ(WaitForHeld(kConnections), kConnections);
+  limits_.http_deadline_ns = 50 * kNanosPerMilli;
+  ::testing::internal::CaptureStderr();
+  Make("mark_tag", "late");
+  const auto late = AnswerOf("late");
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  ASSERT_NE(late, nullptr);
+  EXPECT_FALSE(late->bytes_written);
+  EXPECT_THAT(log, Not(HasSubstr("wecom_not_reached")));
+}
+
+TEST_F(WecomCallerTest, NoConnectionInTimeIsTold) {
+  limits_.http_deadline_ns = 300 * kNanosPerMilli;
+  http::RawListener silent;
+  CallFrom("", absl::StrCat("127.0.0.1:", silent.port()));
+  ::testing::internal::CaptureStderr();
+  Make("mark_tag", "tag");
+  const auto tag = AnswerOf("tag");
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  ASSERT_NE(tag, nullptr);
+  EXPECT_FALSE(tag->bytes_written);
+  EXPECT_THAT(log, HasSubstr("wecom_not_reached"));
 }
 
 }  // namespace

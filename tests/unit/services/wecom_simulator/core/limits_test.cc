@@ -43,7 +43,7 @@ TEST(LimitsTest, TheFileOfTheDemoIsAccepted) {
   const auto limits = ParseLimits(
       R"({"limits":[{"api":"add_msg_template","scope":"corp","amount":60,"window_ms":5000,
       "lockout_ms":5000}],"in_flight":[{"api":"add_msg_template","amount":4}],
-      "http_deadline_ms":1000,"settle":{"user_timeout_ms":500,"hold_ms":1000,"list_lag_ms":500,
+      "http_deadline_ms":1000,"settle":{"user_timeout_ms":500,"hold_ms":1000,"proxy_ms":700,"list_lag_ms":500,
       "skew_ms":100,"factor":1.5,"list_gap_ms":500},
       "results":{"first_poll_ms":1000,"poll_ms":5000,"close_after_ms":25000},
       "harm":{"factor":2.5,"min_deletions":5},"audit":{"every_ms":1000}})");
