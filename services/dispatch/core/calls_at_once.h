@@ -20,6 +20,7 @@ class CallsAtOnce {
   // `ceiling`: so many are served, and one more may be tried now.
   explicit CallsAtOnce(int64_t ceiling) : ceiling_(ceiling) {}
 
+  int64_t served() const { return ceiling_; }
   // So many may be under way.
   int64_t most() const { return ceiling_ + (one_more_ ? 1 : 0); }
   // What was set is served, and no try of it was refused of late: nothing is left to be known.

@@ -319,6 +319,14 @@ int64_t TokenBuckets::ceiling(Id id) const {
              : set;
 }
 
+int64_t TokenBuckets::served_at_once(Id id) const {
+  const Special* special = FindSpecial(id);
+  const int64_t set = limits_[heads_[id].limits].in_flight;
+  return special != nullptr && special->at_once.has_value()
+             ? std::min(set, special->at_once->served())
+             : set;
+}
+
 // ---- Ends ----
 
 void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool success) {

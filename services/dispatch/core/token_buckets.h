@@ -125,6 +125,8 @@ class TokenBuckets {
     return CapacityOf(heads_[id], FindSpecial(id), window, now_ns);
   }
   int64_t ceiling(Id id) const;
+  // The ceiling without the one more that is tried.
+  int64_t served_at_once(Id id) const;
 
   // Of a call that is decided and not sent yet; negative: no more.
   void Reserve(Id id, int64_t cost) { heads_[id].reserved += static_cast<int32_t>(cost); }
