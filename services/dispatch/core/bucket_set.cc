@@ -177,6 +177,9 @@ BucketSet::Verdict BucketSet::Check(Route route, int64_t now_ns, const CallCost&
         break;
       case TokenBuckets::Cause::kInFlight:
         verdict.binding = api + " in flight";
+        if (const int64_t most = buckets_.ceiling_of(id, tokens, now_ns); tokens > most) {
+          absl::StrAppend(&verdict.binding, ": acquire at most ", most, " now");
+        }
         break;
       case TokenBuckets::Cause::kLockout:
         verdict.binding = "lockout";
@@ -251,10 +254,10 @@ void BucketSet::Take(Route route, const CallCost& cost) {
 }
 
 void BucketSet::Complete(Route route, int64_t completed_ns, bool proves_nothing,
-                         const CallCost& cost) {
+                         const CallCost& cost, bool granted) {
   ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
     const int64_t tokens = cost.Of(kind.places[place].cost);
-    if (tokens > 0) buckets_.Complete(id, tokens, completed_ns, !proves_nothing);
+    if (tokens > 0) buckets_.Complete(id, tokens, completed_ns, !proves_nothing && !granted);
   });
   ForEachCalendar(route, [&](CalendarWindow& calendar, const WindowLimit& limit) {
     calendar.Complete(clock_.At(completed_ns), cost.Of(limit.cost));

@@ -114,8 +114,10 @@ class BucketSet {
 
   // Each call ends with the cost that it took.
   void Take(Route route, const CallCost& cost = {});
-  // `proves_nothing`: it was answered 45009 or 45033, or nobody saw the answer.
-  void Complete(Route route, int64_t completed_ns, bool proves_nothing, const CallCost& cost = {});
+  // `proves_nothing`: it was answered 45009 or 45033, or nobody saw the answer. `granted`: a
+  // grant's calls, which tell nothing of how many are served at once.
+  void Complete(Route route, int64_t completed_ns, bool proves_nothing, const CallCost& cost = {},
+                bool granted = false);
   void HoldUntil(Route route, int64_t until_ns, const CallCost& cost = {});
   void ReturnUnused(Route route, const CallCost& cost = {});
 

@@ -78,11 +78,11 @@ void DispatchCore::ApplyReleased(const TokensReleased& released) {
   if (!end.has_value()) return;
   const BucketSet::Route route = buckets_.RouteOf(released.corp(), end->api);
   const int64_t completed_ns = released.stamp().raw_ns();
+  if (end->unused > 0) buckets_.ReturnUnused(route, {.calls = end->unused});
   if (end->used > 0) {
     buckets_.Complete(route, completed_ns, released.rate_limited() || !end->released,
-                      {.calls = end->used});
+                      {.calls = end->used}, /*granted=*/true);
   }
-  if (end->unused > 0) buckets_.ReturnUnused(route, {.calls = end->unused});
   if (released.rate_limited()) {
     buckets_.Lockout(route, completed_ns + released.lockout_ns());
     ++counters_.delayed["window"];

@@ -36,9 +36,9 @@ struct LaneBooks {
 };
 
 // Of the corps in `elsewhere` (corp -> lane): what is open here, messages whose keys are still
-// known, calls, those of other programs too, that windows of the corp still count, and what operators
-// have set: the new lane would not know of it. Empty = they are drained. Looks at all work of these
-// corps: for the start.
+// known, calls, those of other programs too, that windows of the corp still count, and what
+// operators have set: the new lane would not know of it. Empty = they are drained. Looks at all
+// work of these corps: for the start.
 std::vector<LeftWork> FindLeftWork(const LaneBooks& books,
                                    const std::map<std::string, uint32_t>& elsewhere,
                                    const Now& now);

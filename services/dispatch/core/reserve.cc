@@ -59,7 +59,9 @@ int64_t WhenBulkMay(TokenBuckets* buckets, TokenBuckets::Id id, double urgent_pe
                     int64_t bulk_waiting, int64_t now_ns) {
   int64_t when = now_ns;
   const int64_t at_once = buckets->ceiling(id);
-  if (at_once > 1 && at_once < kUnlimited) when = buckets->PermitsAtNs(id, 2, now_ns);
+  // One is kept of those that are known to be served. The one more that is tried is bulk's.
+  const int64_t kept = at_once > buckets->served_at_once(id) ? 0 : 1;
+  if (at_once > 1 && at_once < kUnlimited) when = buckets->PermitsAtNs(id, 1 + kept, now_ns);
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     when = std::max(when, WhenOfWindow(buckets, id, w, urgent_per_hour, bulk_waiting, now_ns));
   }

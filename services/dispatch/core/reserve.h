@@ -3,7 +3,9 @@
 //
 // Kept is what they are expected to take at most (in 999 of 1000 cases, arriving independently)
 // until enough tokens have returned, and one call at once. So it shrinks as the return comes
-// nearer. Where nothing is expected nothing is kept.
+// nearer. Where nothing is expected nothing is kept. While one call more than WeCom is known to
+// serve at once is to be tried (calls_at_once.h), bulk makes the try, and none at once is kept: an
+// urgent call must not pay for it.
 //
 // Pure. Times in nanoseconds.
 #pragma once

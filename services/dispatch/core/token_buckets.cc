@@ -86,7 +86,12 @@ void TokenBuckets::Rebind(Id id, uint32_t number, const BucketLimits& limits, Id
   }
   const bool any = std::any_of(learnt.begin(), learnt.end(),
                                [](const Learnt& each) { return each.amount >= 0; });
-  if (head.special || any) SpecialOf(id).learnt = learnt;
+  if (head.special || any) {
+    auto& kept = SpecialOf(id).learnt = learnt;
+    for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
+      if (kept[w].amount >= 0) kept[w].of = std::max(kept[w].of, limits.windows[w].capacity);
+    }
+  }
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     for (const Past& each : past[w]) {
       ReturnDue(&head, w, each.ended_ns);
@@ -240,10 +245,16 @@ TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* s
   return wait;
 }
 
-int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls) const {
-  int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling(id);
+int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls,
+                                int64_t ceiling) const {
+  int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling;
   if (missing <= 0) return 0;
-  if (special == nullptr || calls > ceiling(id)) return kNever;
+  if (special == nullptr) return kNever;
+  if (calls > ceiling) {
+    const bool later =
+        special->at_once.has_value() && calls <= limits_[heads_[id].limits].in_flight;
+    return later ? special->at_once->WhenOfGrant(calls) : kNever;
+  }
   for (const Held& held : special->held) {
     missing -= held.cost;
     if (missing <= 0) return held.until_ns;
@@ -260,7 +271,7 @@ int64_t TokenBuckets::FreeAtNs(Id id, size_t window, int64_t tokens, int64_t now
 
 int64_t TokenBuckets::PermitsAtNs(Id id, int64_t calls, int64_t now_ns) {
   if (now_ns >= heads_[id].next_change_ns) Advance(id, now_ns);
-  return std::max(now_ns, PermitsOf(id, FindSpecial(id), calls));
+  return std::max(now_ns, PermitsOf(id, FindSpecial(id), calls, ceiling(id)));
 }
 
 TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
@@ -279,7 +290,8 @@ TokenBuckets::Wait TokenBuckets::WaitOf(Id id, int64_t cost, int64_t now_ns) {
       consider({.earliest_ns = all_held ? held.back().until_ns : kNever, .cause = Cause::kCanary});
     }
   }
-  consider({.earliest_ns = PermitsOf(id, special, cost), .cause = Cause::kInFlight});
+  consider({.earliest_ns = PermitsOf(id, special, cost, ceiling_of(id, cost, now_ns)),
+            .cause = Cause::kInFlight});
   for (size_t w = 0; w < BucketLimits::kWindows; ++w)
     consider(WaitOfWindow(head, special, w, cost, now_ns));
   return latest;
@@ -296,9 +308,14 @@ int64_t TokenBuckets::CapacityOf(const Head& head, const Special* special, size_
   const int64_t set = limits_[head.limits].windows[window].capacity;
   if (special == nullptr || special->learnt[window].amount < 0) return set;
   const Learnt& learnt = special->learnt[window];
+  const int64_t grown = GrownTo(learnt, at_ns);
+  return grown >= learnt.of ? set : std::min(set, grown);
+}
+
+int64_t TokenBuckets::GrownTo(const Learnt& learnt, int64_t at_ns) {
   const int64_t hours = learnt.hours + std::max<int64_t>(0, at_ns - learnt.since_ns) / kHour;
-  if (hours >= kGrowthDivisor) return set;
-  return std::min(set, learnt.amount + hours * set / kGrowthDivisor);
+  if (hours >= kGrowthDivisor) return learnt.of;
+  return std::min(learnt.of, learnt.amount + hours * learnt.of / kGrowthDivisor);
 }
 
 int64_t TokenBuckets::Used(Id id, size_t window, int64_t now_ns) {
@@ -319,6 +336,20 @@ int64_t TokenBuckets::ceiling(Id id) const {
              : set;
 }
 
+int64_t TokenBuckets::ceiling_of(Id id, int64_t calls, int64_t now_ns) const {
+  const Special* special = FindSpecial(id);
+  if (calls == 1 || special == nullptr || !special->at_once.has_value()) return ceiling(id);
+  return std::min(limits_[heads_[id].limits].in_flight, special->at_once->MostOfGrant(now_ns));
+}
+
+int64_t TokenBuckets::served_at_once(Id id) const {
+  const Special* special = FindSpecial(id);
+  const int64_t set = limits_[heads_[id].limits].in_flight;
+  return special != nullptr && special->at_once.has_value()
+             ? std::min(set, special->at_once->served())
+             : set;
+}
+
 // ---- Ends ----
 
 void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool success) {
@@ -336,9 +367,7 @@ void TokenBuckets::CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bo
     Learnt& learnt = special.learnt[w];
     if (learnt.amount < 0) continue;
     learnt.seen_ns = std::max(learnt.seen_ns, completed_ns);
-    if (CapacityOf(head, &special, w, learnt.seen_ns) == limits_[head.limits].windows[w].capacity) {
-      learnt = {};
-    }
+    if (GrownTo(learnt, learnt.seen_ns) >= learnt.of) learnt = {};
   }
   if (auto& at_once = special.at_once; success && at_once.has_value()) {
     // Those in doubt are left out: whether they have ended depends on when one looks.
@@ -384,14 +413,17 @@ void TokenBuckets::Tidy(Id id) {
 }
 
 void TokenBuckets::Learn(Id id, size_t window, int64_t amount, int64_t now_ns) {
-  SpecialOf(id).learnt[window] = {
-      .amount = amount, .hours = 0, .since_ns = now_ns, .seen_ns = now_ns};
+  Learnt& learnt = SpecialOf(id).learnt[window];
+  learnt = {.amount = amount,
+            .of = std::max(learnt.of, limits_[heads_[id].limits].windows[window].capacity),
+            .since_ns = now_ns,
+            .seen_ns = now_ns};
 }
 
 void TokenBuckets::LowerCeiling(Id id, int64_t sent_ns, int64_t completed_ns) {
   const BucketLimits& limits = limits_[heads_[id].limits];
   Special& special = SpecialOf(id);
-  if (!special.at_once.has_value()) special.at_once.emplace(limits.in_flight);
+  if (!special.at_once.has_value()) special.at_once.emplace(limits.in_flight, limits.answered_ns);
   special.at_once->OnRefused(heads_[id].under_way - InDoubt(special.held), sent_ns, completed_ns,
                              limits.in_flight_documented);
 }
@@ -467,9 +499,9 @@ std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     const Window& limit = limits_[head.limits].windows[w];
     if (!Limits(limit)) continue;
-    if (CapacityOf(head, &special, w, at_ns) < limit.capacity) {
-      const Learnt& learnt = special.learnt[w];
-      state.insert(state.end(), {static_cast<int64_t>(w), learnt.amount, learnt.hours,
+    const Learnt& learnt = special.learnt[w];
+    if (learnt.amount >= 0 && GrownTo(learnt, at_ns) < learnt.of) {
+      state.insert(state.end(), {static_cast<int64_t>(w), learnt.amount, learnt.of, learnt.hours,
                                  learnt.since_ns, learnt.seen_ns});
     }
     std::map<int64_t, int64_t> slots;

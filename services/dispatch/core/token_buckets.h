@@ -52,6 +52,8 @@ struct BucketLimits {
   // So many are served by what WeCom documents: where it refuses what is set above it, that is
   // looked for from here on.
   int64_t in_flight_documented = kUnlimited;
+  // Within so long a call has its answer, or none.
+  int64_t answered_ns = int64_t{10} * 1'000'000'000;
 };
 
 class TokenBuckets {
@@ -78,6 +80,7 @@ class TokenBuckets {
   // What was learnt of a window.
   struct Learnt {
     int64_t amount = -1;   // -1: nothing
+    int64_t of = 0;        // the most that was set since: it grows by parts of it, up to it
     int64_t hours = 0;     // in which it has grown, before this boot
     int64_t since_ns = 0;  // of this boot
     int64_t seen_ns = 0;   // when a call completed last
@@ -125,6 +128,10 @@ class TokenBuckets {
     return CapacityOf(heads_[id], FindSpecial(id), window, now_ns);
   }
   int64_t ceiling(Id id) const;
+  // The same for a call, or for a grant of several.
+  int64_t ceiling_of(Id id, int64_t calls, int64_t now_ns) const;
+  // The ceiling without the one more that is tried.
+  int64_t served_at_once(Id id) const;
 
   // Of a call that is decided and not sent yet; negative: no more.
   void Reserve(Id id, int64_t cost) { heads_[id].reserved += static_cast<int32_t>(cost); }
@@ -140,7 +147,8 @@ class TokenBuckets {
   void HoldUntil(Id id, int64_t cost, int64_t until_ns);
 
   // The window seems to have this capacity only, below the one that was set. It grows by half a
-  // per cent of that one each hour, until it is as set.
+  // per cent of that one each hour, until it is as that was. A lower one that is set meanwhile
+  // binds, and makes nothing forgotten.
   void Learn(Id id, size_t window, int64_t amount, int64_t now_ns);
 
   // Of a call that ends now, without success: it was sent then, and too many were in flight.
@@ -212,10 +220,12 @@ class TokenBuckets {
   Ring& RingOf(Head* head);
   Wait WaitOfWindow(const Head& head, const Special* special, size_t window, int64_t cost,
                     int64_t now_ns) const;
+  // To what it has grown.
+  static int64_t GrownTo(const Learnt& learnt, int64_t at_ns);
   int64_t CapacityOf(const Head& head, const Special* special, size_t window, int64_t at_ns) const;
   void CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bool success);
   // 0: they are there.
-  int64_t PermitsOf(Id id, const Special* special, int64_t calls) const;
+  int64_t PermitsOf(Id id, const Special* special, int64_t calls, int64_t ceiling) const;
   // Slots of the ring that hold something, oldest first: visit(slot, tokens) until it says false.
   template <typename Visit>
   void VisitClosed(const Head& head, size_t window, Visit visit) const;

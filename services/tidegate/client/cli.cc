@@ -539,7 +539,8 @@ class CommandTree {
     }
     resolve->add_option("--attempt", doubt_.attempt, "Attempt in doubt")->required();
     resolve->add_option("--as", doubt_.as, "accepted, not-executed or abandoned")->required();
-    resolve->add_option("--msgid", doubt_.msgid, "Task id at WeCom; of accepted, but not of a message to members");
+    resolve->add_option("--msgid", doubt_.msgid,
+                        "Task id at WeCom; of accepted, but not of a message to members");
     resolve->add_option("--actor", doubt_.actor, "Who says so")->required();
     resolve->add_option("--reason", doubt_.reason, "Why, for the audit trail")->required();
   }

@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kDocumented = 5;
+constexpr int64_t kAnsweredNs = 10 * kSecond;
 
 // Answers, with as many calls under way as are allowed, until one more than `ceiling` may be; how
 // many times that one went.
@@ -38,7 +39,7 @@ void TryAndBeRefused(CallsAtOnce* calls, int64_t ceiling, int64_t at_ns) {
 }
 
 TEST(CallsAtOnceTest, EachNextNumberNeedsAQuarterOfTheTries) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   EXPECT_EQ(calls.most(), 6);
   EXPECT_EQ(TriesUntil(&calls, 5, kSecond), 64);
   EXPECT_EQ(TriesUntil(&calls, 6, kSecond), 16);
@@ -49,13 +50,13 @@ TEST(CallsAtOnceTest, EachNextNumberNeedsAQuarterOfTheTries) {
 }
 
 TEST(CallsAtOnceTest, WhoeverHasNotSoManyUnderWayProvesNothing) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   for (int i = 0; i < 10'000; ++i) calls.OnServed(5, kSecond);
   EXPECT_EQ(calls.most(), 6);
 }
 
 TEST(CallsAtOnceTest, ARefusedTryWaitsForTwiceAsLongEachTimeUpToAnHour) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   int64_t now = kSecond;
   for (const int64_t minutes : {1, 2, 4, 8, 16, 32, 60, 60}) {
     TryAndBeRefused(&calls, 5, now);
@@ -66,7 +67,7 @@ TEST(CallsAtOnceTest, ARefusedTryWaitsForTwiceAsLongEachTimeUpToAnHour) {
 }
 
 TEST(CallsAtOnceTest, WhatIsDocumentedIsTriedAgainWithinFourMinutes) {
-  CallsAtOnce calls(3);
+  CallsAtOnce calls(3, kAnsweredNs);
   int64_t now = kSecond;
   for (const int64_t minutes : {1, 2, 4, 4}) {
     TryAndBeRefused(&calls, 3, now);
@@ -77,7 +78,7 @@ TEST(CallsAtOnceTest, WhatIsDocumentedIsTriedAgainWithinFourMinutes) {
 }
 
 TEST(CallsAtOnceTest, WhatWasUnderWayAtARefusalLowersNothing) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   calls.OnRefused(5, kSecond, 2 * kSecond, kDocumented);
   EXPECT_EQ(calls.most(), 4);
   calls.OnRefused(4, 2 * kSecond, 3 * kSecond, kDocumented);
@@ -89,13 +90,13 @@ TEST(CallsAtOnceTest, WhatWasUnderWayAtARefusalLowersNothing) {
 }
 
 TEST(CallsAtOnceTest, WhatIsAboveTheDocumentedIsLookedForFromThereOn) {
-  CallsAtOnce calls(20);
+  CallsAtOnce calls(20, kAnsweredNs);
   calls.OnRefused(12, kSecond, 2 * kSecond, kDocumented);
   EXPECT_EQ(calls.most(), kDocumented);
 }
 
 TEST(CallsAtOnceTest, ANumberThatIsLostSoonAfterItWasFoundWaitsLongerThanBefore) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   TryAndBeRefused(&calls, 5, kSecond);
   int64_t now = kSecond + kMinute;
   calls.OnServed(5, now);
@@ -114,7 +115,7 @@ TEST(CallsAtOnceTest, ANumberThatIsLostSoonAfterItWasFoundWaitsLongerThanBefore)
 }
 
 TEST(CallsAtOnceTest, AfterAnotherBootAWaitBeginsOnceMore) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   TryAndBeRefused(&calls, 5, 1000 * kSecond);
   calls.Rebase(kSecond, kSecond);
   calls.OnServed(5, kSecond + kMinute - 1);
@@ -124,7 +125,7 @@ TEST(CallsAtOnceTest, AfterAnotherBootAWaitBeginsOnceMore) {
 }
 
 TEST(CallsAtOnceTest, ACallInDoubtIsNoTryOfTheFirstNumber) {
-  CallsAtOnce calls(5);
+  CallsAtOnce calls(5, kAnsweredNs);
   calls.OnDoubt(1, kMinute);
   calls.OnServed(5, kSecond);
   EXPECT_EQ(calls.most(), 6) << "nothing went above the ceiling";
@@ -133,6 +134,37 @@ TEST(CallsAtOnceTest, ACallInDoubtIsNoTryOfTheFirstNumber) {
   calls.OnDoubt(1, 2 * kMinute);
   calls.OnServed(6, kMinute);
   EXPECT_EQ(calls.most(), 6) << "with the one in doubt it went";
+}
+
+TEST(CallsAtOnceTest, ARefusedTryLowersNothingWhereOneBesideItEndedInDoubt) {
+  CallsAtOnce calls(5, kAnsweredNs);
+  calls.OnDoubt(1, kMinute);
+  calls.OnRefused(5, kSecond, kSecond, kDocumented);
+  EXPECT_EQ(calls.most(), 5);
+}
+
+TEST(CallsAtOnceTest, ATryIsOverWhenAllBesideItMustHaveBeenAnswered) {
+  CallsAtOnce calls(5, kAnsweredNs);
+  calls.OnServed(6, kSecond);  // then the traffic ends
+  ASSERT_EQ(calls.most(), 5);
+  CallsAtOnce soon = calls;
+  soon.OnRefused(5, 2 * kSecond, 2 * kSecond, kDocumented);
+  EXPECT_EQ(soon.most(), 5) << "it may be the one more";
+  CallsAtOnce next_day = calls;
+  next_day.OnRefused(5, 1000 * kMinute, 1000 * kMinute, kDocumented);
+  EXPECT_EQ(next_day.most(), 4);
+  calls.OnServed(1, 1000 * kMinute);
+  EXPECT_EQ(calls.most(), 6);
+}
+
+TEST(CallsAtOnceTest, ALowerNumberThatIsSetSettlesNothing) {
+  CallsAtOnce calls(6, kAnsweredNs);
+  calls.OnRefused(5, kSecond, kSecond, kDocumented);
+  ASSERT_EQ(calls.most(), 4);
+  EXPECT_FALSE(calls.Settled(2, 1000 * kMinute)) << "not raised since";
+  calls.OnServed(4, 2 * kMinute);
+  TriesUntil(&calls, 4, 2 * kMinute);
+  EXPECT_FALSE(calls.Settled(2, 1000 * kMinute)) << "six were set when it was refused";
 }
 
 }  // namespace

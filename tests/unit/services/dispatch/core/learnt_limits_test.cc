@@ -150,5 +150,27 @@ TEST_F(LearntLimitsTest, WhatAnOperatorSetsIsABoundOnWhatWasLearnt) {
   EXPECT_EQ(buckets.Rows("c1", kSecond)[2].capacity, 95) << "another window";
 }
 
+TEST_F(LearntLimitsTest, ACallUnderALowerLimitForgetsNothing) {
+  CorpLimits corps(&limits_);
+  BucketSet buckets(&limits_, &corps);
+  const auto route = buckets.RouteOf("c1", "a");
+  buckets.Learn(route, {.window_ns = 60 * kSecond, .amount = 80}, 0);
+  ::tidegate::log::v1::LimitsSet set;
+  set.set_corp("c1");
+  auto* window = set.mutable_limits()->add_windows();
+  window->set_api("a");
+  window->set_amount(70);
+  window->set_window_ms(60'000);
+  corps.Set(set);
+  buckets.ChangeLimits("c1", kSecond);
+  buckets.Take(route);
+  buckets.Complete(route, 2 * kSecond, /*proves_nothing=*/false);
+  set.clear_limits();
+  corps.Set(set);
+  buckets.ChangeLimits("c1", 3 * kSecond);
+  EXPECT_EQ(buckets.Rows("c1", 3 * kSecond)[1].capacity, 80);
+  EXPECT_EQ(buckets.Rows("c1", 20 * kHour)[1].capacity, 90) << "of what is configured";
+}
+
 }  // namespace
 }  // namespace tidegate::dispatch
