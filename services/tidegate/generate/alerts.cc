@@ -144,9 +144,9 @@ unless on (instance)
        .expression = R"(max by (lane) (tidegate_doubt_oldest_seconds) > 600)",
        .hold_for = "1m",
        .summary = "A doubt of lane {{ $labels.lane }} is not being settled",
-       .description =
-           "A call has been in doubt for {{ $value | humanizeDuration }}; two minutes are usual. "
-           "After 30 minutes it is parked."},
+       .description = "A call has been in doubt for {{ $value | humanizeDuration }}; two minutes "
+                      "are usual, seven behind a proxy. "
+                      "After 30 minutes it is parked."},
       {.name = "TidegateDoubtParked",
        .severity = Severity::kTicket,
        .expression = R"(max by (lane) (tidegate_doubt_parked) > 0)",
