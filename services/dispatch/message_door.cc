@@ -42,9 +42,10 @@ struct MessageDoor::Sending {
   // Stamps the messages with the lane's time and drops what is known already. True: nothing is
   // left.
   bool Judge(const MessageBook& book, int64_t now_wall_ns) {
+    const int64_t received_ns = std::max(now_wall_ns, book.keys_forgotten_until_ns());
     std::erase_if(prepared.parts, [&](PreparedMessages::Part& part) {
       auto* batch = part.command.mutable_message_batch();
-      batch->set_received_ns(now_wall_ns);
+      batch->set_received_ns(received_ns);
       int kept = 0;
       for (int i = 0; i < batch->messages_size(); ++i) {
         const auto& message = batch->messages(i);
@@ -52,7 +53,7 @@ struct MessageDoor::Sending {
         const auto known = book.Find(corp, message.key());
         if (known.has_value()) {
           const MessageBook::Batch& other = book.BatchOf(*known);
-          if (other.messages.received_ns() + MessageBook::kKeyKeptNs > now_wall_ns) {
+          if (other.messages.received_ns() + MessageBook::kKeyKeptNs > received_ns) {
             const auto& content = batch->contents(static_cast<int>(message.content()));
             if (MessageBook::SameMessage(other.messages, known->index, message, content)) {
               taken.repeats.push_back(index);

@@ -298,7 +298,8 @@ class CampaignBook {
   void OnResult(const ::tidegate::log::v1::Result& result, int64_t time_ns,
                 std::vector<core::OutboxRecord>* outbox);
   void OnProgress(const ::tidegate::log::v1::CampaignProgress& progress);
-  void OnForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
+  // `live`: this process decided it. In a replay nobody reads the queues before Rebuild().
+  void OnForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten, bool live);
   // `raw_restarted`: times of before mean nothing any more; what was sent then is not executed
   // later than `held_until_raw_ns`.
   void Rebuild(bool raw_restarted, int64_t raw_now_ns, int64_t held_until_raw_ns);

@@ -131,7 +131,7 @@ void CampaignBook::ForgetCall(uint32_t batch, CampaignState* campaign) {
   campaign->calls.Forget(batch);
 }
 
-void CampaignBook::OnForgotten(const CallsForgotten& record) {
+void CampaignBook::OnForgotten(const CallsForgotten& record, bool live) {
   forgetting_ = false;
   const CampaignKey key{record.corp(), record.campaign()};
   CampaignState& campaign = campaigns_[key];
@@ -144,7 +144,8 @@ void CampaignBook::OnForgotten(const CallsForgotten& record) {
     std::vector<AudienceCustomer>().swap(campaign.audience);
     std::vector<ContentVariant>().swap(campaign.variants);
   }
-  DropForgotten(key);
+  // A replay takes nothing out of them, so they are long.
+  if (live) DropForgotten(key);
 }
 
 // Entries of queues that would be met only when their time comes.

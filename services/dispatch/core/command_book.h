@@ -54,7 +54,8 @@ class CommandBook {
   // The attempt's owner is gone; its call may still take effect until end_raw_ns.
   void OnLostOwner(const ::tidegate::log::v1::Attempt& attempt, int64_t end_raw_ns);
   void OnDropped(const ::tidegate::log::v1::CommandsDropped& dropped);
-  void OnForgotten(const ::tidegate::log::v1::CommandsDropped& forgotten);
+  // `live`: this process decided it. In a replay nobody reads the queues before Rebuild().
+  void OnForgotten(const ::tidegate::log::v1::CommandsDropped& forgotten, bool live);
   // The queues follow from the state again. `raw_restarted`: times of before mean nothing any more;
   // what had to wait then waits until `held_until_raw_ns`, as it may still take effect.
   void Rebuild(bool raw_restarted, int64_t held_until_raw_ns = 0);
@@ -131,7 +132,7 @@ class CommandBook {
   void QueueForgetting(uint64_t position, const Welcome& welcome);
   // nullptr: it was forgotten, or a newer wish of its pair has ended.
   const std::string* CorpOfEnded(uint64_t position) const;
-  void ForgetWishes(Pairs::value_type* at);
+  void ForgetWishes(Pairs::value_type* at, bool live);
   void ForgetWelcome(std::map<uint64_t, Welcome>::iterator it);
   WantedCall MarkTagCall(const std::string& key, Pair* pair);
   WantedCall WelcomeCall(uint64_t position, Welcome* welcome);

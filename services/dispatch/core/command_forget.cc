@@ -64,12 +64,12 @@ std::optional<LedgerRecord> CommandBook::NextForgotten(const Now& now) {
   return record;
 }
 
-void CommandBook::OnForgotten(const CommandsDropped& forgotten) {
+void CommandBook::OnForgotten(const CommandsDropped& forgotten, bool live) {
   forgetting_ = false;
   for (const uint64_t position : forgotten.positions()) {
     const auto pair = ended_pairs_.find(position);
     if (pair != ended_pairs_.end()) {
-      ForgetWishes(pair->second);
+      ForgetWishes(pair->second, live);
       continue;
     }
     const auto welcome = welcomes_.find(position);
@@ -78,7 +78,7 @@ void CommandBook::OnForgotten(const CommandsDropped& forgotten) {
 }
 
 // A replay may have folded newer wishes already; live they come later. Both count the same.
-void CommandBook::ForgetWishes(Pairs::value_type* at) {
+void CommandBook::ForgetWishes(Pairs::value_type* at, bool live) {
   Pair& pair = at->second;
   const uint64_t last = pair.ended->position;
   WriteBack& counts = forgotten_[pair.corp];
@@ -93,7 +93,8 @@ void CommandBook::ForgetWishes(Pairs::value_type* at) {
   ended_pairs_.erase(last);
   pair.ended.reset();
   if (!pair.open_positions.empty()) return;
-  if (pair.queued) std::erase(queues_[pair.corp].pairs, at);
+  // A replay takes nothing out of them, so they are long.
+  if (live && pair.queued) std::erase(queues_[pair.corp].pairs, at);
   pairs_.erase(pairs_.find(at->first));
 }
 

@@ -271,7 +271,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       }
       if (record.commands_dropped().reason() == kForgotten) {
         messages_.OnForgotten(record.commands_dropped());
-        commands_.OnForgotten(record.commands_dropped());
+        commands_.OnForgotten(record.commands_dropped(), context.live);
         break;
       }
       commands_.OnDropped(record.commands_dropped());
@@ -329,7 +329,7 @@ void DispatchCore::Apply(absl::string_view, absl::string_view value,
       break;
     case LedgerRecord::kCallsForgotten:
       messages_.OnCallsForgotten(record.calls_forgotten());
-      campaigns_.OnForgotten(record.calls_forgotten());
+      campaigns_.OnForgotten(record.calls_forgotten(), context.live);
       break;
     case LedgerRecord::BODY_NOT_SET:
       break;

@@ -314,7 +314,9 @@ MessageRanges MessageBook::TakeCustomers(Group* group, ::tidegate::common::v1::R
          over_quota_.size() < kSkipsMax) {
     const Ref ref = waiting.front();
     waiting.pop_front();
-    Batch& batch = batches.Of(ref);
+    Batch* const known = batches.Find(ref);
+    if (known == nullptr) continue;
+    Batch& batch = *known;
     Touch& touch = batch.touches[ref.index];
     if (touch.state != MessageState::kWaiting || touch.decided) continue;
     const std::string& customer = batch.messages.messages(static_cast<int>(ref.index)).customer();
@@ -332,6 +334,7 @@ MessageRanges MessageBook::TakeCustomers(Group* group, ::tidegate::common::v1::R
     }
   }
   waiting.insert(waiting.begin(), left.begin(), left.end());
+  while (!waiting.empty() && !Knows(waiting.front())) waiting.pop_front();
   if (!waiting.empty()) *due_ns = waiting.size() >= kCustomersPerCall ? 0 : DueNs(waiting.front());
   return ranges;
 }
@@ -354,7 +357,9 @@ MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* du
   for (size_t looks = 0; !waiting.empty() && taken.size() < most && looks < kLooksMax; ++looks) {
     const Ref ref = waiting.front();
     waiting.pop_front();
-    Batch& batch = batches.Of(ref);
+    Batch* const known = batches.Find(ref);
+    if (known == nullptr) continue;
+    Batch& batch = *known;
     Touch& touch = batch.touches[ref.index];
     if (touch.state != MessageState::kWaiting || touch.decided) continue;
     // WeCom does not tell upper from lower case in one.
@@ -382,8 +387,20 @@ MessageRanges MessageBook::TakeMembers(Group* group, const Now& now, int64_t* du
   return ranges;
 }
 
+int64_t MessageBook::FirstDueNs(const Now& now) const {
+  if (due_.empty()) return kNever;
+  const int64_t due_ns = due_.begin()->first;
+  int64_t longest_ns = kMemberRetryNs;
+  for (const auto message_class :
+       {::tidegate::log::v1::MESSAGE_CLASS_URGENT, ::tidegate::log::v1::MESSAGE_CLASS_INTERACTIVE,
+        ::tidegate::log::v1::MESSAGE_CLASS_BULK}) {
+    longest_ns = std::max(longest_ns, LingerNs(message_class));
+  }
+  return due_ns - longest_ns > now.wall_ns ? now.wall_ns : due_ns;
+}
+
 std::optional<LedgerRecord> MessageBook::NextPacked(CampaignBook* campaigns, const Now& now) {
-  while (!over_quota_.empty() || (!due_.empty() && due_.begin()->first <= now.wall_ns)) {
+  while (!over_quota_.empty() || FirstDueNs(now) <= now.wall_ns) {
     if (!over_quota_.empty()) {
       std::vector<Ref> skipped;
       skipped.swap(over_quota_);
@@ -431,8 +448,7 @@ std::optional<LedgerRecord> MessageBook::NextTakenApart(CampaignBook* campaigns,
 }
 
 std::optional<int64_t> MessageBook::NextRawNs(const Now& now) const {
-  int64_t next = kNever;
-  if (!due_.empty()) next = due_.begin()->first;
+  int64_t next = FirstDueNs(now);
   if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
   if (!forgettable_.empty() && !forgetting_) next = std::min(next, forgettable_.begin()->first);
   if (next == kNever) return std::nullopt;
@@ -596,8 +612,15 @@ void MessageBook::OnCallsForgotten(const CallsForgotten& forgotten) {
 bool MessageBook::Needs(const CampaignCall& name) const {
   const auto calls = calls_.find(KeyOf(name));
   const auto* refs = calls == calls_.end() ? nullptr : calls->second.Find(name.batch());
-  return refs != nullptr &&
-         std::any_of(refs->begin(), refs->end(), [&](const Ref& ref) { return Knows(ref); });
+  if (refs == nullptr) return false;
+  // Those of a batch stand in a row.
+  const Ref* looked_at = nullptr;
+  for (const Ref& ref : *refs) {
+    if (looked_at != nullptr && looked_at->position == ref.position) continue;
+    if (Knows(ref)) return true;
+    looked_at = &ref;
+  }
+  return false;
 }
 
 size_t MessageBook::calls() const {
@@ -641,7 +664,7 @@ void MessageBook::AddStateTo(core::StateHash* hash) const {
       hash->Add(static_cast<int>(touch.state)).Add(touch.call).Add(touch.place);
     }
   }
-  hash->Add(keys_.size()).Add(open_).Add(last_change_).Add(calls());
+  hash->Add(keys_.size()).Add(open_).Add(last_change_).Add(calls()).Add(keys_forgotten_until_ns_);
   members_.AddStateTo(hash);
 }
 

@@ -20,6 +20,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/core/state_hash.h"
 #include "common/wecom_table/limits.h"
@@ -121,6 +122,9 @@ class MessageBook {
   void OnForgotten(const ::tidegate::log::v1::CommandsDropped& forgotten);
   // Of ledgers that name a row of batches by its end.
   void OnForgotten(const ::tidegate::log::v1::MessagesForgotten& forgotten);
+  // A key that was forgotten must not be met by a newer message that counts as its repeat, also
+  // where the wall clock went back: messages are stamped with this time or a later one.
+  int64_t keys_forgotten_until_ns() const { return keys_forgotten_until_ns_; }
   void OnCallsForgotten(const ::tidegate::log::v1::CallsForgotten& forgotten);
   // A call of messages stands elsewhere now.
   void OnCall(const ::tidegate::log::v1::CampaignCall& name, const CampaignCallState& call,
@@ -211,9 +215,19 @@ class MessageBook {
   class BatchesInARow {
    public:
     explicit BatchesInARow(std::map<uint64_t, Batch>* batches) : batches_(batches) {}
+    // nullptr: it was forgotten.
+    Batch* Find(const Ref& ref) {
+      if (last_ == nullptr || last_->position != ref.position) {
+        const auto found = batches_->find(ref.position);
+        last_ = found == batches_->end() ? nullptr : &found->second;
+      }
+      return last_;
+    }
+    // Of one that is known.
     Batch& Of(const Ref& ref) {
-      if (last_ == nullptr || last_->position != ref.position) last_ = &batches_->at(ref.position);
-      return *last_;
+      Batch* batch = Find(ref);
+      CHECK(batch != nullptr);
+      return *batch;
     }
 
    private:
@@ -238,6 +252,9 @@ class MessageBook {
                                                    const Now& now, int64_t* due_ns);
   ::tidegate::log::v1::MessageRanges TakeMembers(Group* group, const Now& now, int64_t* due_ns);
   int64_t LingerNs(::tidegate::log::v1::MessageClass message_class) const;
+  // When the first group is to be packed, wall; kNever. One that is due later than any message
+  // waits was told so before the clock went back: it is due now.
+  int64_t FirstDueNs(const Now& now) const;
   // Takes them out of what is decided next; their calls are held back until then.
   ::tidegate::log::v1::LedgerRecord SkipRecord(const std::string& corp,
                                                const std::vector<Ref>& refs, const char* reason,
@@ -273,6 +290,7 @@ class MessageBook {
   std::vector<Ref> over_quota_;
   std::set<std::pair<int64_t, uint64_t>> forgettable_;  // from when on (wall), position
   bool forgetting_ = false;                             // decided in this batch of records
+  int64_t keys_forgotten_until_ns_ = 0;
 };
 
 }  // namespace tidegate::dispatch

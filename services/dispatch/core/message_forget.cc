@@ -1,5 +1,7 @@
 // Batches of messages that have ended are forgotten with their keys, so that a lane which runs for
 // months does not grow.
+#include <algorithm>
+
 #include "services/dispatch/core/forgotten.h"
 #include "services/dispatch/core/message_book.h"
 
@@ -68,6 +70,8 @@ void MessageBook::ForgetBatch(std::map<uint64_t, Batch>::iterator it) {
     if (deadline_ns != 0) deadlines_.erase({deadline_ns, {batch.position, i}});
   }
   forgettable_.erase({batch.messages.received_ns() + kForgottenNs, batch.position});
+  keys_forgotten_until_ns_ =
+      std::max(keys_forgotten_until_ns_, batch.messages.received_ns() + kKeyKeptNs);
   batches_.erase(it);
 }
 

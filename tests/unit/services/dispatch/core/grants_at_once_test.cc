@@ -62,7 +62,7 @@ TEST_F(GrantsAtOnceTest, TheEndsOfGrantsAreNoTries) {
 
 TEST_F(GrantsAtOnceTest, AGrantThatEndsWellEndsTheCanary) {
   buckets_.Lockout(route_, kMinute);
-  EXPECT_EQ(Ask(2, 2 * kMinute).binding, "canary: acquire 1");
+  EXPECT_EQ(Ask(2, 2 * kMinute).binding, "after a lockout one call goes first: acquire 1");
   UseGrant(1, 2 * kMinute);
   EXPECT_TRUE(Ask(2, 2 * kMinute).allowed);
 }
