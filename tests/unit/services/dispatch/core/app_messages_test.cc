@@ -33,6 +33,7 @@ struct Said {
   std::string member;
   std::string text = "hello";
   std::string link;
+  int64_t deadline_ns = 0;
 };
 
 class AppMessagesTest : public ::testing::Test {
@@ -94,6 +95,7 @@ class AppMessagesTest : public ::testing::Test {
     for (const Said& said : all) {
       auto* message = batch->add_messages();
       message->set_key(said.key);
+      message->set_deadline_ns(said.deadline_ns);
       message->set_member(said.member);
       message->set_message_class(::tidegate::log::v1::MESSAGE_CLASS_BULK);
       message->set_content(static_cast<uint32_t>(batch->contents_size()));
@@ -373,6 +375,23 @@ TEST_F(AppMessagesTest, ARebootLeavesTheWallClockAndADoubtGoesOnByIt) {
   EXPECT_EQ(StateOf("a"), MessageState::kSent);
   EXPECT_EQ(StateOf("b"), MessageState::kSent);
   EXPECT_EQ(Delivered(), (std::map<std::string, int>{{"m1", 1}, {"m2", 1}}));
+  ExpectReplayGivesTheSame();
+}
+
+// It ended in the second in which nobody looked at those that wait.
+TEST_F(AppMessagesTest, WhatEndedWhileItWaitedForADayIsForgottenAndNotMissed) {
+  wecom_table::Limits limits = wecom_table::DefaultLimits();
+  limits.app_messages.per_member = {{1, 48 * 60 * kMinute}};
+  Begin(limits);
+  Send({{.key = "a", .member = "m1"}});
+  Run(10 * kSecond);
+  ASSERT_EQ(StateOf("a"), MessageState::kSent);
+  const int64_t deadline_ns = now_.wall_ns + 26 * 60 * kMinute + 100 * kNanosPerMilli;
+  Send({{.key = "b", .member = "m1", .text = "other", .deadline_ns = deadline_ns}});
+  Run(26 * 60 * kMinute - kMinute, 10 * kMinute);
+  NewToken();
+  Run(3 * kMinute);
+  EXPECT_FALSE(core_->messages().Find(kCorp, "b").has_value());
   ExpectReplayGivesTheSame();
 }
 

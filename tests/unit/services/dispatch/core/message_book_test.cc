@@ -324,6 +324,22 @@ TEST_F(MessageBookTest, ADeadlineMayComeAfterItsMessageWasForgotten) {
   EXPECT_FALSE(book_.NextRawNs(now_).has_value());
 }
 
+// Stamped as of now, the new one would count as a repeat of the forgotten one at the next start.
+TEST_F(MessageBookTest, AClockThatGoesBackMakesNoRepeatOfAForgottenMessage) {
+  Send({{.key = "a", .customer = "wm1"}});
+  const int64_t received_ns = now_.wall_ns;
+  Apply(*Cancel("a"));
+  After(25 * kHour);
+  Settle();
+  EXPECT_FALSE(book_.Find("c", "a").has_value());
+  EXPECT_EQ(book_.keys_forgotten_until_ns(), received_ns + 24 * kHour);
+  now_.wall_ns = book_.keys_forgotten_until_ns();
+  Send({{.key = "a", .customer = "wm1"}});
+  now_.wall_ns = received_ns;
+  EXPECT_EQ(StateOf("a"), MessageState::kWaiting);
+  EXPECT_EQ(Settle().size(), 1u) << "it does not wait for a time that was a day ahead";
+}
+
 TEST_F(MessageBookTest, OneRecordForgetsSoManyMessagesAndTheNextTheRest) {
   constexpr int kBatches = 30;
   for (int batch = 0; batch < kBatches; ++batch) {
