@@ -4,7 +4,7 @@ what a timer of the scheduler costs.
 
 ours    may one more call leave, by eight conditions (minute and hour of its corp, of its address and
         of its member, calls in flight, lockout), all or nothing; every call is of another corp, at
-        random, of 1,000, 100,000 and 1,000,000 corps, in CPU time. Beside it the return of its tokens.
+        random, of 1,000, 100,000 and 1,000,000 corps. Beside it the return of its tokens.
 redis   one Lua script that asks four counters and adds to all or none; one client over a Unix
         socket, one question at a time, and 32 in a row
 timers  the timing wheel beside a std::set of times, with 1,000, 100,000 and 1,000,000 that wait up to
