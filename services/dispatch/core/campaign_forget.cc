@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "services/dispatch/core/campaign_book.h"
+#include "services/dispatch/core/forgotten.h"
 
 namespace tidegate::dispatch {
 
@@ -16,9 +17,6 @@ namespace {
 
 // What may go waits so long for more, so that one record is for many.
 constexpr int64_t kTogetherNs = int64_t{3600} * kNanosPerSecond;
-// What one record may name, and what is looked at for it; the next has the rest.
-constexpr uint32_t kCallsMax = 1'000;
-constexpr int kLooksMax = 10'000;
 
 void AddBatch(uint32_t batch, CallsForgotten* forgotten) {
   const int last = forgotten->firsts_size() - 1;
@@ -65,11 +63,11 @@ std::optional<LedgerRecord> CampaignBook::NextForgotten(Needed needed, const Now
   LedgerRecord record;
   CallsForgotten* forgotten = record.mutable_calls_forgotten();
   std::optional<CampaignKey> chosen;
-  uint32_t calls = 0;
+  int calls = 0;
   std::vector<CallRef> again;
   auto it = forgettable_.begin();
-  for (int looks = 0; looks < kLooksMax && calls < kCallsMax && it != forgettable_.end() &&
-                      it->first <= now.wall_ns;
+  for (int looks = 0; looks < kForgetLooksMax && calls < kForgottenMax &&
+                      it != forgettable_.end() && it->first <= now.wall_ns;
        ++looks) {
     const CallRef ref = it->second;
     const auto& [key, batch] = ref;
@@ -97,7 +95,7 @@ std::optional<LedgerRecord> CampaignBook::NextForgotten(Needed needed, const Now
     } else {
       chosen = key;
       for (const auto& [number, call] : campaign.calls) {
-        if (calls == kCallsMax || !IsIdle(call)) break;
+        if (calls == kForgottenMax || !IsIdle(call)) break;
         AddBatch(number, forgotten);
         ++calls;
       }

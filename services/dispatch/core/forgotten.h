@@ -1,4 +1,5 @@
-// Commands that have ended are forgotten by a CommandsDropped with this reason, whoever keeps them.
+// What has ended is forgotten by a record. Commands: by a CommandsDropped with this reason, whoever
+// keeps them.
 #pragma once
 
 namespace tidegate::dispatch {
