@@ -106,7 +106,7 @@ Limits LimitsWith(const Limits& deployment, const v1::CorpLimits& change) {
   limits.ReplaceWindows(std::move(own));
   for (const auto& limit : change.in_flight()) {
     if (limit.api() == "*") {
-      limits.in_flight_default = limit.amount();
+      limits.in_flight_of_others = limit.amount();
     } else {
       limits.in_flight[limit.api()] = limit.amount();
     }

@@ -207,7 +207,7 @@ absl::Status ParseInFlight(Reader* reader, Limits* limits) {
     entry.Whole("amount", 1, kInFlightMax, &amount);
     RETURN_IF_ERROR(entry.Finish());
     if (api == "*") {
-      limits->in_flight_default = amount;
+      limits->in_flight_of_others = amount;
     } else {
       limits->in_flight[api] = amount;
     }
@@ -322,7 +322,11 @@ void Limits::ReplaceWindows(std::vector<WindowLimit> own) {
 
 int64_t Limits::InFlight(absl::string_view api) const {
   const auto it = in_flight.find(std::string(api));
-  return it == in_flight.end() ? in_flight_default : it->second;
+  return it == in_flight.end() ? in_flight_of_others.value_or(kInFlightGuess) : it->second;
+}
+
+bool Limits::GuessesInFlight(absl::string_view api) const {
+  return !in_flight_of_others.has_value() && !in_flight.contains(std::string(api));
 }
 
 int64_t Limits::SettleWaitNs() const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ enum class Calendar { kNone, kDay, kMonth };
 // WeCom's block after the limit of a month: from the hit on, whatever the month.
 inline constexpr int64_t kMonthLockoutNs = int64_t{30} * 24 * 3600 * kNanosPerSecond;
 inline constexpr int kWindowsMax = 8;  // of one api in one scope
+// Calls at once of a corp to an api where WeCom publishes no number: one below the published ones.
+inline constexpr int64_t kInFlightGuess = 4;
 
 // At most `amount` in any `window_ns`; one more is answered 45009 and locks for `lockout_ns`.
 struct WindowLimit {
@@ -115,8 +118,8 @@ struct Audit {
 
 struct Limits {
   std::vector<WindowLimit> windows;
-  std::map<std::string, int64_t> in_flight;  // by api
-  int64_t in_flight_default = 4;             // where WeCom publishes none
+  std::map<std::string, int64_t> in_flight;    // by api
+  std::optional<int64_t> in_flight_of_others;  // of "*"; empty: kInFlightGuess
   int64_t http_deadline_ns = 5 * kNanosPerSecond;
   Settle settle;
   Results results;
@@ -138,6 +141,8 @@ struct Limits {
   // The window limits of an api in a scope: its own, else those of "*".
   std::vector<WindowLimit> WindowsOf(absl::string_view api, Scope scope) const;
   int64_t InFlight(absl::string_view api) const;
+  // Neither WeCom nor who runs Tidegate says how many it is.
+  bool GuessesInFlight(absl::string_view api) const;
   // From when nothing of ours can write any more until a listing proves absence.
   int64_t SettleWaitNs() const;
 };

@@ -51,6 +51,7 @@ BucketSet::Kind BucketSet::MakeKind(const Limits& limits, const std::string& api
   // Calls in flight are limited per corp only.
   if (scope == Scope::kCorp) {
     kind.limits.front().in_flight = limits.InFlight(api);
+    kind.limits.front().in_flight_guessed = limits.GuessesInFlight(api);
     kind.limits.front().in_flight_documented = wecom_table::DefaultLimits().InFlight(api);
     kind.limits.front().answered_ns = 2 * limits_->http_deadline_ns;
   }

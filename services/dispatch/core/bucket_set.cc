@@ -267,10 +267,10 @@ void BucketSet::Complete(Route route, int64_t completed_ns, bool proves_nothing,
   if (!proves_nothing && completed_ns >= buckets_.lockout_until_ns(corp)) buckets_.EndCanary(corp);
 }
 
-void BucketSet::HoldUntil(Route route, int64_t until_ns, const CallCost& cost) {
+void BucketSet::HoldUntil(Route route, int64_t until_ns, const CallCost& cost, bool pressing) {
   ForEach(route, [&](TokenBuckets::Id id, const Kind& kind, uint32_t place) {
     const int64_t tokens = cost.Of(kind.places[place].cost);
-    if (tokens > 0) buckets_.HoldUntil(id, tokens, until_ns);
+    if (tokens > 0) buckets_.HoldUntil(id, tokens, until_ns, pressing);
   });
   // WeCom may count it in every day until then.
   const WallClock::Range range{.earliest_ns = clock_.At(clock_.last_raw_ns()).earliest_ns,
@@ -486,7 +486,7 @@ std::vector<BucketRow> BucketSet::Rows(const std::string& corp, int64_t now_ns) 
     rows.push_back({.api = api->name,
                     .scope = "in_flight",
                     .capacity = ceiling,
-                    .tokens = std::max<int64_t>(0, ceiling - buckets_.under_way(first)),
+                    .tokens = std::max<int64_t>(0, ceiling - buckets_.at_once(first)),
                     .lockout_until_ns = buckets_.lockout_until_ns(first),
                     .configured = ceiling < set ? set : 0});
     AddRows(*api, route, Scope::kCorp, now_ns, &rows);

@@ -118,7 +118,7 @@ class BucketSet {
   // grant's calls, which tell nothing of how many are served at once.
   void Complete(Route route, int64_t completed_ns, bool proves_nothing, const CallCost& cost = {},
                 bool granted = false);
-  void HoldUntil(Route route, int64_t until_ns, const CallCost& cost = {});
+  void HoldUntil(Route route, int64_t until_ns, const CallCost& cost = {}, bool pressing = false);
   void ReturnUnused(Route route, const CallCost& cost = {});
 
   // Nothing of the route leaves until then; afterwards one call, and the rest when one that ended

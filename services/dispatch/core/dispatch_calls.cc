@@ -206,6 +206,8 @@ bool DispatchCore::IsCommand(const Attempt& attempt) {
   return attempt.target().has_mark_tag() || attempt.target().has_welcome();
 }
 
+bool DispatchCore::IsPressing(const Attempt& attempt) { return attempt.target().has_welcome(); }
+
 CallCost DispatchCore::CostOf(const Attempt& attempt) {
   return {.calls = 1, .person_times = attempt.person_times()};
 }
@@ -267,7 +269,7 @@ void DispatchCore::ApplyOutcome(const Outcome& outcome, const core::ApplyContext
   if (!outcome.bytes_written()) {
     buckets_.ReturnUnused(route, cost);
   } else if (unanswered) {
-    buckets_.HoldUntil(route, over, cost);
+    buckets_.HoldUntil(route, over, cost, IsPressing(attempt));
   } else {
     // Whatever limit it names, the refused call counts itself (Q5).
     const bool limited = outcome.errcode() == wecom_table::kErrcodeRateLimited;

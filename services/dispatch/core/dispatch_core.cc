@@ -369,7 +369,7 @@ void DispatchCore::ApplyFence(const ::tidegate::log::v1::Fence& fence, uint64_t)
                                   : open.attempt.stamp().raw_ns() + 2 * limits_->http_deadline_ns;
     const int64_t closed = std::max(fence.raw_time_ns(), last_byte);
     buckets_.HoldUntil(buckets_.RouteOf(open.corp, open.attempt.api()), HoldBound(closed),
-                       CostOf(open.attempt));
+                       CostOf(open.attempt), IsPressing(open.attempt));
     trust_.OnLostOwner(open.corp, open.attempt,
                        fence.wall_time_ns() + HoldBound(closed) - fence.raw_time_ns());
     if (IsCommand(open.attempt)) {

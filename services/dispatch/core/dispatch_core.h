@@ -179,6 +179,8 @@ class DispatchCore : public core::Core {
   static CallCost CostOf(const ::tidegate::log::v1::Attempt& attempt);
   static std::string CorpOf(const ::tidegate::log::v1::CallTarget& target);
   static bool IsCommand(const ::tidegate::log::v1::Attempt& attempt);
+  // It has to be repeated sooner than its hold bound: a welcome, whose code is valid for 20 s.
+  static bool IsPressing(const ::tidegate::log::v1::Attempt& attempt);
   static bool IsCommand(FlowKind kind);
   Scheduler MakeScheduler();
 

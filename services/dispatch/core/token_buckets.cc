@@ -247,7 +247,7 @@ TokenBuckets::Wait TokenBuckets::WaitOfWindow(const Head& head, const Special* s
 
 int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls,
                                 int64_t ceiling) const {
-  int64_t missing = heads_[id].under_way + heads_[id].reserved + calls - ceiling;
+  int64_t missing = AtOnce(id, special) + heads_[id].reserved + calls - ceiling;
   if (missing <= 0) return 0;
   if (special == nullptr) return kNever;
   if (calls > ceiling) {
@@ -256,7 +256,7 @@ int64_t TokenBuckets::PermitsOf(Id id, const Special* special, int64_t calls,
     return later ? special->at_once->WhenOfGrant(calls) : kNever;
   }
   for (const Held& held : special->held) {
-    missing -= held.cost;
+    missing -= held.places;
     if (missing <= 0) return held.until_ns;
   }
   return kNever;
@@ -301,6 +301,13 @@ int64_t TokenBuckets::InDoubt(const std::vector<Held>& held) {
   int64_t tokens = 0;
   for (const Held& each : held) tokens += each.cost;
   return tokens;
+}
+
+int64_t TokenBuckets::AtOnce(Id id, const Special* special) const {
+  int64_t calls = heads_[id].under_way;
+  if (special == nullptr) return calls;
+  for (const Held& each : special->held) calls -= each.cost - each.places;
+  return calls;
 }
 
 int64_t TokenBuckets::CapacityOf(const Head& head, const Special* special, size_t window,
@@ -377,14 +384,15 @@ void TokenBuckets::CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bo
   Tidy(id);
 }
 
-void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns) {
+void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns, bool pressing) {
   Special& special = SpecialOf(id);
+  const bool guess = limits_[heads_[id].limits].in_flight_guessed && !special.at_once.has_value();
   if (special.at_once.has_value()) special.at_once->OnDoubt(cost, until_ns);
   auto& held = special.held;
   held.insert(
       std::upper_bound(held.begin(), held.end(), until_ns,
                        [](int64_t until, const Held& each) { return until < each.until_ns; }),
-      {.until_ns = until_ns, .cost = cost});
+      {.until_ns = until_ns, .cost = cost, .places = pressing && guess ? 0 : cost});
   heads_[id].next_change_ns = std::min(heads_[id].next_change_ns, until_ns);
 }
 
@@ -526,7 +534,9 @@ std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
     const std::vector<int64_t> numbers = special.at_once->State();
     state.insert(state.end(), numbers.begin(), numbers.end());
   }
-  for (const Held& each : held) state.insert(state.end(), {each.until_ns, each.cost});
+  for (const Held& each : held) {
+    state.insert(state.end(), {each.until_ns, each.cost, each.places});
+  }
   return state;
 }
 

@@ -52,6 +52,7 @@ struct BucketLimits {
   // So many are served by what WeCom documents: where it refuses what is set above it, that is
   // looked for from here on.
   int64_t in_flight_documented = kUnlimited;
+  bool in_flight_guessed = false;  // nobody knows the number
   // Within so long a call has its answer, or none.
   int64_t answered_ns = int64_t{10} * 1'000'000'000;
 };
@@ -121,6 +122,8 @@ class TokenBuckets {
   // that was lowered.
   int64_t Used(Id id, size_t window, int64_t now_ns);
   int64_t under_way(Id id) const { return heads_[id].under_way; }
+  // Of them those that have a place among the calls at once.
+  int64_t at_once(Id id) const { return AtOnce(id, FindSpecial(id)); }
   // Of them those that are held.
   int64_t in_doubt(Id id) const;
   // Of a window: what was set, or what was learnt.
@@ -144,7 +147,9 @@ class TokenBuckets {
   // It was never sent: no byte was written.
   void ReturnUnused(Id id, int64_t cost) { heads_[id].under_way -= static_cast<int32_t>(cost); }
   // Nobody saw its end; it cannot take effect after `until_ns`, and counts as completed then.
-  void HoldUntil(Id id, int64_t cost, int64_t until_ns);
+  // `pressing`: its repeat cannot wait for that. Where the number of calls at once is a guess, and
+  // none was refused for it, it has no place among them any more.
+  void HoldUntil(Id id, int64_t cost, int64_t until_ns, bool pressing);
 
   // The window seems to have this capacity only, below the one that was set. It grows by half a
   // per cent of that one each hour, until it is as that was. A lower one that is set meanwhile
@@ -198,6 +203,7 @@ class TokenBuckets {
   struct Held {
     int64_t until_ns;
     int64_t cost;
+    int64_t places;  // among the calls at once
   };
   struct Special {
     std::vector<Held> held;  // ascending by until_ns
@@ -230,6 +236,7 @@ class TokenBuckets {
   template <typename Visit>
   void VisitClosed(const Head& head, size_t window, Visit visit) const;
   static int64_t InDoubt(const std::vector<Held>& held);
+  int64_t AtOnce(Id id, const Special* special) const;
   Special& SpecialOf(Id id);
   const Special* FindSpecial(Id id) const;
   // Forgets the entry if there is nothing special any more.

@@ -19,7 +19,9 @@ class OneBucket {
     buckets_.Complete(id_, cost, completed_ns, success);
   }
   void ReturnUnused(int64_t cost) { buckets_.ReturnUnused(id_, cost); }
-  void HoldUntil(int64_t cost, int64_t until_ns) { buckets_.HoldUntil(id_, cost, until_ns); }
+  void HoldUntil(int64_t cost, int64_t until_ns) {
+    buckets_.HoldUntil(id_, cost, until_ns, /*pressing=*/false);
+  }
   int64_t EarliestNs(int64_t cost, int64_t now_ns) {
     return buckets_.WaitOf(id_, cost, now_ns).earliest_ns;
   }

@@ -92,15 +92,20 @@ class OneLane {
     core_->ApplyFence(fence, epoch_);
   }
 
-  // Decides, journals and applies; the records that this made.
+  // Decides, journals and applies, batch after batch; the records that this made.
   std::vector<::tidegate::log::v1::LedgerRecord> Decide(const core::Input& input = {}) {
     std::vector<::tidegate::log::v1::LedgerRecord> made;
-    while (auto decision = core_->Decide(input, now_)) {
-      EXPECT_TRUE(made.emplace_back().ParseFromString(decision->value));
-      Commit(*decision);
-      if (input.local != nullptr) break;
-    }
-    core_->EndBatch();
+    std::vector<core::Decision> batch;
+    do {
+      batch.clear();
+      while (auto decision = core_->Decide(input, now_)) {
+        EXPECT_TRUE(made.emplace_back().ParseFromString(decision->value));
+        batch.push_back(*std::move(decision));
+        if (input.local != nullptr) break;
+      }
+      for (const core::Decision& decision : batch) Commit(decision);
+      core_->EndBatch();
+    } while (!batch.empty() && input.local == nullptr);
     return made;
   }
   // Journals and applies what was decided; without it the batch is void at the next TakeOver().
