@@ -22,6 +22,7 @@ namespace {
 // After a refusal that may pass (45033, a token error), before the same wish is tried again.
 constexpr int64_t kRetryNs = 100 * kNanosPerMilli;
 constexpr int64_t kRetryMaxNs = 30 * kNanosPerSecond;
+constexpr int64_t kWelcomeRetryMaxNs = 2 * kNanosPerSecond;  // its code is valid for 20 s
 
 int64_t Backoff(uint32_t attempts) { return RetryDelayNs(kRetryNs, kRetryMaxNs, attempts); }
 
@@ -256,7 +257,8 @@ void CommandBook::OnOutcome(const AttemptEnd& end) {
       // Only a code of WeCom's own says that it did nothing; -1 and a gateway's answer do not.
       welcome.in_doubt |= end.outcome.bytes_written() &&
                           (end.outcome.why() != "answer" || end.outcome.errcode() <= 0);
-      welcome.not_before_raw_ns = end.outcome.completed().raw_ns() + kRetryNs;
+      welcome.not_before_raw_ns = end.outcome.completed().raw_ns() +
+                                  RetryDelayNs(kRetryNs, kWelcomeRetryMaxNs, welcome.attempts - 1);
       QueueWelcome(position);
     }
     return;

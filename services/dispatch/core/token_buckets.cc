@@ -370,6 +370,7 @@ void TokenBuckets::Complete(Id id, int64_t cost, int64_t completed_ns, bool succ
 void TokenBuckets::CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bool success) {
   const Head& head = heads_[id];
   Special& special = specials_.find(id)->second;
+  if (completed_ns >= special.placeless_until_ns) special.placeless_until_ns = 0;
   for (size_t w = 0; w < BucketLimits::kWindows; ++w) {
     Learnt& learnt = special.learnt[w];
     if (learnt.amount < 0) continue;
@@ -387,12 +388,14 @@ void TokenBuckets::CompleteSpecial(Id id, int64_t cost, int64_t completed_ns, bo
 void TokenBuckets::HoldUntil(Id id, int64_t cost, int64_t until_ns, bool pressing) {
   Special& special = SpecialOf(id);
   const bool guess = limits_[heads_[id].limits].in_flight_guessed && !special.at_once.has_value();
+  const bool keeps_place = !(pressing && guess);
+  if (!keeps_place) special.placeless_until_ns = std::max(special.placeless_until_ns, until_ns);
   if (special.at_once.has_value()) special.at_once->OnDoubt(cost, until_ns);
   auto& held = special.held;
   held.insert(
       std::upper_bound(held.begin(), held.end(), until_ns,
                        [](int64_t until, const Held& each) { return until < each.until_ns; }),
-      {.until_ns = until_ns, .cost = cost, .places = pressing && guess ? 0 : cost});
+      {.until_ns = until_ns, .cost = cost, .places = keeps_place ? cost : 0});
   heads_[id].next_change_ns = std::min(heads_[id].next_change_ns, until_ns);
 }
 
@@ -410,7 +413,7 @@ const TokenBuckets::Special* TokenBuckets::FindSpecial(Id id) const {
 void TokenBuckets::Tidy(Id id) {
   const Special& special = specials_.find(id)->second;
   if (!special.held.empty() || special.at_once.has_value() || special.canary ||
-      special.lockout_until_ns > 0) {
+      special.placeless_until_ns > 0 || special.lockout_until_ns > 0) {
     return;
   }
   for (const Learnt& learnt : special.learnt) {
@@ -431,6 +434,7 @@ void TokenBuckets::Learn(Id id, size_t window, int64_t amount, int64_t now_ns) {
 void TokenBuckets::LowerCeiling(Id id, int64_t sent_ns, int64_t completed_ns) {
   const BucketLimits& limits = limits_[heads_[id].limits];
   Special& special = SpecialOf(id);
+  if (completed_ns < special.placeless_until_ns) return;
   if (!special.at_once.has_value()) special.at_once.emplace(limits.in_flight, limits.answered_ns);
   special.at_once->OnRefused(heads_[id].under_way - InDoubt(special.held), sent_ns, completed_ns,
                              limits.in_flight_documented);
@@ -472,6 +476,9 @@ void TokenBuckets::Rebase(Id id, int64_t now_ns, int64_t held_until_ns, int64_t 
   if (!head.special) return;
   Special& special = specials_.find(id)->second;
   for (Held& held : special.held) held.until_ns = std::max(now_ns, held_until_ns);
+  if (special.placeless_until_ns > 0) {
+    special.placeless_until_ns = std::max(now_ns, held_until_ns);
+  }
   if (special.at_once.has_value()) special.at_once->Rebase(now_ns, held_until_ns);
   if (!special.held.empty()) {
     head.next_change_ns = std::min(head.next_change_ns, special.held.front().until_ns);
@@ -527,9 +534,13 @@ std::vector<int64_t> TokenBuckets::StateAt(Id id, int64_t at_ns) const {
     }
   }
   const int64_t lockout = special.lockout_until_ns > at_ns ? special.lockout_until_ns : 0;
+  const int64_t placeless = special.placeless_until_ns > at_ns ? special.placeless_until_ns : 0;
   const bool at_once = special.at_once.has_value();
-  if (state.empty() && under_way == 0 && lockout == 0 && !special.canary && !at_once) return state;
-  state.insert(state.end(), {under_way, lockout, special.canary, at_once});
+  if (state.empty() && under_way == 0 && placeless == 0 && lockout == 0 && !special.canary &&
+      !at_once) {
+    return state;
+  }
+  state.insert(state.end(), {under_way, placeless, lockout, special.canary, at_once});
   if (at_once) {
     const std::vector<int64_t> numbers = special.at_once->State();
     state.insert(state.end(), numbers.begin(), numbers.end());

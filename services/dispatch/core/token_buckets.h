@@ -148,7 +148,8 @@ class TokenBuckets {
   void ReturnUnused(Id id, int64_t cost) { heads_[id].under_way -= static_cast<int32_t>(cost); }
   // Nobody saw its end; it cannot take effect after `until_ns`, and counts as completed then.
   // `pressing`: its repeat cannot wait for that. Where the number of calls at once is a guess, and
-  // none was refused for it, it has no place among them any more.
+  // none was refused for it, it has no place among them any more, and a call that is refused before
+  // `until_ns` for too many at once lowers no ceiling: those without a place may be the reason.
   void HoldUntil(Id id, int64_t cost, int64_t until_ns, bool pressing);
 
   // The window seems to have this capacity only, below the one that was set. It grows by half a
@@ -209,6 +210,7 @@ class TokenBuckets {
     std::vector<Held> held;  // ascending by until_ns
     std::array<Learnt, BucketLimits::kWindows> learnt;
     std::optional<CallsAtOnce> at_once;  // empty: as many as set
+    int64_t placeless_until_ns = 0;      // a call without a place may be at WeCom; 0: none
     int64_t lockout_until_ns = 0;
     bool canary = false;
   };

@@ -111,6 +111,50 @@ TEST(LostWelcomesTest, KeepTheirPlaceAfterARefusalForTooManyAtOnce) {
   EXPECT_EQ(Welcomes(&lane).size(), 1);
 }
 
+TEST(LostWelcomesTest, TeachNothingOfTheCallsAtOnce) {
+  OneLane lane(DefaultLimits());
+  Greet(&lane, 30);
+  EXPECT_EQ(Welcomes(&lane).size(), 4);
+  lane.TakeOver("b");
+  for (int i = 0; i < 3; ++i) {  // the lost ones may be at WeCom, so those are too many
+    for (const CallToMake& call : Welcomes(&lane)) lane.Answer(call, R"({"errcode":45033})");
+    lane.Pass(kSecond);
+  }
+  lane.ExpectReplayGivesTheSame();
+  EXPECT_EQ(Welcomes(&lane).size(), 4);
+}
+
+TEST(LostWelcomesTest, TeachAgainAfterTheirHoldBound) {
+  OneLane lane(DefaultLimits());
+  Greet(&lane, 30);
+  EXPECT_EQ(Welcomes(&lane).size(), 4);
+  lane.TakeOver("b");
+  lane.Pass(60 * kSecond);
+  Welcomes(&lane);  // all of these are too late
+  Greet(&lane, 30);
+  const auto calls = Welcomes(&lane);
+  ASSERT_EQ(calls.size(), 4);
+  lane.Answer(calls[0], R"({"errcode":45033})");
+  for (int i = 1; i < 4; ++i) lane.Answer(calls[i], kDone);
+  EXPECT_EQ(Welcomes(&lane).size(), 3);
+  lane.ExpectReplayGivesTheSame();
+}
+
+TEST(LostWelcomesTest, AreRepeatedAFewTimesOnlyWhereNothingIsEverAnswered) {
+  OneLane lane(DefaultLimits());
+  Greet(&lane, 1);
+  int tries = 0;
+  for (int tick = 0; tick < 25'000 / 50; ++tick) {
+    for (const CallToMake& call : Welcomes(&lane)) {
+      ++tries;
+      lane.Answer(call, "");
+    }
+    lane.Pass(kSecond / 20);
+  }
+  EXPECT_GE(tries, 10);
+  EXPECT_LE(tries, 14);
+}
+
 TEST(LostWelcomesTest, KeepTheirTokens) {
   Limits limits = DefaultLimits();
   limits.ReplaceWindows({{.api = kApi,
