@@ -4,8 +4,13 @@
 
 #include <signal.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -28,12 +33,30 @@ std::string Bootstrap() {
   return servers == nullptr ? "" : servers;
 }
 
+// Every thread of it is stopped: SIGSTOP reaches those that run only after kill() has returned.
+bool IsStopped(int pid) {
+  for (const auto& task :
+       std::filesystem::directory_iterator(absl::StrCat("/proc/", pid, "/task"))) {
+    std::ifstream file(task.path() / "stat");
+    const std::string stat{std::istreambuf_iterator<char>(file), {}};
+    // The state stands after the name, which may contain anything.
+    const size_t name_end = stat.rfind(") ");
+    if (name_end == std::string::npos || stat[name_end + 2] != 'T') return false;
+  }
+  return true;
+}
+
 // Stops and continues the only broker: what a client sees of a broker that hangs.
 void SignalBroker(int signal) {
   int pid = 0;
   const char* text = std::getenv("TIDEGATE_TEST_KAFKA_PID");
   ASSERT_TRUE(text != nullptr && absl::SimpleAtoi(text, &pid));
   ASSERT_EQ(kill(pid, signal), 0);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (signal == SIGSTOP && !IsStopped(pid)) {
+    ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "the broker does not stop";
+    std::this_thread::yield();
+  }
 }
 
 // Topics of its own for every test.
