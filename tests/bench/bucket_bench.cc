@@ -37,8 +37,9 @@ struct Options {
 constexpr int64_t kMinute = 60 * kNanosPerSecond;
 constexpr int64_t kHour = 3600 * kNanosPerSecond;
 constexpr int64_t kSlots = 240;
-// Calls that are under way while others are decided; so many ahead are known.
-constexpr size_t kUnderWay = 64;
+// Calls that are under way while others are decided: so many that the two readings of the clock
+// beside them cost little. So many ahead are known.
+constexpr size_t kUnderWay = 256;
 constexpr size_t kAhead = 24;
 // Calls of a corp: 25 a second, which its limits allow for ever.
 constexpr int64_t kCallOfCorpNs = 40'000'000;
@@ -49,7 +50,8 @@ BucketLimits MinuteAndHour(int64_t minute, int64_t hour, int64_t in_flight) {
           .in_flight = in_flight};
 }
 
-// Asked for twice in 64 decisions, so not the CPU clock of the thread, which is a system call.
+// Asked for twice in kUnderWay decisions, so not the CPU clock of the thread, which is a system
+// call.
 int64_t Nanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
